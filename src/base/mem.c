@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* mem: allocation with accounting. jemalloc keeps the counts when it is linked; otherwise (sanitizer
+ * builds) a relaxed counter of usable sizes does. */
+#include "src/base/mem.h"
+
+#include <malloc.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/check.h"
+
+static _Thread_local uint64_t fail_countdown;
+
+void mem_fail_nth(uint64_t n) {
+    fail_countdown = n;
+}
+
+static int injected_failure(void) {
+    return unlikely(fail_countdown != 0) && --fail_countdown == 0;
+}
+
+__attribute__((noreturn, cold)) static void out_of_memory(size_t n) {
+    fprintf(stderr, "out of memory allocating %zu bytes\n", n);
+    abort();
+}
+
+#ifdef STRATA_JEMALLOC
+#include <jemalloc/jemalloc.h>
+
+static _Atomic size_t allocated_bytes, resident_bytes;
+
+#define raw_usable(p) malloc_usable_size((void *)(uintptr_t)(p))
+#define count_add(p) ((void)(p))
+#define count_sub(p) ((void)(p))
+
+void mem_refresh(void) {
+    uint64_t epoch = 1;
+    size_t len = sizeof(epoch), value = 0, vlen = sizeof(value);
+    mallctl("epoch", &epoch, &len, &epoch, len);
+    if (mallctl("stats.allocated", &value, &vlen, NULL, 0) == 0) {
+        atomic_store_explicit(&allocated_bytes, value, memory_order_relaxed);
+    }
+    if (mallctl("stats.resident", &value, &vlen, NULL, 0) == 0) {
+        atomic_store_explicit(&resident_bytes, value, memory_order_relaxed);
+    }
+}
+
+size_t mem_resident_bytes(void) {
+    return atomic_load_explicit(&resident_bytes, memory_order_relaxed);
+}
+
+void mem_purge(void) {
+    mallctl("arena." "4096" ".purge", NULL, NULL, NULL, 0); /* 4096: every arena */
+}
+
+const char *mem_allocator_name(void) {
+    return "jemalloc-5.3.0";
+}
+#else
+static _Atomic size_t allocated_bytes;
+
+#define raw_usable(p) malloc_usable_size((void *)(uintptr_t)(p))
+#define count_add(p) atomic_fetch_add_explicit(&allocated_bytes, raw_usable(p), memory_order_relaxed)
+#define count_sub(p) atomic_fetch_sub_explicit(&allocated_bytes, raw_usable(p), memory_order_relaxed)
+
+void mem_refresh(void) {
+}
+
+size_t mem_resident_bytes(void) {
+    return mem_allocated_bytes();
+}
+
+void mem_purge(void) {
+    malloc_trim(0);
+}
+
+const char *mem_allocator_name(void) {
+    return "libc";
+}
+#endif
+
+size_t mem_allocated_bytes(void) {
+    return atomic_load_explicit(&allocated_bytes, memory_order_relaxed);
+}
+
+void *mem_try_alloc(size_t n) {
+    if (injected_failure()) {
+        return NULL;
+    }
+    void *p = malloc(n == 0 ? 1 : n);
+    if (p != NULL) {
+        count_add(p);
+    }
+    return p;
+}
+
+void *mem_try_realloc(void *p, size_t n) {
+    if (p == NULL) {
+        return mem_try_alloc(n);
+    }
+    if (injected_failure()) {
+        return NULL;
+    }
+    count_sub(p);
+    void *q = realloc(p, n == 0 ? 1 : n);
+    if (q != NULL) {
+        count_add(q);
+    } else {
+        count_add(p);
+    }
+    return q;
+}
+
+void *mem_alloc(size_t n) {
+    void *p = malloc(n == 0 ? 1 : n);
+    if (unlikely(p == NULL)) {
+        out_of_memory(n);
+    }
+    count_add(p);
+    return p;
+}
+
+void *mem_zalloc(size_t n) {
+    void *p = calloc(1, n == 0 ? 1 : n);
+    if (unlikely(p == NULL)) {
+        out_of_memory(n);
+    }
+    count_add(p);
+    return p;
+}
+
+void *mem_realloc(void *p, size_t n) {
+    if (p != NULL) {
+        count_sub(p);
+    }
+    void *q = realloc(p, n == 0 ? 1 : n);
+    if (unlikely(q == NULL)) {
+        out_of_memory(n);
+    }
+    count_add(q);
+    return q;
+}
+
+void *mem_memdup(const void *p, size_t n) {
+    void *q = mem_alloc(n);
+    if (n > 0) {
+        memcpy(q, p, n);
+    }
+    return q;
+}
+
+char *mem_strdup(const char *s) {
+    return mem_memdup(s, strlen(s) + 1);
+}
+
+void mem_free(void *p) {
+    if (p != NULL) {
+        count_sub(p);
+        free(p);
+    }
+}
+
+size_t mem_usable(const void *p) {
+    return p == NULL ? 0 : raw_usable(p);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* slice: borrowed bytes, passed by value, never stored beyond the call without a copy. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <strings.h>
+
+struct slice {
+    const char *p;
+    size_t n;
+};
+
+/* A slice of a string literal. */
+#define SLICE(lit) ((struct slice){"" lit, sizeof(lit) - 1})
+/* printf arguments for "%.*s". */
+#define SLICE_ARG(s) (int)(s).n, (s).p
+
+static inline struct slice slice_make(const void *p, size_t n) {
+    return (struct slice){(const char *)p, n};
+}
+
+static inline struct slice slice_cstr(const char *s) {
+    return (struct slice){s, strlen(s)};
+}
+
+static inline bool slice_eq(struct slice a, struct slice b) {
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+/* Equal but for the case of ASCII letters: option words and command names. */
+static inline bool slice_eqi(struct slice a, const char *word) {
+    return a.n == strlen(word) && strncasecmp(a.p, word, a.n) == 0;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* call: what handlers do to keys, and the replies and argument checks they share. */
+#include "src/cmd/call.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "src/base/check.h"
+
+void call_changed(struct call *c, int i, enum key_change change) {
+    ASSERT(i < c->nkeys);
+    if (c->changes == NULL) {
+        c->changes = arena_alloc(c->arena, (size_t)c->nkeys);
+        memset(c->changes, CHANGE_NONE, (size_t)c->nkeys);
+    }
+    c->changes[i] = (uint8_t)change;
+    c->changed++;
+}
+
+static bool already_past(const struct call *c, int64_t expire_ms) {
+    return expire_ms != L1_NO_TTL && expire_ms != L1_KEEP_TTL && expire_ms <= c->now_ms;
+}
+
+enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags) {
+    if (unlikely(already_past(c, expire_ms))) {
+        call_del(c, i);
+        return OK;
+    }
+    enum err e = l1_set(c->l1, &c->keys[i], value, expire_ms, l1_flags, c->now_ms);
+    if (likely(e == OK)) {
+        call_changed(c, i, CHANGE_SET);
+    }
+    return e;
+}
+
+enum err call_set_value(struct call *c, int i, struct value *value, int64_t expire_ms) {
+    if (already_past(c, expire_ms)) {
+        value_unref(value);
+        call_del(c, i);
+        return OK;
+    }
+    enum err e = l1_set_value(c->l1, &c->keys[i], value, expire_ms, c->now_ms);
+    if (e != OK) {
+        value_unref(value);
+        return e;
+    }
+    call_changed(c, i, CHANGE_SET);
+    return OK;
+}
+
+enum err call_string_mut(struct call *c, int i, size_t len, char **out) {
+    enum err e = l1_string_mut(c->l1, &c->keys[i], len, c->now_ms, out);
+    if (e == OK) {
+        call_changed(c, i, CHANGE_SET);
+    }
+    return e;
+}
+
+struct value *call_value_mut(struct call *c, int i) {
+    return l1_value_mut(c->l1, &c->keys[i]);
+}
+
+bool call_value_changed(struct call *c, int i) {
+    bool gone = l1_value_changed(c->l1, &c->keys[i]);
+    call_changed(c, i, gone ? CHANGE_DEL : CHANGE_SET);
+    return gone;
+}
+
+bool call_del(struct call *c, int i) {
+    if (!l1_del(c->l1, &c->keys[i], c->now_ms)) {
+        return false;
+    }
+    call_changed(c, i, CHANGE_DEL);
+    return true;
+}
+
+bool call_expire(struct call *c, int i, int64_t expire_ms) {
+    if (already_past(c, expire_ms)) {
+        return call_del(c, i);
+    }
+    if (!l1_expire(c->l1, &c->keys[i], expire_ms, c->now_ms)) {
+        return false;
+    }
+    call_changed(c, i, CHANGE_EXPIRE);
+    return true;
+}
+
+enum err call_errorf(struct call *c, const char *fmt, ...) {
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    size_t len = n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1;
+    reply_error(c->out, slice_make(text, len));
+    return ERR_REPLIED;
+}
+
+static void release_blob(void *owner) {
+    blob_unref(owner);
+}
+
+void call_reply_string(struct call *c, const struct item_view *v) {
+    if (likely(v->blob == NULL)) {
+        reply_bulk(c->out, v->str);
+        return;
+    }
+    reply_bulk_ref(c->out, v->str, blob_ref(v->blob), release_blob);
+}
+
+static enum err bad_expire(struct call *c) {
+    return call_errorf(c, "ERR invalid expire time in '%s' command", c->cmd->full_name);
+}
+
+enum err arg_expire(struct call *c, int i, int64_t unit_ms, bool relative, int64_t *deadline_ms) {
+    int64_t v;
+    if (!num_parse_i64(c->argv[i], &v)) {
+        return ERR_NOT_INT;
+    }
+    if (v <= 0 || v > INT64_MAX / unit_ms) {
+        return bad_expire(c);
+    }
+    v *= unit_ms;
+    if (relative) {
+        if (v > INT64_MAX - c->now_ms) {
+            return bad_expire(c);
+        }
+        v += c->now_ms;
+    }
+    *deadline_ms = v;
+    return OK;
+}
+
+enum err call_arity_error(struct call *c) {
+    return call_errorf(c, "ERR wrong number of arguments for '%s' command", c->cmd->full_name);
+}
+
+enum err call_reply_help(struct call *c, const char *const *lines) {
+    const struct cmd *top = c->cmd->parent != NULL ? c->cmd->parent : c->cmd;
+    char name[64];
+    size_t n = 0;
+    for (const char *p = top->row->name; *p != '\0' && n + 1 < sizeof(name); p++) {
+        name[n++] = (char)toupper((unsigned char)*p);
+    }
+    name[n] = '\0';
+    struct reply_deferred d = reply_defer(c->out, '*');
+    char head[128];
+    snprintf(head, sizeof(head), "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", name);
+    reply_status(c->out, head);
+    int64_t count = 1;
+    for (; lines[count - 1] != NULL; count++) {
+        reply_status(c->out, lines[count - 1]);
+    }
+    reply_status(c->out, "HELP");
+    reply_status(c->out, "    Print this help.");
+    reply_defer_end(c->out, d, count + 2);
+    return OK;
+}
+
+enum err call_yield(struct call *c) {
+    ASSERT(call_may_yield(c));
+    c->host->ops->yield(c);
+    return ERR_PARKED;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* call: one command on its way through the six steps (resolve, route, fill, run, commit, reply). A handler runs when its
+ * keys are resident and their shards locked: it reads arguments and values, changes keys through the functions
+ * below, writes its reply to c->out, and returns OK; or returns a row of errors.def, which the dispatcher writes.
+ * It never blocks, and never sees a tier, a lock or an event.
+ *
+ * A handler must check all arguments before it changes anything or writes any reply. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/arena.h"
+#include "src/base/check.h"
+#include "src/base/err.h"
+#include "src/base/hash.h"
+#include "src/base/num.h"
+#include "src/base/slice.h"
+#include "src/cmd/client.h"
+#include "src/cmd/cmd.h"
+#include "src/cmd/host.h"
+#include "src/conf/conf.h"
+#include "src/l1/l1.h"
+#include "src/resp/reply.h"
+#include "src/stats/stats.h"
+
+#define CALL_STEPS(X)                                                                              \
+    X(RESOLVE, "resolve")                                                                          \
+    X(ROUTE, "route")                                                                              \
+    X(FILL, "fill")                                                                                \
+    X(RUN, "run")                                                                                  \
+    X(COMMIT, "commit")                                                                            \
+    X(REPLY, "reply")
+
+enum call_step {
+#define X(name, text) STEP_##name,
+    CALL_STEPS(X)
+#undef X
+};
+
+/* What a call did to a key: commit turns it into consequences. */
+enum key_change { CHANGE_NONE, CHANGE_SET, CHANGE_DEL, CHANGE_EXPIRE };
+
+struct call {
+    const struct cmd *cmd;
+    struct slice *argv;
+    int argc;
+    int nkeys;
+    struct key *keys;       /* nkeys of them, in argument order */
+    uint8_t *access;        /* enum key_access of each */
+    uint8_t *changes;       /* enum key_change of each; NULL until the first change */
+    struct out *out;
+    struct arena *arena;    /* dies with the reply (or with the parked call) */
+    struct client *client;
+    struct host *host;
+    struct l1 *l1;          /* host->l1 */
+    const struct conf *conf;
+    struct stats *stats;    /* this loop's */
+    int64_t now_ms;         /* wall clock of this turn */
+    uint32_t changed;       /* keys changed so far */
+    uint8_t step;
+    uint8_t db;             /* physical database of the client's logical one */
+    bool all_locked;        /* every shard is locked: FLUSHALL, and EXEC with a CMD_WHOLE call */
+    bool in_exec;           /* inside EXEC (or a script): may not yield or park */
+    bool detached;          /* lives on the heap: parked or yielding */
+    void *sync;             /* acknowledgements the reply waits for: src/server/park.c */
+    void *state;            /* a yielding handler's own, NULL on the first run */
+    void (*state_free)(void *state);
+};
+
+/* ---- keys: index i is the i-th key of the call ---- */
+
+/* False when absent. Counts a keyspace hit or miss. */
+static inline bool call_get(struct call *c, int i, struct item_view *v) {
+    unsigned flags = client_is(c->client, CLIENT_NO_TOUCH) ? L1_NOTOUCH : L1_TOUCH;
+    bool found = l1_get(c->l1, &c->keys[i], c->now_ms, flags, v);
+    if (c->cmd->flags & CMD_READONLY) {
+        STAT_ADD(*(found ? &c->stats->keyspace_hits : &c->stats->keyspace_misses), 1);
+    }
+    return found;
+}
+
+/* OK with v->type == TYPE_NONE when absent; ERR_WRONGTYPE when it is of another type. */
+static inline enum err call_get_type(struct call *c, int i, enum value_type type,
+                                     struct item_view *v) {
+    if (!call_get(c, i, v)) {
+        v->type = TYPE_NONE;
+        v->expire_ms = L1_NO_TTL;
+        v->str = slice_make("", 0);
+        v->blob = NULL;
+        v->value = NULL;
+        return OK;
+    }
+    return v->type == type ? OK : ERR_WRONGTYPE;
+}
+
+/* Presence and metadata without touching the eviction policy's clock (TTL, TYPE, OBJECT, EXISTS). */
+static inline bool call_peek(struct call *c, int i, struct item_view *v) {
+    return l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, v);
+}
+
+/* Notes that key i changed; the functions below do it themselves. */
+void call_changed(struct call *c, int i, enum key_change change);
+
+/* Sets a string. expire_ms: absolute deadline, L1_NO_TTL or L1_KEEP_TTL. A deadline already past deletes the key. */
+enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags)
+    __attribute__((warn_unused_result));
+/* Stores an aggregate, taking the reference (also on failure). */
+enum err call_set_value(struct call *c, int i, struct value *value, int64_t expire_ms)
+    __attribute__((warn_unused_result));
+/* String bytes for writing in place, len long; see l1_string_mut. */
+enum err call_string_mut(struct call *c, int i, size_t len, char **out)
+    __attribute__((warn_unused_result));
+/* The aggregate for changing in place; end with call_value_changed. NULL: no memory. */
+struct value *call_value_mut(struct call *c, int i);
+/* True when the key went with its last element. */
+bool call_value_changed(struct call *c, int i);
+bool call_del(struct call *c, int i);
+/* Sets or removes (L1_NO_TTL) the deadline; a past one deletes. False when the key is absent. */
+bool call_expire(struct call *c, int i, int64_t expire_ms);
+
+/* ---- replies ---- */
+/* "-ERR ..." with arguments; returns ERR_REPLIED for `return call_errorf(...)`. */
+enum err call_errorf(struct call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A string value as a bulk: large ones by reference to their blob, so that they are not copied under the lock. */
+void call_reply_string(struct call *c, const struct item_view *v);
+
+/* ---- arguments ---- */
+static inline bool arg_is(const struct call *c, int i, const char *word) {
+    return i < c->argc && slice_eqi(c->argv[i], word);
+}
+static inline enum err arg_i64(const struct call *c, int i, int64_t *out) {
+    return num_parse_i64(c->argv[i], out) ? OK : ERR_NOT_INT;
+}
+/* A relative or absolute time argument as Redis checks it: must be > 0 and not overflow; unit_ms 1 or 1000; now added when
+ * relative. On failure the reply "ERR invalid expire time in '<command>' command" is written: ERR_REPLIED. */
+enum err arg_expire(struct call *c, int i, int64_t unit_ms, bool relative, int64_t *deadline_ms);
+/* "ERR wrong number of arguments for 'x' command" */
+enum err call_arity_error(struct call *c);
+/* HELP of a container command: the lines Redis prints around them are added ("<X> <subcommand> [<arg> ...]. Subcommands
+ * are:", and HELP itself). lines ends with NULL. */
+enum err call_reply_help(struct call *c, const char *const *lines);
+
+/* ---- long work ---- */
+/* A handler with work left saves its place in c->state and returns call_yield(c): it runs again in a later turn of the
+ * loop, after others had theirs (its shards unlocked in between). Not when c->in_exec: then it must finish. */
+static inline bool call_may_yield(const struct call *c) {
+    return !c->in_exec;
+}
+enum err call_yield(struct call *c);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* host: the server as commands see it: shared state, and what only the server can do as a table of functions, so that
+ * this layer names nothing above it. One per process, outlives every call. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/buf.h"
+#include "src/base/err.h"
+#include "src/base/slice.h"
+
+struct call;
+struct host;
+struct client;
+struct conf;
+struct conf_store;
+struct l1;
+struct pool;
+struct stats;
+struct slowlog;
+struct latency;
+
+/* Which clients CLIENT KILL and LIST mean; zero fields do not filter. */
+struct client_filter {
+    uint64_t id;        /* one id, or */
+    const uint64_t *ids; /* a list */
+    size_t id_count;
+    struct slice addr, laddr, user;
+    int type;           /* 0 any, 1 normal, 2 master, 3 replica, 4 pubsub */
+    uint64_t skip_id;   /* SKIPME */
+};
+
+enum save_state { SAVE_IDLE, SAVE_RUNNING };
+
+struct host_ops {
+    /* Calls fn for every client of every loop that the filter admits, under that loop's SESSIONS lock. fn must be
+     * short and lock nothing. Any loop. */
+    void (*each_client)(struct host *h, const struct client_filter *filter,
+                        void (*fn)(void *ctx, struct client *client), void *ctx);
+    /* Marks matching clients for closing and wakes their loops; returns how many. The caller itself, when it
+     * matches, is closed after its reply. */
+    uint64_t (*kill_clients)(struct host *h, const struct client_filter *filter, struct client *self);
+    /* 1 when a blocked client of that id was woken, else 0. */
+    int (*unblock_client)(struct host *h, uint64_t id, bool with_error);
+    /* CLIENT PAUSE until deadline_ms (0: unpause); writes only, or everything. */
+    void (*pause)(struct host *h, int64_t deadline_ms, bool writes_only);
+    /* Makes the client a monitor. */
+    void (*monitor)(struct call *c);
+    /* Changes what other loops may read: under the SESSIONS lock. Takes a copy; n == 0 unsets. */
+    void (*set_client_text)(struct host *h, struct client *client, char **field, struct slice text);
+    /* The protocol of this and later replies. */
+    void (*set_proto)(struct call *c, uint8_t proto);
+    /* Transactions: src/server/txn.c. */
+    enum err (*multi)(struct call *c);
+    enum err (*exec)(struct call *c);
+    enum err (*discard)(struct call *c);
+    enum err (*watch)(struct call *c);
+    enum err (*unwatch)(struct call *c);
+    /* RESET: transaction, watches, monitor, name, db, protocol, authentication. */
+    void (*reset)(struct call *c);
+    /* SAVE on the calling thread (bounded slices of each shard's lock, no other loop waits); BGSAVE on a pool
+     * thread. ERR_REPLIED when the reply (an error) has been written. */
+    enum err (*save)(struct call *c, bool background);
+    /* DEBUG RELOAD: save, flush, load. */
+    enum err (*reload)(struct call *c, bool nosave, bool noflush);
+    /* Orderly stop; does not return a reply on success. flags: bit 0 nosave, 1 save, 2 now, 3 force, 4 abort. */
+    enum err (*shutdown)(struct call *c, unsigned flags);
+    /* Whether this password opens the default user. */
+    bool (*check_password)(struct host *h, struct slice user, struct slice password);
+    /* Publishes a changed configuration: called by src/cmd/config.c after conf_store_set. */
+    void (*conf_changed)(struct host *h);
+    /* The call is run again in the loop's next turn (see call_yield). */
+    void (*yield)(struct call *c);
+    /* Sleeps the calling client without blocking its loop, then answers OK: DEBUG SLEEP. */
+    enum err (*sleep)(struct call *c, int64_t ms);
+};
+
+enum { RUN_ID_LEN = 40 };
+
+struct host {
+    /* fixed after create */
+    const struct host_ops *ops;
+    struct l1 *l1;
+    struct conf_store *conf_store; /* the writable side; readers use call->conf */
+    struct pool *pool;
+    struct stats **stats; /* one per loop */
+    unsigned loop_count;
+    struct slowlog *slowlog;
+    struct latency *latency;
+    char run_id[RUN_ID_LEN + 1];
+    int64_t start_ms, start_mono_us;
+    const char *executable, *config_file; /* absolute paths; config_file "" when none */
+    int tcp_port; /* the real one */
+
+    /* atomic */
+    _Atomic uint64_t next_client_id;
+    _Atomic int64_t clients, clients_peak, monitors, blocked_clients;
+    _Atomic bool loading, shutting_down;
+    _Atomic int save_state;
+    _Atomic int64_t last_save_s, last_save_took_ms, save_started_ms;
+    _Atomic bool last_save_ok;
+    _Atomic int64_t dirty; /* changes since the last save */
+    _Atomic size_t rss_bytes, rss_peak_bytes, used_bytes, used_peak_bytes, client_bytes;
+    _Atomic uint64_t ops_per_sec, in_per_sec, out_per_sec; /* instantaneous, by the cron */
+};

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* observe: SLOWLOG, LATENCY, MEMORY. */
+#include "src/cmd/observe.h"
+
+#include "src/base/clock.h"
+#include "src/base/mem.h"
+#include "src/cmd/call.h"
+#include "src/stats/latency.h"
+#include "src/stats/slowlog.h"
+
+/* ---- SLOWLOG ---- */
+
+static void reply_slow(void *ctx, const struct slow_entry *e) {
+    struct out *o = ctx;
+    reply_array(o, 6);
+    reply_int(o, e->id);
+    reply_int(o, e->time_s);
+    reply_int(o, (int64_t)e->us);
+    reply_array(o, e->argc);
+    for (int i = 0; i < e->argc; i++) {
+        reply_bulk(o, slice_make(e->argv[i], e->argn[i]));
+    }
+    reply_bulk_cstr(o, e->addr);
+    reply_bulk_cstr(o, e->name);
+}
+
+static enum err slowlog_get_run(struct call *c) {
+    int64_t n = 10;
+    if (c->argc > 3) {
+        return call_arity_error(c);
+    }
+    if (c->argc == 3 && (!num_parse_i64(c->argv[2], &n) || n < -1)) {
+        return call_errorf(c, "ERR count should be greater than or equal to -1");
+    }
+    struct reply_deferred d = reply_defer(c->out, '*');
+    size_t got = slowlog_each(c->host->slowlog, n < 0 ? SIZE_MAX : (size_t)n, reply_slow, c->out);
+    reply_defer_end(c->out, d, (int64_t)got);
+    return OK;
+}
+
+static enum err slowlog_len_run(struct call *c) {
+    reply_int(c->out, (int64_t)slowlog_len(c->host->slowlog));
+    return OK;
+}
+
+static enum err slowlog_reset_run(struct call *c) {
+    slowlog_reset(c->host->slowlog);
+    reply_ok(c->out);
+    return OK;
+}
+
+static enum err slowlog_help_run(struct call *c) {
+    static const char *const lines[] = {"GET [<count>]", "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
+                                        "    Entries are made of:",
+                                        "    id, timestamp, time in microseconds, arguments array, client IP and port,",
+                                        "    client name",
+                                        "LEN", "    Return the length of the slowlog.", "RESET", "    Reset the slowlog.", NULL};
+    return call_reply_help(c, lines);
+}
+
+#define ADM (CMD_ADMIN | CMD_LOADING | CMD_STALE | CMD_DANGEROUS)
+
+const struct command slowlog_subs[] = {
+    {.name = "get", .syntax = "[count]", .arity = -2, .flags = ADM, .run = slowlog_get_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Returns slow calls, newest first."},
+    {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = slowlog_help_run, .since = "6.2.0", .cost = "O(1)", .summary = "Lists the subcommands."},
+    {.name = "len", .syntax = "", .arity = 2, .flags = ADM, .run = slowlog_len_run, .since = "2.2.12", .cost = "O(1)", .summary = "Counts the slow calls remembered."},
+    {.name = "reset", .syntax = "", .arity = 2, .flags = ADM, .run = slowlog_reset_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Forgets the slow calls."},
+    {0}};
+
+/* ---- LATENCY ---- */
+
+struct latency_listing {
+    struct out *o;
+    int64_t n;
+};
+
+static void reply_latest(void *ctx, const struct latency_event *e) {
+    struct latency_listing *l = ctx;
+    const struct latency_sample *last = &e->samples[(e->next + LATENCY_SAMPLES - 1) % LATENCY_SAMPLES];
+    reply_array(l->o, 4);
+    reply_bulk_cstr(l->o, e->name);
+    reply_int(l->o, last->time_s);
+    reply_int(l->o, (int64_t)last->ms);
+    reply_int(l->o, (int64_t)e->max_ms);
+    l->n++;
+}
+
+static void reply_history(void *ctx, const struct latency_event *e) {
+    struct latency_listing *l = ctx;
+    for (size_t i = 0; i < e->count; i++) {
+        const struct latency_sample *s = &e->samples[(e->next + LATENCY_SAMPLES - e->count + i) % LATENCY_SAMPLES];
+        reply_array(l->o, 2);
+        reply_int(l->o, s->time_s);
+        reply_int(l->o, (int64_t)s->ms);
+        l->n++;
+    }
+}
+
+static enum err latency_latest_run(struct call *c) {
+    struct latency_listing l = {.o = c->out};
+    struct reply_deferred d = reply_defer(c->out, '*');
+    latency_each(c->host->latency, NULL, reply_latest, &l);
+    reply_defer_end(c->out, d, l.n);
+    return OK;
+}
+
+static enum err latency_history_run(struct call *c) {
+    struct latency_listing l = {.o = c->out};
+    char *name = arena_alloc(c->arena, c->argv[2].n + 1);
+    memcpy(name, c->argv[2].p, c->argv[2].n);
+    name[c->argv[2].n] = '\0';
+    struct reply_deferred d = reply_defer(c->out, '*');
+    latency_each(c->host->latency, name, reply_history, &l);
+    reply_defer_end(c->out, d, l.n);
+    return OK;
+}
+
+static enum err latency_reset_run(struct call *c) {
+    reply_int(c->out, (int64_t)latency_reset(c->host->latency, c->argv + 2, (size_t)(c->argc - 2)));
+    return OK;
+}
+
+/* Calls and the cumulative histogram of one command, in powers of two of microseconds. */
+static bool reply_histogram(struct call *c, const struct cmd *cmd) {
+    uint64_t calls = 0, counts[STAT_HIST_BUCKETS] = {0};
+    for (unsigned w = 0; w < c->host->loop_count; w++) {
+        const struct cmd_stats *s = &c->host->stats[w]->commands[cmd->id];
+        calls += STAT_GET(s->calls);
+        for (int i = 0; i < STAT_HIST_BUCKETS; i++) {
+            counts[i] += STAT_GET(s->hist[i]);
+        }
+    }
+    if (calls == 0) {
+        return false;
+    }
+    reply_bulk_cstr(c->out, cmd->full_name);
+    reply_map(c->out, 2);
+    reply_bulk_cstr(c->out, "calls");
+    reply_int(c->out, (int64_t)calls);
+    reply_bulk_cstr(c->out, "histogram_usec");
+    struct reply_deferred d = reply_defer(c->out, '%');
+    int64_t pairs = 0;
+    uint64_t sum = 0;
+    for (uint64_t edge = 1; edge <= (uint64_t)1 << 40 && sum < calls; edge *= 2) {
+        uint64_t upto = 0;
+        for (int i = 0; i < STAT_HIST_BUCKETS; i++) {
+            uint64_t ticks = (uint64_t)1 << (i + STAT_HIST_SHIFT + 1);
+            upto += clock_ticks_to_us(ticks) <= edge || edge == (uint64_t)1 << 40 ? counts[i] : 0;
+        }
+        if (upto > sum) {
+            sum = upto;
+            reply_int(c->out, (int64_t)edge);
+            reply_int(c->out, (int64_t)sum);
+            pairs++;
+        }
+    }
+    reply_defer_end(c->out, d, pairs);
+    return true;
+}
+
+static enum err latency_histogram_run(struct call *c) {
+    struct reply_deferred d = reply_defer(c->out, '%');
+    int64_t pairs = 0;
+    if (c->argc == 2) {
+        for (unsigned i = 0; i < registry_count(); i++) {
+            pairs += reply_histogram(c, registry_at(i));
+        }
+    }
+    for (int i = 2; i < c->argc; i++) {
+        const struct cmd *cmd = registry_find_full(c->argv[i]);
+        if (cmd == NULL) {
+            continue;
+        }
+        pairs += cmd->run != NULL && reply_histogram(c, cmd);
+        for (unsigned k = 0; k < cmd->sub_count; k++) {
+            pairs += reply_histogram(c, &cmd->subs[k]);
+        }
+    }
+    reply_defer_end(c->out, d, pairs);
+    return OK;
+}
+
+static enum err latency_doctor_run(struct call *c) {
+    struct latency_listing l = {.o = &(struct out){.proto = 2}};
+    latency_each(c->host->latency, NULL, reply_latest, &l);
+    struct buf b = {0};
+    if (c->conf->latency_monitor_threshold == 0) {
+        buf_puts(&b, "Latency monitoring is off. CONFIG SET latency-monitor-threshold <milliseconds> turns it on.");
+    } else if (l.n == 0) {
+        buf_puts(&b, "No event was slower than the threshold.");
+    } else {
+        buf_printf(&b, "%lld kinds of events were slower than %lld ms: see LATENCY LATEST and SLOWLOG GET.", (long long)l.n,
+                   (long long)c->conf->latency_monitor_threshold);
+    }
+    out_free(l.o);
+    reply_verbatim(c->out, "txt", buf_slice(&b));
+    buf_free(&b);
+    return OK;
+}
+
+static enum err latency_help_run(struct call *c) {
+    static const char *const lines[] = {"DOCTOR", "    Return a human readable latency analysis report.",
+                                        "HISTORY <event>", "    Return time-latency samples for the <event> class.",
+                                        "LATEST", "    Return the latest latency samples for all events.",
+                                        "RESET [<event> ...]", "    Reset latency data of one or more <event> classes.",
+                                        "    (default: reset all data for all event classes)",
+                                        "HISTOGRAM [COMMAND ...]", "    Return a cumulative distribution of latencies per command.", NULL};
+    return call_reply_help(c, lines);
+}
+
+#define LAT(nm, args, n, fn, ver, text) \
+    {.name = nm, .syntax = args, .arity = n, .flags = ADM | CMD_NOSCRIPT, .run = fn, .since = ver, .cost = "O(1)", .summary = text}
+
+const struct command latency_subs[] = {
+    LAT("doctor", "", 2, latency_doctor_run, "2.8.13", "Says what the samples mean."),
+    {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = latency_help_run, .since = "2.8.13", .cost = "O(1)", .summary = "Lists the subcommands."},
+    LAT("histogram", "[command [command ...]]", -2, latency_histogram_run, "7.0.0", "Returns how long commands took."),
+    LAT("history", "event", 3, latency_history_run, "2.8.13", "Returns the samples of an event."),
+    LAT("latest", "", 2, latency_latest_run, "2.8.13", "Returns the newest sample of every event."),
+    LAT("reset", "[event [event ...]]", -2, latency_reset_run, "2.8.13", "Forgets samples."),
+    {0}};
+
+/* ---- MEMORY ---- */
+
+static enum err memory_usage_run(struct call *c) {
+    struct item_info info;
+    int64_t samples;
+    for (int i = 3; i < c->argc; i++) {
+        if (!arg_is(c, i, "samples") || i + 1 >= c->argc) {
+            return ERR_SYNTAX;
+        }
+        if (arg_i64(c, ++i, &samples) != OK) {
+            return ERR_NOT_INT;
+        }
+        if (samples < 0) {
+            return ERR_SYNTAX;
+        }
+    }
+    if (l1_info(c->l1, &c->keys[0], c->now_ms, &info)) {
+        reply_int(c->out, (int64_t)info.bytes);
+    } else {
+        reply_null(c->out);
+    }
+    return OK;
+}
+
+#define LOAD(field) atomic_load_explicit(&c->host->field, memory_order_relaxed)
+
+static enum err memory_stats_run(struct call *c) {
+    struct l1_stats s;
+    l1_stats_read(c->l1, &s);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {{"peak.allocated", LOAD(used_peak_bytes)},
+                {"total.allocated", LOAD(used_bytes)},
+                {"startup.allocated", 0},
+                {"replication.backlog", 0},
+                {"clients.normal", LOAD(client_bytes)},
+                {"keys.count", s.keys},
+                {"keys.bytes-per-key", s.keys > 0 ? (s.live_bytes + s.heap_bytes + s.table_bytes) / s.keys : 0},
+                {"dataset.bytes", s.live_bytes + s.heap_bytes},
+                {"table.bytes", s.table_bytes},
+                {"chunks.bytes", s.chunk_bytes},
+                {"chunks.free-bytes", s.chunk_bytes > s.live_bytes + s.table_bytes ? s.chunk_bytes - s.live_bytes - s.table_bytes : 0},
+                {"allocator.allocated", mem_allocated_bytes()},
+                {"allocator.resident", mem_resident_bytes()}};
+    size_t n = sizeof(rows) / sizeof(rows[0]);
+    reply_map(c->out, (int64_t)n + 1);
+    for (size_t i = 0; i < n; i++) {
+        reply_bulk_cstr(c->out, rows[i].name);
+        reply_int(c->out, (int64_t)rows[i].value);
+    }
+    reply_bulk_cstr(c->out, "fragmentation");
+    size_t used = LOAD(used_bytes);
+    reply_double(c->out, used > 0 ? (double)LOAD(rss_bytes) / (double)used : 1.0);
+    return OK;
+}
+
+static enum err memory_doctor_run(struct call *c) {
+    struct l1_stats s;
+    l1_stats_read(c->l1, &s);
+    size_t rss = LOAD(rss_bytes), used = LOAD(used_bytes);
+    struct buf b = {0};
+    if (s.keys < 100) {
+        buf_puts(&b, "Next to nothing is stored: there is nothing to say yet.");
+    } else if (c->conf->maxmemory > 0 && rss > (size_t)c->conf->maxmemory) {
+        buf_printf(&b, "Resident memory (%zu) is above maxmemory (%lld): keys are being evicted until it fits.", rss, (long long)c->conf->maxmemory);
+    } else if (used > 0 && rss > used + used / 2) {
+        buf_printf(&b, "Resident memory (%zu) is half as much again as what is in use (%zu): MEMORY PURGE may return some.", rss, used);
+    } else {
+        buf_puts(&b, "Memory looks well.");
+    }
+    reply_verbatim(c->out, "txt", buf_slice(&b));
+    buf_free(&b);
+    return OK;
+}
+
+static enum err memory_purge_run(struct call *c) {
+    mem_purge();
+    reply_ok(c->out);
+    return OK;
+}
+
+static enum err memory_malloc_stats_run(struct call *c) {
+    struct buf b = {0};
+    buf_printf(&b, "allocator %s\nallocated %zu\nresident %zu\n", mem_allocator_name(), mem_allocated_bytes(), mem_resident_bytes());
+    reply_verbatim(c->out, "txt", buf_slice(&b));
+    buf_free(&b);
+    return OK;
+}
+
+static enum err memory_help_run(struct call *c) {
+    static const char *const lines[] = {"DOCTOR", "    Return memory problems reports.",
+                                        "MALLOC-STATS", "    Return internal statistics report from the memory allocator.",
+                                        "PURGE", "    Attempt to purge dirty pages for reclamation by the allocator.",
+                                        "STATS", "    Return information about the memory usage of the server.",
+                                        "USAGE <key> [SAMPLES <count>]", "    Return memory in bytes used by <key> and its value.", NULL};
+    return call_reply_help(c, lines);
+}
+
+const struct command memory_subs[] = {
+    {.name = "doctor", .syntax = "", .arity = 2, .flags = 0, .run = memory_doctor_run, .since = "4.0.0", .cost = "O(1)", .summary = "Says what the figures mean."},
+    {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = memory_help_run, .since = "4.0.0", .cost = "O(1)", .summary = "Lists the subcommands."},
+    {.name = "malloc-stats", .syntax = "", .arity = 2, .flags = 0, .run = memory_malloc_stats_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns the allocator's figures."},
+    {.name = "purge", .syntax = "", .arity = 2, .flags = 0, .run = memory_purge_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns unused pages to the system."},
+    {.name = "stats", .syntax = "", .arity = 2, .flags = 0, .run = memory_stats_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns what memory is used for."},
+    {.name = "usage", .syntax = "key [SAMPLES count]", .arity = -3, .keys = "2:R", .flags = CMD_READONLY, .run = memory_usage_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns the bytes a key and its value take."},
+    {0}};

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* conf: reading the file and the command line, CONFIG GET and SET, and printing. */
+#include "src/conf/conf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "src/base/check.h"
+#include "src/base/glob.h"
+#include "src/base/lock.h"
+#include "src/base/mem.h"
+#include "src/conf/rows.h"
+
+enum { MAX_INCLUDES = 16, MAX_LINE = 64 * 1024 };
+
+struct conf_store {
+    struct lock lock; /* CONF: current */
+    struct conf *current;
+    char *file;
+    bool bind_given;
+    bool *noted; /* no-effect rows that were set */
+    /* while loading */
+    struct conf *building;
+    bool *given; /* rows set so far: `save` lines add up, but the first replaces the default */
+    int include_depth;
+};
+
+/* ---- words ---- */
+
+static bool ends_word(char c) {
+    return isspace((unsigned char)c) || c == '\0';
+}
+
+static const char *take_quoted(const char *p, const char *end, char quote, struct buf *to) {
+    for (; p < end; p++) {
+        if (*p == quote) {
+            p++;
+            return p == end || ends_word(*p) ? p : NULL;
+        }
+        if (*p == '\\' && quote == '"' && end - p >= 4 && p[1] == 'x' && isxdigit((unsigned char)p[2]) &&
+            isxdigit((unsigned char)p[3])) {
+            char hex[3] = {p[2], p[3], '\0'};
+            buf_putc(to, (char)strtol(hex, NULL, 16));
+            p += 3;
+        } else if (*p == '\\' && end - p >= 2 && (quote == '"' || p[1] == '\'')) {
+            p++;
+            buf_putc(to, *p == 'n' ? '\n' : *p == 'r' ? '\r' : *p == 't' ? '\t' : *p);
+        } else {
+            buf_putc(to, *p);
+        }
+    }
+    return NULL;
+}
+
+int split_words(struct slice line, struct buf *bytes, struct slice *words) {
+    const char *p = line.p, *end = p + line.n;
+    size_t starts[MAX_WORDS];
+    int n = 0;
+    for (;;) {
+        while (p < end && ends_word(*p)) {
+            p++;
+        }
+        if (p == end || n == MAX_WORDS) {
+            break;
+        }
+        starts[n++] = bytes->n;
+        while (p < end && !ends_word(*p)) {
+            if (*p == '"' || *p == '\'') {
+                p = take_quoted(p + 1, end, *p, bytes);
+                if (p == NULL) {
+                    return -1;
+                }
+                break;
+            }
+            buf_putc(bytes, *p++);
+        }
+        buf_putc(bytes, '\0');
+    }
+    for (int i = 0; i < n; i++) {
+        size_t stop = i + 1 < n ? starts[i + 1] : bytes->n;
+        words[i] = slice_make(bytes->p + starts[i], stop - starts[i] - 1);
+    }
+    return n;
+}
+
+/* ${NAME} and ${NAME:-default}; $$ is a dollar. False: a variable that is not set. */
+static bool expand(struct slice line, struct buf *out, struct buf *why) {
+    for (size_t i = 0; i < line.n; i++) {
+        if (line.p[i] != '$' || i + 1 >= line.n) {
+            buf_putc(out, line.p[i]);
+            continue;
+        }
+        if (line.p[i + 1] == '$') {
+            buf_putc(out, '$');
+            i++;
+            continue;
+        }
+        const char *close = line.p[i + 1] == '{' ? memchr(line.p + i, '}', line.n - i) : NULL;
+        if (close == NULL) {
+            buf_putc(out, '$');
+            continue;
+        }
+        char name[256];
+        size_t n = (size_t)(close - (line.p + i + 2));
+        snprintf(name, sizeof(name), "%.*s", (int)n, line.p + i + 2);
+        char *def = strstr(name, ":-");
+        if (def != NULL) {
+            *def = '\0';
+            def += 2;
+        }
+        const char *value = getenv(name);
+        value = value != NULL && *value != '\0' ? value : def;
+        if (value == NULL) {
+            buf_printf(why, "environment variable '%s' is not set; allowed: ${NAME:-default}", name);
+            return false;
+        }
+        buf_puts(out, value);
+        i += n + 2;
+    }
+    return true;
+}
+
+/* ---- one directive ---- */
+
+static unsigned distance(const char *a, const char *b) {
+    unsigned prev[64], cur[64];
+    size_t n = strlen(b);
+    if (n >= 63 || strlen(a) >= 63) {
+        return 99;
+    }
+    for (unsigned j = 0; j <= n; j++) {
+        prev[j] = j;
+    }
+    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
+        cur[0] = i;
+        for (unsigned j = 1; j <= n; j++) {
+            unsigned best = prev[j - 1] + (tolower((unsigned char)a[i - 1]) != b[j - 1]);
+            best = prev[j] + 1 < best ? prev[j] + 1 : best;
+            cur[j] = cur[j - 1] + 1 < best ? cur[j - 1] + 1 : best;
+        }
+        memcpy(prev, cur, sizeof(prev));
+    }
+    return prev[n];
+}
+
+static void suggest(const char *name, struct buf *why) {
+    const char *best = NULL;
+    unsigned least = 4;
+    for (unsigned i = 0; i < conf_row_count; i++) {
+        unsigned d = conf_rows[i].kind == KIND_SECTION ? 99 : distance(name, conf_rows[i].name);
+        if (d < least) {
+            least = d;
+            best = conf_rows[i].name;
+        }
+    }
+    if (best != NULL) {
+        buf_printf(why, "; did you mean '%s'?", best);
+    } else {
+        buf_puts(why, "; allowed: see --print conf");
+    }
+}
+
+static void join_words(const struct slice *words, int n, struct buf *out) {
+    for (int i = 0; i < n; i++) {
+        if (i > 0) {
+            buf_putc(out, ' ');
+        }
+        buf_put_slice(out, words[i]);
+    }
+}
+
+static const char *const refused[][2] = {
+    {"replicaof", "replication is not part of this server"},
+    {"slaveof", "replication is not part of this server"},
+    {"loadmodule", "modules are not part of this server"},
+    {"rename-command", "commands cannot be renamed: use requirepass or enable-debug-command"},
+    {"user", "there are no ACL users yet: use requirepass"},
+};
+
+/* Sets one directive while loading; words are its arguments. */
+static bool apply(struct conf_store *s, struct slice name, const struct slice *words, int n,
+                  struct buf *why) {
+    for (unsigned i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        if (slice_eqi(name, refused[i][0])) {
+            buf_printf(why, "%s", refused[i][1]);
+            return false;
+        }
+    }
+    struct buf text = {0};
+    const struct row *row = row_find(name);
+    int useless = row == NULL ? no_effect_find(name) : -1;
+    bool ok = true;
+    join_words(words, n, &text);
+    if (row != NULL) {
+        bool adds = (strcmp(row->name, "save") == 0 || strcmp(row->name, "client-output-buffer-limit") == 0) &&
+                    s->given[row - conf_rows] && text.n > 0;
+        if (adds) {
+            struct buf both = {0};
+            row_print(s->building, row, &both);
+            buf_putc(&both, ' ');
+            buf_put_slice(&both, buf_slice(&text));
+            buf_free(&text);
+            text = both;
+        }
+        if (n == 0 || (n > 1 && row->kind != KIND_STR)) {
+            buf_puts(why, "wrong number of arguments; allowed: ");
+            row_allowed(row, why);
+            ok = false;
+        } else {
+            ok = row_parse(s->building, row, text.p == NULL ? slice_make("", 0) : buf_slice(&text), why);
+        }
+        s->given[row - conf_rows] = true;
+        s->bind_given |= strcmp(row->name, "bind") == 0;
+    } else if (useless >= 0) {
+        no_effect_set(s->building, useless, text.p == NULL ? slice_make("", 0) : buf_slice(&text));
+        s->noted[useless] = true;
+    } else {
+        buf_puts(why, "unknown directive");
+        char word[64];
+        snprintf(word, sizeof(word), "%.*s", SLICE_ARG(name));
+        suggest(word, why);
+        ok = false;
+    }
+    buf_free(&text);
+    return ok;
+}
+
+/* ---- files ---- */
+
+static bool load_file(struct conf_store *s, const char *path, struct buf *err);
+
+static bool include(struct conf_store *s, const char *pattern, struct buf *err) {
+    glob_t found = {0};
+    bool ok = true;
+    if (glob(pattern, 0, NULL, &found) != 0 && strpbrk(pattern, "*?[") == NULL) {
+        buf_printf(err, "include '%s': no such file", pattern);
+        ok = false;
+    }
+    for (size_t i = 0; ok && i < found.gl_pathc; i++) {
+        ok = load_file(s, found.gl_pathv[i], err);
+    }
+    globfree(&found);
+    return ok;
+}
+
+static bool load_line(struct conf_store *s, struct slice line, const char *path, int number,
+                      struct buf *err) {
+    struct buf expanded = {0}, bytes = {0}, why = {0};
+    struct slice words[MAX_WORDS];
+    bool ok = expand(line, &expanded, &why);
+    int n = ok ? split_words(buf_slice(&expanded), &bytes, words) : 0;
+    if (ok && n < 0) {
+        buf_puts(&why, "unbalanced quotes; allowed: \"...\" or '...' followed by a space");
+        ok = false;
+    } else if (ok && n > 0 && words[0].p[0] != '#') {
+        if (slice_eqi(words[0], "include") && n == 2) {
+            ok = include(s, words[1].p, err);
+            if (!ok && err->n > 0 && memchr(err->p, ':', err->n) != NULL && why.n == 0) {
+                goto out; /* the included file named its own line */
+            }
+        } else {
+            ok = apply(s, words[0], words + 1, n - 1, &why);
+        }
+    }
+    if (!ok && why.n > 0) {
+        buf_printf(err, "%s:%d: '%.*s': %.*s", path, number, SLICE_ARG(line), (int)why.n, why.p);
+    }
+out:
+    buf_free(&expanded);
+    buf_free(&bytes);
+    buf_free(&why);
+    return ok;
+}
+
+static bool load_stream(struct conf_store *s, FILE *f, const char *path, struct buf *err) {
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    bool ok = true;
+    for (int number = 1; ok && (n = getline(&line, &cap, f)) >= 0; number++) {
+        while (n > 0 && isspace((unsigned char)line[n - 1])) {
+            n--;
+        }
+        size_t skip = strspn(line, " \t");
+        if ((size_t)n > skip && line[skip] != '#') {
+            ok = load_line(s, slice_make(line + skip, (size_t)n - skip), path, number, err);
+        }
+    }
+    (free)(line); /* getline's */
+    return ok;
+}
+
+static bool load_file(struct conf_store *s, const char *path, struct buf *err) {
+    if (++s->include_depth > MAX_INCLUDES) {
+        buf_printf(err, "%s: includes nested deeper than %d", path, MAX_INCLUDES);
+        return false;
+    }
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    if (f == NULL) {
+        buf_printf(err, "%s: cannot be opened: %s", path, strerror(errno));
+        return false;
+    }
+    bool ok = load_stream(s, f, path, err);
+    if (f != stdin) {
+        fclose(f);
+    }
+    s->include_depth--;
+    return ok;
+}
+
+/* ---- command line ---- */
+
+/* `--name value value --name ...`; a value that begins with "--" ends the list, as in Redis. */
+static bool load_args(struct conf_store *s, int argc, char **argv, struct buf *err) {
+    for (int i = 0; i < argc;) {
+        if (strncmp(argv[i], "--", 2) != 0) {
+            buf_printf(err, "command line: '%s': not a directive; allowed: [file] [--directive value ...]",
+                       argv[i]);
+            return false;
+        }
+        struct slice words[MAX_WORDS];
+        int n = 0, first = i + 1;
+        while (first + n < argc && strncmp(argv[first + n], "--", 2) != 0 && n < MAX_WORDS) {
+            words[n] = slice_cstr(argv[first + n]);
+            n++;
+        }
+        struct buf why = {0};
+        if (!apply(s, slice_cstr(argv[i] + 2), words, n, &why)) {
+            buf_printf(err, "command line: '%s", argv[i]);
+            for (int k = 0; k < n; k++) {
+                buf_printf(err, " %s", words[k].p);
+            }
+            buf_printf(err, "': %.*s", (int)why.n, why.p);
+            buf_free(&why);
+            return false;
+        }
+        i = first + n;
+    }
+    return true;
+}
+
+static bool load_all(struct conf_store *s, int argc, char **argv, struct buf *err) {
+    int at = 1;
+    if (at < argc && (strcmp(argv[at], "-") == 0 || argv[at][0] != '-')) {
+        if (!load_file(s, argv[at], err)) {
+            return false;
+        }
+        char real[4096];
+        if (strcmp(argv[at], "-") != 0 && realpath(argv[at], real) != NULL) {
+            s->file = mem_strdup(real);
+        }
+        at++;
+    }
+    if (!load_args(s, argc - at, argv + at, err)) {
+        return false;
+    }
+    const char *name;
+    struct buf why = {0};
+    bool ok = conf_finish(s->building, &name, &why);
+    if (!ok) {
+        buf_printf(err, "'%s': %.*s", name, (int)why.n, why.p);
+    }
+    buf_free(&why);
+    return ok;
+}
+
+struct conf_store *conf_load(int argc, char **argv, struct buf *err) {
+    struct conf_store *s = mem_zalloc(sizeof(*s));
+    lock_init(&s->lock, LOCK_CONF, 0);
+    s->building = conf_create();
+    s->given = mem_zalloc(conf_row_count);
+    s->noted = mem_zalloc(no_effect_count);
+    bool ok = load_all(s, argc, argv, err);
+    s->current = s->building;
+    s->building = NULL;
+    if (s->file == NULL) {
+        s->file = mem_strdup("");
+    }
+    if (!ok) {
+        conf_store_free(&s);
+        return NULL;
+    }
+    return s;
+}
+
+void conf_store_free(struct conf_store **store) {
+    struct conf_store *s = *store;
+    *store = NULL;
+    conf_unref(s->current);
+    mem_free(s->file);
+    mem_free(s->given);
+    mem_free(s->noted);
+    mem_free(s);
+}
+
+struct conf *conf_store_current(struct conf_store *s) {
+    lock_acquire(&s->lock);
+    struct conf *c = conf_ref(s->current);
+    lock_release(&s->lock);
+    return c;
+}
+
+const char *conf_store_file(const struct conf_store *s) {
+    return s->file;
+}
+
+bool conf_store_bind_given(const struct conf_store *s) {
+    return s->bind_given;
+}
+
+void conf_store_take_notes(struct conf_store *s, struct buf *out) {
+    for (unsigned i = 0; i < no_effect_count; i++) {
+        if (s->noted[i]) {
+            buf_printf(out, "%s%s", out->n > 0 ? ", " : "", no_effect_rows[i].name);
+            s->noted[i] = false;
+        }
+    }
+}
+
+/* ---- CONFIG SET and GET ---- */
+
+static bool set_one(struct conf_store *s, struct conf *c, struct slice name, struct slice value,
+                    struct buf *err) {
+    const struct row *row = row_find(name);
+    int useless = row == NULL ? no_effect_find(name) : -1;
+    struct buf why = {0};
+    bool ok = false;
+    if (row == NULL && useless < 0) {
+        buf_printf(err, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
+                   SLICE_ARG(name));
+    } else if (useless >= 0) {
+        no_effect_set(c, useless, value);
+        s->noted[useless] = true;
+        ok = true;
+    } else if (row->flags & BOOT) {
+        buf_printf(err,
+                   "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't set "
+                   "immutable config",
+                   SLICE_ARG(name));
+    } else if (!row_parse(c, row, value, &why)) {
+        buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%.*s') - %.*s",
+                   SLICE_ARG(name), (int)why.n, why.p);
+    } else {
+        ok = true;
+    }
+    buf_free(&why);
+    return ok;
+}
+
+bool conf_store_set(struct conf_store *s, const struct slice *pairs, int n, struct buf *err) {
+    lock_acquire(&s->lock);
+    struct conf *c = conf_copy(s->current);
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++) {
+        ok = set_one(s, c, pairs[2 * i], pairs[2 * i + 1], err);
+    }
+    if (ok) {
+        const char *name;
+        struct buf why = {0};
+        ok = conf_finish(c, &name, &why);
+        if (!ok) {
+            buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%s') - %.*s", name,
+                       (int)why.n, why.p);
+        }
+        buf_free(&why);
+    }
+    struct conf *old = ok ? s->current : c;
+    if (ok) {
+        s->current = c;
+    }
+    lock_release(&s->lock);
+    conf_unref(old);
+    return ok;
+}
+
+bool conf_value(const struct conf *c, struct slice name, struct buf *out) {
+    const struct row *row = row_find(name);
+    int useless = row == NULL ? no_effect_find(name) : -1;
+    if (row != NULL) {
+        row_print(c, row, out);
+    } else if (useless >= 0) {
+        buf_puts(out, c->no_effect[useless]);
+    }
+    return row != NULL || useless >= 0;
+}
+
+void conf_each(const struct conf *c, struct slice pattern,
+               void (*fn)(void *ctx, const char *name, struct slice value), void *ctx) {
+    struct buf text = {0};
+    for (unsigned i = 0; i < conf_row_count; i++) {
+        const struct row *row = &conf_rows[i];
+        if (row->kind != KIND_SECTION && glob_match(pattern, slice_cstr(row->name), true)) {
+            buf_clear(&text);
+            row_print(c, row, &text);
+            fn(ctx, row->name, text.p == NULL ? slice_make("", 0) : buf_slice(&text));
+        }
+    }
+    for (unsigned i = 0; i < no_effect_count; i++) {
+        if (glob_match(pattern, slice_cstr(no_effect_rows[i].name), true)) {
+            fn(ctx, no_effect_rows[i].name, slice_cstr(c->no_effect[i]));
+        }
+    }
+    buf_free(&text);
+}

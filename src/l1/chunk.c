@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* chunk: a pool of chunks. The fullest extents are served first, so that the emptiest can become empty. */
+#include "src/l1/chunk.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+#include "src/base/check.h"
+#include "src/base/list.h"
+#include "src/base/lock.h"
+#include "src/base/mem.h"
+
+struct extent {
+    struct list node; /* in pool->some while it has free chunks */
+    char *base;
+    uint64_t free_bits; /* one per chunk */
+};
+
+struct chunk_pool {
+    struct lock lock;
+    struct list some; /* extents with free chunks, fuller ones first */
+    struct extent **all;
+    size_t count, cap;
+    _Atomic size_t bytes;
+};
+
+_Static_assert(CHUNKS_PER_EXTENT == 64, "one bit per chunk");
+
+struct chunk_pool *chunk_pool_create(void) {
+    struct chunk_pool *p = mem_zalloc(sizeof(*p));
+    lock_init(&p->lock, LOCK_CHUNKS, 0);
+    list_init(&p->some);
+    return p;
+}
+
+static char *map_extent(void) {
+    char *raw = mmap(NULL, 2 * (size_t)EXTENT_BYTES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) {
+        return NULL;
+    }
+    uintptr_t aligned = ((uintptr_t)raw + EXTENT_BYTES - 1) & ~(uintptr_t)(EXTENT_BYTES - 1);
+    size_t before = aligned - (uintptr_t)raw;
+    if (before > 0) {
+        munmap(raw, before);
+    }
+    munmap((char *)aligned + EXTENT_BYTES, EXTENT_BYTES - before);
+    return (char *)aligned;
+}
+
+static struct extent *add_extent(struct chunk_pool *p) {
+    char *base = map_extent();
+    if (base == NULL) {
+        return NULL;
+    }
+    if (p->count >= 8) {
+        madvise(base, EXTENT_BYTES, MADV_HUGEPAGE); /* a small cache stays small */
+    }
+    struct extent *e = mem_zalloc(sizeof(*e));
+    e->base = base;
+    e->free_bits = UINT64_MAX;
+    if (p->count == p->cap) {
+        p->cap = p->cap == 0 ? 16 : p->cap * 2;
+        p->all = mem_realloc(p->all, p->cap * sizeof(*p->all));
+    }
+    /* sorted by address, for chunk_give */
+    size_t i = p->count++;
+    for (; i > 0 && p->all[i - 1]->base > base; i--) {
+        p->all[i] = p->all[i - 1];
+    }
+    p->all[i] = e;
+    list_push_back(&p->some, &e->node);
+    return e;
+}
+
+void *chunk_take(struct chunk_pool *p) {
+    lock_acquire(&p->lock);
+    struct extent *e = list_empty(&p->some) ? add_extent(p)
+                                            : LIST_ENTRY(p->some.next, struct extent, node);
+    void *chunk = NULL;
+    if (e != NULL) {
+        int bit = __builtin_ctzll(e->free_bits);
+        e->free_bits &= e->free_bits - 1;
+        if (e->free_bits == 0) {
+            list_remove(&e->node);
+        }
+        chunk = e->base + (size_t)bit * CHUNK_BYTES;
+        atomic_fetch_add_explicit(&p->bytes, CHUNK_BYTES, memory_order_relaxed);
+    }
+    lock_release(&p->lock);
+    return chunk;
+}
+
+static struct extent *extent_of(const struct chunk_pool *p, const char *chunk) {
+    size_t lo = 0, hi = p->count;
+    while (hi - lo > 1) {
+        size_t mid = (lo + hi) / 2;
+        if (p->all[mid]->base <= chunk) {
+            lo = mid;
+        } else {
+            hi = mid;
+        }
+    }
+    return p->all[lo];
+}
+
+void chunk_give(struct chunk_pool *p, void *chunk) {
+    lock_acquire(&p->lock);
+    struct extent *e = extent_of(p, chunk);
+    uint64_t bit = (uint64_t)1 << (((char *)chunk - e->base) / CHUNK_BYTES);
+    CHECK((e->free_bits & bit) == 0);
+    if (e->free_bits == 0) {
+        list_push_front(&p->some, &e->node);
+    }
+    e->free_bits |= bit;
+    if (e->free_bits == UINT64_MAX) {
+        madvise(e->base, EXTENT_BYTES, MADV_DONTNEED);
+        list_remove(&e->node);
+        list_push_back(&p->some, &e->node);
+    }
+    atomic_fetch_sub_explicit(&p->bytes, CHUNK_BYTES, memory_order_relaxed);
+    lock_release(&p->lock);
+}
+
+size_t chunk_pool_bytes(const struct chunk_pool *p) {
+    return atomic_load_explicit(&p->bytes, memory_order_relaxed);
+}
+
+void chunk_pool_destroy(struct chunk_pool **pool) {
+    struct chunk_pool *p = *pool;
+    *pool = NULL;
+    CHECK(chunk_pool_bytes(p) == 0);
+    for (size_t i = 0; i < p->count; i++) {
+        munmap(p->all[i]->base, EXTENT_BYTES);
+        mem_free(p->all[i]);
+    }
+    mem_free(p->all);
+    mem_free(p);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* item: one key with its value in one block of the slab.
+ *
+ *   type and flags u8 | db u8 | value length u16 | key length u8 | [deadline, 6 bytes of ms] | key | value
+ *
+ * A value that does not fit is a pointer (ITEM_HEAP: struct blob or struct value); so is a long key (ITEM_LONG_KEY: struct
+ * long_key). Deadlines reach to the year 10889; later ones are cut to that. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "src/base/slice.h"
+#include "src/l1/l1.h"
+
+enum {
+    ITEM_HEAD = 5,
+    ITEM_TTL_BYTES = 6,
+    ITEM_TYPE_MASK = 0x07,
+    ITEM_TTL = 0x08,
+    ITEM_HEAP = 0x10,
+    ITEM_LONG_KEY = 0x20,
+    ITEM_RAW = 0x40,
+    ITEM_KEY_INLINE_MAX = 254
+};
+#define ITEM_MAX_DEADLINE ((int64_t)0xFFFFFFFFFFFF)
+
+struct long_key {
+    size_t n;
+    char bytes[];
+};
+
+static inline bool item_is(const unsigned char *it, unsigned flag) {
+    return (it[0] & flag) != 0;
+}
+static inline enum value_type item_type(const unsigned char *it) {
+    return (enum value_type)(it[0] & ITEM_TYPE_MASK);
+}
+static inline size_t item_key_offset(const unsigned char *it) {
+    return ITEM_HEAD + (item_is(it, ITEM_TTL) ? ITEM_TTL_BYTES : 0);
+}
+static inline void *item_pointer(const unsigned char *p) {
+    void *v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+static inline struct slice item_key(const unsigned char *it) {
+    const unsigned char *p = it + item_key_offset(it);
+    if (__builtin_expect(item_is(it, ITEM_LONG_KEY), 0)) {
+        const struct long_key *k = item_pointer(p);
+        return slice_make(k->bytes, k->n);
+    }
+    return slice_make(p, it[4]);
+}
+static inline unsigned char *item_value_at(const unsigned char *it) {
+    size_t key = item_is(it, ITEM_LONG_KEY) ? sizeof(void *) : it[4];
+    return (unsigned char *)(uintptr_t)it + item_key_offset(it) + key;
+}
+static inline size_t item_value_len(const unsigned char *it) {
+    uint16_t n;
+    memcpy(&n, it + 2, 2);
+    return n;
+}
+static inline int64_t item_expire(const unsigned char *it) {
+    if (!item_is(it, ITEM_TTL)) {
+        return L1_NO_TTL;
+    }
+    uint64_t v = 0;
+    memcpy(&v, it + ITEM_HEAD, ITEM_TTL_BYTES);
+    return (int64_t)v;
+}
+static inline void item_set_expire(unsigned char *it, int64_t ms) {
+    uint64_t v = ms < 0 ? 0 : ms > ITEM_MAX_DEADLINE ? (uint64_t)ITEM_MAX_DEADLINE : (uint64_t)ms;
+    memcpy(it + ITEM_HEAD, &v, ITEM_TTL_BYTES);
+}
+static inline bool item_expired(const unsigned char *it, int64_t now_ms) {
+    return item_is(it, ITEM_TTL) && item_expire(it) <= now_ms;
+}

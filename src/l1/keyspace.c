@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* keyspace: what looks at more than one key: databases, scans, random keys, sums. */
+#include "src/base/check.h"
+#include "src/base/rng.h"
+#include "src/l1/room.h"
+#include "src/l1/shard.h"
+
+uint64_t l1_db_keys(const struct l1 *l1, uint8_t db) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        n += atomic_load_explicit(&l1->shards[i].db_keys[db], memory_order_relaxed);
+    }
+    return n;
+}
+
+uint64_t l1_db_expires(const struct l1 *l1, uint8_t db) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        n += atomic_load_explicit(&l1->shards[i].db_expires[db], memory_order_relaxed);
+    }
+    return n;
+}
+
+/* ---- databases ---- */
+
+static void touch_db(struct l1 *l1, int physical) {
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        watch_touch_db(&l1->shards[i].watches, physical);
+        flight_overtake_all(&l1->shards[i].flights);
+    }
+}
+
+/* A physical number that no logical database has and no item bears. */
+static int unused_db(const struct l1 *l1) {
+    bool used[L1_PHYSICAL_DBS] = {false};
+    for (unsigned i = 0; i < L1_MAX_DBS; i++) {
+        used[l1->db_map[i]] = true;
+    }
+    for (int db = 0; db < L1_PHYSICAL_DBS; db++) {
+        if (!used[db] && l1_db_keys(l1, (uint8_t)db) == 0) {
+            return db;
+        }
+    }
+    return -1;
+}
+
+bool l1_flush_db(struct l1 *l1, unsigned logical) {
+    uint8_t old = l1->db_map[logical];
+    touch_db(l1, old);
+    if (l1_db_keys(l1, old) == 0) {
+        return true;
+    }
+    int fresh = unused_db(l1);
+    if (fresh < 0) {
+        return false;
+    }
+    l1->db_map[logical] = (uint8_t)fresh;
+    atomic_fetch_add_explicit(&l1->flush_generation, 1, memory_order_relaxed);
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        l1->shards[i].sweep_bucket = 0;
+    }
+    return true;
+}
+
+bool l1_flush_all(struct l1 *l1) {
+    bool ok = true;
+    for (unsigned i = 0; i < L1_MAX_DBS; i++) {
+        ok &= l1_flush_db(l1, i);
+    }
+    return ok;
+}
+
+void l1_swap_db(struct l1 *l1, unsigned a, unsigned b) {
+    uint8_t was = l1->db_map[a];
+    touch_db(l1, was);
+    touch_db(l1, l1->db_map[b]);
+    l1->db_map[a] = l1->db_map[b];
+    l1->db_map[b] = was;
+}
+
+/* ---- scan ---- */
+
+static uint64_t reverse64(uint64_t v) {
+    v = ((v >> 1) & 0x5555555555555555ULL) | ((v & 0x5555555555555555ULL) << 1);
+    v = ((v >> 2) & 0x3333333333333333ULL) | ((v & 0x3333333333333333ULL) << 2);
+    v = ((v >> 4) & 0x0f0f0f0f0f0f0f0fULL) | ((v & 0x0f0f0f0f0f0f0f0fULL) << 4);
+    return __builtin_bswap64(v);
+}
+
+/* Positions are bit-reversed low 32 hash bits: each bucket is an interval of them, and a split only halves it. */
+static uint64_t bucket_width(const struct shard *s, uint32_t i) {
+    uint32_t half = (uint32_t)1 << s->level;
+    bool narrow = i >= half || i + half < s->buckets;
+    return (uint64_t)1 << (32 - s->level - (narrow ? 1 : 0));
+}
+
+static bool db_wanted(const struct l1 *l1, int db, uint8_t item_db) {
+    if (db >= 0) {
+        return item_db == db;
+    }
+    for (unsigned i = 0; i < L1_MAX_DBS; i++) {
+        if (l1->db_map[i] == item_db) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t visit_bucket(struct shard *s, uint32_t index, int db, int64_t now_ms, l1_visit_fn fn,
+                           void *ctx) {
+    size_t seen = 0;
+    for (struct bucket *b = shard_bucket(s, index); b != NULL; b = bucket_next(s, b)) {
+        for (int i = 0; i < bucket_slots(b); i++) {
+            if (b->handle[i] == 0) {
+                continue;
+            }
+            const unsigned char *it = slab_at(&s->slab, b->handle[i]);
+            if (item_expired(it, now_ms) || !db_wanted(s->l1, db, it[1])) {
+                continue;
+            }
+            struct item_view view;
+            shard_view(s, b->handle[i], &view);
+            struct key key = {item_key(it), 0, it[1]};
+            fn(ctx, &key, &view);
+            seen++;
+        }
+    }
+    return seen;
+}
+
+/* Cursor: shard number in bits 32.., position below. */
+uint64_t l1_scan(struct l1 *l1, uint64_t cursor, size_t want, int db, int64_t now_ms, bool locked,
+                 l1_visit_fn fn, void *ctx) {
+    uint64_t shard = cursor >> 32, at = cursor & UINT32_MAX;
+    size_t seen = 0, buckets = 0;
+    if (shard >= l1->shard_count) {
+        return 0;
+    }
+    while (shard < l1->shard_count) {
+        struct shard *s = &l1->shards[shard];
+        if (!locked) {
+            lock_acquire(&s->lock);
+        }
+        while (at <= UINT32_MAX && seen < want && buckets < want * 16) {
+            uint32_t i = shard_index(s, reverse64(at << 32));
+            seen += visit_bucket(s, i, db, now_ms, fn, ctx);
+            buckets++;
+            uint64_t width = bucket_width(s, i);
+            at = (at & ~(width - 1)) + width;
+        }
+        if (!locked) {
+            lock_release(&s->lock);
+        }
+        if (at <= UINT32_MAX) {
+            return shard << 32 | at;
+        }
+        shard++;
+        at = 0;
+        if (seen >= want || buckets >= want * 16) {
+            return shard < l1->shard_count ? shard << 32 : 0;
+        }
+    }
+    return 0;
+}
+
+void l1_hold_shrink(struct l1 *l1, bool hold) {
+    (void)l1; /* tables do not shrink in this version: their memory is reused as they fill again */
+    (void)hold;
+}
+
+/* ---- random ---- */
+
+struct pick {
+    l1_visit_fn fn;
+    void *ctx;
+    uint64_t seen;
+    struct key key;
+    struct item_view view;
+};
+
+static void consider(void *ctx, const struct key *key, const struct item_view *view) {
+    struct pick *p = ctx;
+    if (rng_below(++p->seen) == 0) { /* reservoir of one */
+        p->key = *key;
+        p->view = *view;
+    }
+}
+
+bool l1_random(struct l1 *l1, uint8_t db, int64_t now_ms, bool locked, l1_visit_fn fn, void *ctx) {
+    if (l1_db_keys(l1, db) == 0) {
+        return false;
+    }
+    unsigned start = (unsigned)rng_below(l1->shard_count);
+    for (unsigned k = 0; k < l1->shard_count; k++) {
+        struct shard *s = &l1->shards[(start + k) % l1->shard_count];
+        if (!locked) {
+            lock_acquire(&s->lock);
+        }
+        struct pick p = {0};
+        uint32_t from = (uint32_t)rng_below(s->buckets);
+        for (uint32_t i = 0; i < s->buckets && p.seen == 0; i++) {
+            visit_bucket(s, (from + i) % s->buckets, db, now_ms, consider, &p);
+        }
+        if (p.seen > 0) {
+            fn(ctx, &p.key, &p.view);
+        }
+        if (!locked) {
+            lock_release(&s->lock);
+        }
+        if (p.seen > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- sums ---- */
+
+static bool try_patiently(struct lock *l) {
+    for (int i = 0; i < 1000; i++) {
+        if (lock_try(l)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void l1_stats_read(const struct l1 *l1, struct l1_stats *out) {
+    *out = (struct l1_stats){.chunk_bytes = chunk_pool_bytes(l1->pool)};
+    for (unsigned db = 0; db < L1_PHYSICAL_DBS; db++) {
+        out->keys += l1_db_keys(l1, (uint8_t)db);
+        out->expires += l1_db_expires(l1, (uint8_t)db);
+    }
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        struct shard *s = &l1->shards[i];
+        out->expired += atomic_load_explicit(&s->expired, memory_order_relaxed);
+        out->evicted += atomic_load_explicit(&s->evicted, memory_order_relaxed);
+        out->inserted += atomic_load_explicit(&s->inserted, memory_order_relaxed);
+        out->splits += atomic_load_explicit(&s->splits, memory_order_relaxed);
+        out->moved_by_compaction += atomic_load_explicit(&s->moved, memory_order_relaxed);
+        if (!try_patiently(&s->lock)) {
+            continue; /* this very caller may hold it: an INFO inside EXEC leaves the shard out */
+        }
+        out->live_bytes += s->slab.live_bytes;
+        out->heap_bytes += s->heap_bytes;
+        out->buckets += s->buckets;
+        out->overflow_buckets += s->overflow_buckets;
+        out->flights += s->flights.count;
+        out->watches += s->watches.count;
+        lock_release(&s->lock);
+    }
+    out->table_bytes = out->buckets * sizeof(struct bucket);
+}

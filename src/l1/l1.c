@@ -1,0 +1,702 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* l1: items read and written, under their shard's lock. The whole keyspace is keyspace.c; memory is room.c. */
+#include "src/l1/l1.h"
+
+#include "src/base/check.h"
+#include "src/base/clock.h"
+#include "src/base/mem.h"
+#include "src/l1/policy.h"
+#include "src/l1/room.h"
+#include "src/l1/shard.h"
+
+/* ---- blobs ---- */
+
+struct blob *blob_ref(struct blob *b) {
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    return b;
+}
+
+void blob_unref(struct blob *b) {
+    if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1) {
+        mem_free(b);
+    }
+}
+
+static struct blob *blob_create(size_t n) {
+    struct blob *b = mem_try_alloc(sizeof(*b) + n);
+    if (b != NULL) {
+        atomic_init(&b->refs, 1);
+        b->n = n;
+    }
+    return b;
+}
+
+/* ---- life ---- */
+
+static bool shard_init(struct shard *s, struct l1 *l1, unsigned id, const struct policy *policy) {
+    lock_init(&s->lock, LOCK_SHARD, id);
+    s->id = id;
+    s->l1 = l1;
+    slab_init(&s->slab, l1->pool);
+    list_init(&s->pending);
+    wheel_init(s, clock_now_ms());
+    if (!table_init(s)) {
+        return false;
+    }
+    shard_set_policy(s, policy);
+    return true;
+}
+
+struct l1 *l1_create(const struct l1_options *o) {
+    CHECK(o->shards > 0 && (o->shards & (o->shards - 1)) == 0);
+    const struct policy *policy = policy_find(o->policy);
+    CHECK(policy != NULL);
+    struct l1 *l1 = mem_zalloc(sizeof(*l1));
+    l1->shard_count = o->shards;
+    l1->shard_shift = 64 - (unsigned)__builtin_ctz(o->shards);
+    l1->hooks = o->hooks;
+    l1->pool = chunk_pool_create();
+    for (unsigned i = 0; i < L1_MAX_DBS; i++) {
+        l1->db_map[i] = (uint8_t)i;
+    }
+    atomic_init(&l1->limit_bytes, o->limit_bytes);
+    atomic_init(&l1->policy, policy);
+    atomic_init(&l1->active_expire, true);
+    size_t n = o->shards * sizeof(struct shard);
+    l1->shard_memory = mem_zalloc(n + 64);
+    l1->shards = (struct shard *)(((uintptr_t)l1->shard_memory + 63) & ~(uintptr_t)63);
+    for (unsigned i = 0; i < o->shards; i++) {
+        CHECK(shard_init(&l1->shards[i], l1, i, policy));
+    }
+    return l1;
+}
+
+static void free_heap_part(unsigned char *it) {
+    if (item_is(it, ITEM_LONG_KEY)) {
+        mem_free(item_pointer(it + item_key_offset(it)));
+    }
+    if (item_is(it, ITEM_HEAP)) {
+        void *p = item_pointer(item_value_at(it));
+        if (item_type(it) == TYPE_STRING) {
+            blob_unref(p);
+        } else {
+            value_unref(p);
+        }
+    }
+}
+
+static void shard_fini(struct shard *s) {
+    for (uint32_t i = 0; i < s->buckets; i++) {
+        for (struct bucket *b = shard_bucket(s, i); b != NULL; b = bucket_next(s, b)) {
+            for (int k = 0; k < bucket_slots(b); k++) {
+                if (b->handle[k] != 0) {
+                    free_heap_part(slab_at(&s->slab, b->handle[k]));
+                }
+            }
+        }
+    }
+    shard_set_policy(s, NULL);
+    while (shard_free_pending(s, SIZE_MAX)) {
+    }
+    table_fini(s);
+    slab_fini(&s->slab);
+}
+
+void l1_destroy(struct l1 **lp) {
+    struct l1 *l1 = *lp;
+    *lp = NULL;
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        shard_fini(&l1->shards[i]);
+    }
+    chunk_pool_destroy(&l1->pool);
+    mem_free(l1->shard_memory);
+    mem_free(l1);
+}
+
+/* ---- locks and prefetch ---- */
+
+void l1_lock(struct l1 *l1, unsigned shard) {
+    lock_acquire(&l1->shards[shard].lock);
+}
+
+void l1_unlock(struct l1 *l1, unsigned shard) {
+    lock_release(&l1->shards[shard].lock);
+}
+
+void l1_lock_all(struct l1 *l1) {
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        l1_lock(l1, i);
+    }
+}
+
+void l1_unlock_all(struct l1 *l1) {
+    for (unsigned i = l1->shard_count; i-- > 0;) {
+        l1_unlock(l1, i);
+    }
+}
+
+unsigned l1_shards_of(const struct l1 *l1, const struct key *keys, size_t n, uint16_t *out) {
+    uint64_t seen[4096 / 64] = {0};
+    for (size_t i = 0; i < n; i++) {
+        unsigned shard = l1_shard_of(l1, keys[i].hash);
+        seen[shard / 64] |= (uint64_t)1 << (shard % 64);
+    }
+    unsigned count = 0;
+    for (unsigned w = 0; w < (l1->shard_count + 63) / 64; w++) {
+        for (uint64_t bits = seen[w]; bits != 0; bits &= bits - 1) {
+            out[count++] = (uint16_t)(w * 64 + (unsigned)__builtin_ctzll(bits));
+        }
+    }
+    return count;
+}
+
+/* Reads without the lock what a writer may be changing: the results only steer prefetches, every array they index stays
+ * mapped, and indexes are checked. */
+__attribute__((no_sanitize("thread"))) static const struct bucket *
+peek_bucket(const struct shard *s, uint64_t hash) {
+    struct bucket *const *segments = __atomic_load_n(&s->segments, __ATOMIC_ACQUIRE);
+    uint32_t i = shard_index(s, hash);
+    const struct bucket *segment = i / SEGMENT_BUCKETS < s->segment_cap ? segments[i / SEGMENT_BUCKETS] : NULL;
+    return segment != NULL ? segment + i % SEGMENT_BUCKETS : NULL;
+}
+
+__attribute__((no_sanitize("thread"))) void l1_prefetch_bucket(const struct l1 *l1, uint64_t hash) {
+    const struct bucket *b = peek_bucket(&l1->shards[l1_shard_of(l1, hash)], hash);
+    __builtin_prefetch(b);
+}
+
+__attribute__((no_sanitize("thread"))) void l1_prefetch_item(const struct l1 *l1, uint64_t hash) {
+    const struct shard *s = &l1->shards[l1_shard_of(l1, hash)];
+    const struct bucket *b = peek_bucket(s, hash);
+    uint8_t tag = hash_tag(hash);
+    for (int i = 0; b != NULL && i < BUCKET_SLOTS; i++) {
+        if (b->tag[i] == tag) {
+            uint32_t chunk = b->handle[i] / HANDLES_PER_CHUNK;
+            char *const *bases = __atomic_load_n(&s->slab.bases, __ATOMIC_ACQUIRE);
+            if (chunk < s->slab.chunk_count && bases[chunk] != NULL) {
+                const char *p = bases[chunk] + (size_t)(b->handle[i] % HANDLES_PER_CHUNK) * 8;
+                __builtin_prefetch(p);
+                __builtin_prefetch(p + 64);
+            }
+            return;
+        }
+    }
+}
+
+/* ---- items ---- */
+
+size_t shard_item_bytes(const struct shard *s, uint32_t handle) {
+    const unsigned char *it = slab_at(&s->slab, handle);
+    size_t n = slab_class_size(&s->slab, slab_class_at(&s->slab, handle));
+    if (item_is(it, ITEM_LONG_KEY)) {
+        n += item_key(it).n;
+    }
+    if (item_is(it, ITEM_HEAP)) {
+        const void *p = item_pointer(item_value_at(it));
+        n += item_type(it) == TYPE_STRING ? ((const struct blob *)p)->n : value_bytes(p);
+    }
+    return n;
+}
+
+static size_t heap_part(const struct shard *s, uint32_t handle) {
+    return shard_item_bytes(s, handle) - slab_class_size(&s->slab, slab_class_at(&s->slab, handle));
+}
+
+/* The item's counters and block go; its place is the caller's business. */
+static void drop_item(struct shard *s, uint64_t hash, uint32_t handle, uint8_t meta, bool evicted) {
+    unsigned char *it = slab_at(&s->slab, handle);
+    s->policy->remove(s, hash, handle, meta, shard_item_bytes(s, handle), evicted);
+    s->heap_bytes -= heap_part(s, handle);
+    atomic_fetch_sub_explicit(&s->db_keys[it[1]], 1, memory_order_relaxed);
+    if (item_is(it, ITEM_TTL)) {
+        atomic_fetch_sub_explicit(&s->db_expires[it[1]], 1, memory_order_relaxed);
+        s->ttl_items--;
+    }
+    s->items--;
+    if (!shard_defer_free(s, it)) {
+        free_heap_part(it);
+    }
+    slab_free(&s->slab, handle);
+}
+
+void shard_remove_as(struct shard *s, uint64_t hash, struct place at, bool evicted) {
+    drop_item(s, hash, at.bucket->handle[at.slot], at.bucket->meta[at.slot], evicted);
+    table_clear(s, hash, at);
+    shard_publish(s);
+}
+
+void shard_remove(struct shard *s, const struct key *key, struct place at) {
+    shard_remove_as(s, key->hash, at, false);
+}
+
+static void view_of(const unsigned char *it, struct item_view *out) {
+    out->type = item_type(it);
+    out->raw = item_is(it, ITEM_RAW);
+    out->blob = NULL;
+    out->value = NULL;
+    out->expire_ms = item_expire(it);
+    unsigned char *v = item_value_at(it);
+    if (likely(!item_is(it, ITEM_HEAP))) {
+        out->str = slice_make(v, item_value_len(it));
+    } else if (out->type == TYPE_STRING) {
+        out->blob = item_pointer(v);
+        out->str = slice_make(out->blob->bytes, out->blob->n);
+    } else {
+        out->value = item_pointer(v);
+        out->str = slice_make("", 0);
+    }
+}
+
+void shard_view(const struct shard *s, uint32_t handle, struct item_view *out) {
+    view_of(slab_at(&s->slab, handle), out);
+}
+
+static struct shard *shard_of(struct l1 *l1, const struct key *key) {
+    struct shard *s = &l1->shards[l1_shard_of(l1, key->hash)];
+    lock_assert_held(&s->lock);
+    return s;
+}
+
+/* Finds the key's live item; an expired one is removed now. */
+static bool find_live(struct shard *s, const struct key *key, int64_t now_ms, struct place *at) {
+    if (!table_find(s, key, at)) {
+        return false;
+    }
+    if (likely(!(at->bucket->meta[at->slot] & META_TTL))) {
+        return true;
+    }
+    const unsigned char *it = slab_at(&s->slab, at->bucket->handle[at->slot]);
+    if (!item_expired(it, now_ms)) {
+        return true;
+    }
+    if (s->l1->hooks.expired != NULL) {
+        struct item_view view;
+        view_of(it, &view);
+        s->l1->hooks.expired(s->l1->hooks.ctx, key, &view);
+    }
+    shard_remove(s, key, *at);
+    atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
+    return false;
+}
+
+bool l1_get(struct l1 *l1, const struct key *key, int64_t now_ms, unsigned flags,
+            struct item_view *out) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    if (!find_live(s, key, now_ms, &at)) {
+        return false;
+    }
+    uint8_t meta = at.bucket->meta[at.slot];
+    if (!(flags & L1_NOTOUCH) && (meta & s->hit_mask) != s->hit_value) {
+        at.bucket->meta[at.slot] = s->policy->hit(s, meta);
+    }
+    view_of(slab_at(&s->slab, at.bucket->handle[at.slot]), out);
+    return true;
+}
+
+/* ---- writing ---- */
+
+/* What a new item will be made of. */
+struct recipe {
+    const struct key *key;
+    enum value_type type;
+    bool raw;
+    int64_t expire_ms;
+    size_t inline_len; /* bytes of value in the item */
+    void *heap;        /* blob or value instead */
+};
+
+static size_t item_bytes_for(const struct key *key, bool ttl, size_t value) {
+    size_t k = key->name.n > ITEM_KEY_INLINE_MAX ? sizeof(void *) : key->name.n;
+    return ITEM_HEAD + (ttl ? ITEM_TTL_BYTES : 0) + k + value;
+}
+
+static bool fits_inline(const struct key *key, size_t len) {
+    return item_bytes_for(key, true, len) <= SLAB_MAX;
+}
+
+/* A block with head, deadline and key written; the value's bytes are the caller's. 0: no memory. */
+static uint32_t make_item(struct shard *s, const struct recipe *r) {
+    bool ttl = r->expire_ms != L1_NO_TTL, is_long = r->key->name.n > ITEM_KEY_INLINE_MAX;
+    size_t value = r->heap != NULL ? sizeof(void *) : r->inline_len;
+    struct long_key *lk = NULL;
+    if (is_long) {
+        lk = mem_try_alloc(sizeof(*lk) + r->key->name.n);
+        if (lk == NULL) {
+            return 0;
+        }
+        lk->n = r->key->name.n;
+        memcpy(lk->bytes, r->key->name.p, lk->n);
+    }
+    uint32_t h = slab_alloc(&s->slab, slab_class_of(item_bytes_for(r->key, ttl, value)));
+    if (h == 0) {
+        mem_free(lk);
+        return 0;
+    }
+    unsigned char *it = slab_at(&s->slab, h);
+    it[0] = (unsigned char)((unsigned)r->type | (ttl ? ITEM_TTL : 0) | (is_long ? ITEM_LONG_KEY : 0) |
+                            (r->heap != NULL ? ITEM_HEAP : 0) | (r->raw ? ITEM_RAW : 0));
+    it[1] = r->key->db;
+    uint16_t len = (uint16_t)value;
+    memcpy(it + 2, &len, 2);
+    it[4] = is_long ? sizeof(void *) : (unsigned char)r->key->name.n;
+    if (ttl) {
+        item_set_expire(it, r->expire_ms);
+    }
+    unsigned char *k = it + item_key_offset(it);
+    if (is_long) {
+        memcpy(k, &lk, sizeof(lk));
+    } else {
+        memcpy(k, r->key->name.p, r->key->name.n);
+    }
+    if (r->heap != NULL) {
+        memcpy(item_value_at(it), &r->heap, sizeof(r->heap));
+    }
+    return h;
+}
+
+/* Puts a made item in the table, in the place of the key's old one if any. False without memory for its place. */
+static bool install(struct shard *s, const struct key *key, uint32_t h, const struct place *old) {
+    struct place at;
+    if (old == NULL && !table_make_place(s, key->hash, &at)) {
+        return false;
+    }
+    unsigned char *it = slab_at(&s->slab, h);
+    size_t bytes = shard_item_bytes(s, h);
+    if (old != NULL) {
+        at = *old;
+        uint32_t before = at.bucket->handle[at.slot];
+        uint8_t meta = at.bucket->meta[at.slot];
+        drop_item(s, key->hash, before, meta, false);
+    }
+    uint8_t bits = s->policy->insert(s, key->hash, h, bytes);
+    table_put(at, key->hash, h, (uint8_t)(bits | (item_is(it, ITEM_TTL) ? META_TTL : 0)));
+    s->items++;
+    s->heap_bytes += heap_part(s, h);
+    atomic_fetch_add_explicit(&s->db_keys[it[1]], 1, memory_order_relaxed);
+    if (item_is(it, ITEM_TTL)) {
+        atomic_fetch_add_explicit(&s->db_expires[it[1]], 1, memory_order_relaxed);
+        s->ttl_items++;
+        wheel_schedule(s, shard_index(s, key->hash), item_expire(it));
+    }
+    if (old == NULL) {
+        atomic_store_explicit(&s->inserted,
+                              atomic_load_explicit(&s->inserted, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+        table_grow(s);
+    }
+    return true;
+}
+
+static void wrote(struct shard *s, const struct key *key) {
+    flight_overtake(&s->flights, key);
+    watch_touch(&s->watches, key);
+    shard_publish(s);
+}
+
+static int64_t kept_deadline(struct shard *s, const struct place *old, int64_t expire_ms) {
+    if (expire_ms != L1_KEEP_TTL) {
+        return expire_ms;
+    }
+    return old == NULL ? L1_NO_TTL
+                       : item_expire(slab_at(&s->slab, old->bucket->handle[old->slot]));
+}
+
+/* The common overwrite: a plain inline string whose block stays the same size. */
+static bool overwrite_in_place(struct shard *s, const struct key *key, struct place at,
+                               struct slice value, int64_t expire_ms, unsigned flags) {
+    uint32_t h = at.bucket->handle[at.slot];
+    unsigned char *it = slab_at(&s->slab, h);
+    bool ttl = expire_ms != L1_NO_TTL;
+    if (item_type(it) != TYPE_STRING || item_is(it, ITEM_HEAP) || item_is(it, ITEM_TTL) != ttl ||
+        !fits_inline(key, value.n) ||
+        slab_class_of(item_bytes_for(key, ttl, value.n)) != slab_class_at(&s->slab, h)) {
+        return false;
+    }
+    memmove(item_value_at(it), value.p, value.n); /* value may be the item's own */
+    uint16_t len = (uint16_t)value.n;
+    memcpy(it + 2, &len, 2);
+    it[0] = (unsigned char)((it[0] & ~ITEM_RAW) | (flags & L1_RAW ? ITEM_RAW : 0));
+    if (ttl) {
+        item_set_expire(it, expire_ms);
+        wheel_schedule(s, shard_index(s, key->hash), expire_ms);
+    }
+    at.bucket->seq++;
+    return true;
+}
+
+enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_t expire_ms,
+                unsigned flags, int64_t now_ms) {
+    struct shard *s = shard_of(l1, key);
+    struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
+    expire_ms = kept_deadline(s, old, expire_ms);
+    if (old != NULL && overwrite_in_place(s, key, at, value, expire_ms, flags)) {
+        wrote(s, key);
+        return OK;
+    }
+    struct recipe r = {.key = key,
+                       .type = TYPE_STRING,
+                       .raw = flags & L1_RAW,
+                       .expire_ms = expire_ms,
+                       .inline_len = value.n};
+    if (!fits_inline(key, value.n)) {
+        struct blob *blob = blob_create(value.n);
+        if (blob == NULL) {
+            return ERR_OUT_OF_MEMORY;
+        }
+        memcpy(blob->bytes, value.p, value.n);
+        r.heap = blob;
+    }
+    uint32_t h = make_item(s, &r);
+    if (h != 0 && r.heap == NULL && value.n > 0) {
+        memcpy(item_value_at(slab_at(&s->slab, h)), value.p, value.n);
+    }
+    if (h == 0 || !install(s, key, h, old)) {
+        if (h != 0) {
+            free_heap_part(slab_at(&s->slab, h));
+            slab_free(&s->slab, h);
+        } else if (r.heap != NULL) {
+            blob_unref(r.heap);
+        }
+        return ERR_OUT_OF_MEMORY;
+    }
+    wrote(s, key);
+    return OK;
+}
+
+enum err l1_set_value(struct l1 *l1, const struct key *key, struct value *value, int64_t expire_ms,
+                      int64_t now_ms) {
+    struct shard *s = shard_of(l1, key);
+    struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
+    struct recipe r = {.key = key,
+                       .type = (enum value_type)value->type,
+                       .expire_ms = kept_deadline(s, old, expire_ms),
+                       .heap = value};
+    uint32_t h = make_item(s, &r);
+    if (h == 0) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    if (!install(s, key, h, old)) {
+        value_ref(value); /* the caller keeps its reference */
+        free_heap_part(slab_at(&s->slab, h));
+        slab_free(&s->slab, h);
+        return ERR_OUT_OF_MEMORY;
+    }
+    wrote(s, key);
+    return OK;
+}
+
+/* The blob of an item for writing, at len bytes: in place when nobody shares it. NULL without memory. */
+static struct blob *blob_for_writing(struct blob *b, size_t len) {
+    if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1) {
+        size_t before = b->n;
+        if (len > before && mem_usable(b) < sizeof(*b) + len) {
+            size_t room = len + len / 8; /* an APPEND is rarely the last */
+            struct blob *grown = mem_try_realloc(b, sizeof(*b) + room);
+            grown = grown == NULL ? mem_try_realloc(b, sizeof(*b) + len) : grown;
+            if (grown == NULL) {
+                return NULL;
+            }
+            b = grown;
+        }
+        if (len > before) {
+            memset(b->bytes + before, 0, len - before);
+        }
+        b->n = len;
+        return b;
+    }
+    struct blob *copy = blob_create(len);
+    if (copy == NULL) {
+        return NULL;
+    }
+    size_t keep = b->n < len ? b->n : len;
+    memcpy(copy->bytes, b->bytes, keep);
+    memset(copy->bytes + keep, 0, len - keep);
+    blob_unref(b);
+    return copy;
+}
+
+static enum err mutate_blob(struct shard *s, const struct key *key, uint32_t h, size_t len, char **out) {
+    unsigned char *it = slab_at(&s->slab, h);
+    struct blob *b = item_pointer(item_value_at(it));
+    size_t before = b->n;
+    b = blob_for_writing(b, len);
+    if (b == NULL) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    memcpy(item_value_at(it), &b, sizeof(b));
+    it[0] |= ITEM_RAW;
+    s->heap_bytes += len - before;
+    *out = b->bytes;
+    wrote(s, key);
+    return OK;
+}
+
+enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t now_ms, char **out) {
+    struct shard *s = shard_of(l1, key);
+    struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
+    if (old != NULL && item_is(slab_at(&s->slab, at.bucket->handle[at.slot]), ITEM_HEAP)) {
+        return mutate_blob(s, key, at.bucket->handle[at.slot], len, out);
+    }
+    struct recipe r = {.key = key, .type = TYPE_STRING, .raw = true, .inline_len = len};
+    struct slice before = slice_make("", 0);
+    r.expire_ms = kept_deadline(s, old, L1_KEEP_TTL);
+    if (old != NULL) {
+        unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+        before = slice_make(item_value_at(it), item_value_len(it));
+        bool ttl = item_is(it, ITEM_TTL);
+        if (fits_inline(key, len) &&
+            slab_class_of(item_bytes_for(key, ttl, len)) == slab_class_at(&s->slab, at.bucket->handle[at.slot])) {
+            char *p = (char *)item_value_at(it);
+            if (len > before.n) {
+                memset(p + before.n, 0, len - before.n);
+            }
+            uint16_t n = (uint16_t)len;
+            memcpy(it + 2, &n, 2);
+            it[0] |= ITEM_RAW;
+            *out = p;
+            wrote(s, key);
+            return OK;
+        }
+    }
+    if (!fits_inline(key, len)) {
+        struct blob *b = blob_create(len);
+        if (b == NULL) {
+            return ERR_OUT_OF_MEMORY;
+        }
+        r.heap = b;
+    }
+    uint32_t h = make_item(s, &r);
+    if (h == 0) {
+        if (r.heap != NULL) {
+            blob_unref(r.heap);
+        }
+        return ERR_OUT_OF_MEMORY;
+    }
+    unsigned char *it = slab_at(&s->slab, h);
+    char *p = r.heap != NULL ? ((struct blob *)r.heap)->bytes : (char *)item_value_at(it);
+    size_t keep = before.n < len ? before.n : len;
+    memcpy(p, before.p, keep);
+    memset(p + keep, 0, len - keep);
+    if (!install(s, key, h, old)) {
+        free_heap_part(it);
+        slab_free(&s->slab, h);
+        return ERR_OUT_OF_MEMORY;
+    }
+    *out = p;
+    wrote(s, key);
+    return OK;
+}
+
+struct value *l1_value_mut(struct l1 *l1, const struct key *key) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    CHECK(table_find(s, key, &at));
+    unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    struct value *v = item_pointer(item_value_at(it));
+    if (atomic_load_explicit(&v->refs, memory_order_acquire) > 1) {
+        struct value *copy = value_dup(v);
+        if (copy == NULL) {
+            return NULL;
+        }
+        s->heap_bytes += value_bytes(copy) - value_bytes(v);
+        value_unref(v);
+        memcpy(item_value_at(it), &copy, sizeof(copy));
+        v = copy;
+    }
+    /* out of the sum until l1_value_changed knows the new size */
+    s->heap_bytes -= value_bytes(v);
+    return v;
+}
+
+bool l1_value_changed(struct l1 *l1, const struct key *key) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    CHECK(table_find(s, key, &at));
+    struct value *v = item_pointer(item_value_at(slab_at(&s->slab, at.bucket->handle[at.slot])));
+    s->heap_bytes += value_bytes(v);
+    bool gone = value_len(v) == 0;
+    if (gone) {
+        shard_remove(s, key, at);
+    }
+    wrote(s, key);
+    return gone;
+}
+
+bool l1_del(struct l1 *l1, const struct key *key, int64_t now_ms) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    if (!find_live(s, key, now_ms, &at)) {
+        flight_overtake(&s->flights, key); /* absent here may still be on its way */
+        return false;
+    }
+    shard_remove(s, key, at);
+    wrote(s, key);
+    return true;
+}
+
+bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t now_ms) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    if (!find_live(s, key, now_ms, &at)) {
+        return false;
+    }
+    uint32_t h = at.bucket->handle[at.slot];
+    unsigned char *it = slab_at(&s->slab, h);
+    bool had = item_is(it, ITEM_TTL), wants = expire_ms != L1_NO_TTL;
+    if (had && wants) {
+        item_set_expire(it, expire_ms);
+        wheel_schedule(s, shard_index(s, key->hash), expire_ms);
+    } else if (had != wants && !shard_change_layout(s, key, at, expire_ms)) {
+        return false; /* no memory: the old deadline stands */
+    }
+    wrote(s, key);
+    return true;
+}
+
+/* Moves an item to a block with, or without, room for a deadline; policy state and heap part move along. */
+bool shard_change_layout(struct shard *s, const struct key *key, struct place at, int64_t expire_ms) {
+    uint32_t from = at.bucket->handle[at.slot];
+    const unsigned char *it = slab_at(&s->slab, from);
+    bool ttl = expire_ms != L1_NO_TTL;
+    size_t key_and_value = (size_t)(item_value_at(it) - (it + item_key_offset(it))) + item_value_len(it);
+    uint32_t to = slab_alloc(&s->slab,
+                             slab_class_of(ITEM_HEAD + (ttl ? ITEM_TTL_BYTES : 0) + key_and_value));
+    if (to == 0) {
+        return false;
+    }
+    unsigned char *copy = slab_at(&s->slab, to);
+    it = slab_at(&s->slab, from);
+    memcpy(copy, it, ITEM_HEAD);
+    copy[0] = (unsigned char)(ttl ? it[0] | ITEM_TTL : it[0] & ~ITEM_TTL);
+    if (ttl) {
+        item_set_expire(copy, expire_ms);
+    }
+    memcpy(copy + item_key_offset(copy), it + item_key_offset(it), key_and_value);
+    uint8_t meta = at.bucket->meta[at.slot];
+    s->policy->remove(s, key->hash, from, meta, shard_item_bytes(s, from), false);
+    uint8_t bits = s->policy->insert(s, key->hash, to, shard_item_bytes(s, to));
+    slab_free(&s->slab, from);
+    table_put(at, key->hash, to, (uint8_t)(bits | (meta & ~(META_POLICY | META_TTL)) | (ttl ? META_TTL : 0)));
+    s->ttl_items += ttl ? 1 : (uint32_t)-1;
+    if (ttl) {
+        atomic_fetch_add_explicit(&s->db_expires[copy[1]], 1, memory_order_relaxed);
+        wheel_schedule(s, shard_index(s, key->hash), expire_ms);
+    } else {
+        atomic_fetch_sub_explicit(&s->db_expires[copy[1]], 1, memory_order_relaxed);
+    }
+    return true;
+}
+
+bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    if (!find_live(s, key, now_ms, &at)) {
+        return false;
+    }
+    uint8_t bits = at.bucket->meta[at.slot] & META_POLICY;
+    out->bytes = shard_item_bytes(s, at.bucket->handle[at.slot]) + sizeof(struct bucket) / 8;
+    out->freq = bits;
+    out->idle_ms = 0;
+    return true;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* l1: the memory tier as commands and tiers see it: keys with typed values and deadlines, in S shards.
+ *
+ * Every function that takes a key needs that key's shard locked by the caller (l1_lock_*), unless its
+ * comment says otherwise. Nothing here blocks, does I/O or evicts behind the caller's back: what l1_get
+ * returned stays valid until the key is written or the shard is unlocked. Eviction, expiry, growth and
+ * compaction happen in l1_make_room and l1_tick, in bounded slices.
+ *
+ * Table, item layout and policies: see table.h, item.h, arena.h and policy.h of this folder. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/err.h"
+#include "src/base/hash.h"
+#include "src/base/lock.h"
+#include "src/base/slice.h"
+#include "src/value/value.h"
+
+enum {
+    L1_MAX_DBS = 64,      /* logical databases */
+    L1_PHYSICAL_DBS = 256 /* numbers they map to; flushed ones rest until their items are swept */
+};
+
+/* Deadlines are absolute wall-clock milliseconds; two values are special. */
+#define L1_NO_TTL ((int64_t)-1)
+#define L1_KEEP_TTL ((int64_t)-2)
+
+enum l1_flags {
+    L1_TOUCH = 0,       /* the access counts for the eviction policy (the default) */
+    L1_NOTOUCH = 1 << 0, /* CLIENT NO-TOUCH, OBJECT, TYPE, TTL, internal reads */
+    L1_RAW = 1 << 1     /* a written string reports encoding "raw" whatever its bytes (APPEND, SETBIT...) */
+};
+
+/* A large string's heap block, shared by reference with replies on their way out. */
+struct blob {
+    _Atomic uint32_t refs;
+    size_t n;
+    char bytes[];
+};
+struct blob *blob_ref(struct blob *b);
+void blob_unref(struct blob *b);
+
+/* What a reader sees of an item, borrowed as said above. */
+struct item_view {
+    enum value_type type;
+    bool raw;            /* string written with L1_RAW */
+    struct slice str;    /* TYPE_STRING: its bytes */
+    struct blob *blob;   /* TYPE_STRING longer than the inline limit: where str lives; else NULL */
+    struct value *value; /* other types */
+    int64_t expire_ms;   /* or L1_NO_TTL */
+};
+
+/* Told about an item that leaves the tier unasked. Called with the shard locked; must not call l1. */
+struct l1_hooks {
+    void *ctx;
+    void (*evicted)(void *ctx, const struct key *key, const struct item_view *item);
+    void (*expired)(void *ctx, const struct key *key, const struct item_view *item);
+};
+
+struct l1_options {
+    unsigned shards;    /* power of two, 1..4096 */
+    size_t limit_bytes; /* 0: none */
+    const char *policy; /* a row of policies.def, "noeviction" */
+    struct l1_hooks hooks;
+    /* conf values policies read: 0 means the default */
+    int lfu_log_factor, lfu_decay_minutes, samples;
+};
+
+struct policy;
+struct shard;
+
+struct l1 {
+    /* fixed after create */
+    unsigned shard_count, shard_shift; /* shard of a key: hash >> shard_shift */
+    struct shard *shards;              /* cache-line aligned array */
+    struct l1_hooks hooks;
+    struct chunk_pool *pool;
+    void *shard_memory;
+    /* changed with every shard locked, so stable while any shard lock is held */
+    uint8_t db_map[L1_MAX_DBS];
+    /* atomic */
+    _Atomic size_t limit_bytes;
+    _Atomic int64_t used_bytes;
+    _Atomic(const struct policy *) policy;
+    _Atomic uint64_t flush_generation; /* raised by flushes: shards sweep until they have seen it */
+    _Atomic bool active_expire; /* DEBUG SET-ACTIVE-EXPIRE */
+};
+
+struct l1 *l1_create(const struct l1_options *options);
+/* Frees everything. No shard may be locked. */
+void l1_destroy(struct l1 **l1);
+
+/* ---- locks: any thread; several shards in ascending order, each once ---- */
+static inline unsigned l1_shard_of(const struct l1 *l1, uint64_t hash) {
+    return l1->shard_shift >= 64 ? 0 : (unsigned)(hash >> l1->shard_shift);
+}
+void l1_lock(struct l1 *l1, unsigned shard);
+void l1_unlock(struct l1 *l1, unsigned shard);
+void l1_lock_all(struct l1 *l1);
+void l1_unlock_all(struct l1 *l1);
+/* The shards of n keys, ascending, each once, into out (room for n); returns how many. */
+unsigned l1_shards_of(const struct l1 *l1, const struct key *keys, size_t n, uint16_t *out);
+
+/* ---- prefetch: no lock, any thread; wrong or stale input costs only the prefetch ---- */
+void l1_prefetch_bucket(const struct l1 *l1, uint64_t hash); /* stage 1: the bucket's line */
+void l1_prefetch_item(const struct l1 *l1, uint64_t hash);   /* stage 2: the item's first lines */
+
+/* ---- read ---- */
+/* False when absent or expired (an expired item is removed now, and counted). */
+bool l1_get(struct l1 *l1, const struct key *key, int64_t now_ms, unsigned flags,
+            struct item_view *out);
+
+/* ---- write; all of them return ERR_OUT_OF_MEMORY with nothing changed when memory is gone ---- */
+/* Replaces or creates. expire_ms: a deadline, L1_NO_TTL, or L1_KEEP_TTL (a new key has none). value may not
+ * point into the item itself unless it is the item_view's own str (which is copied first). */
+enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_t expire_ms,
+                unsigned flags, int64_t now_ms) __attribute__((warn_unused_result));
+/* The same for an aggregate: takes the caller's reference on success. */
+enum err l1_set_value(struct l1 *l1, const struct key *key, struct value *value, int64_t expire_ms,
+                      int64_t now_ms) __attribute__((warn_unused_result));
+/* The string's bytes for writing, made len bytes long (new bytes are zero; shorter cuts), created when absent,
+ * its deadline kept, marked raw. The caller has checked that the key holds a string or nothing. */
+enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t now_ms, char **out)
+    __attribute__((warn_unused_result));
+/* The key's aggregate for changing in place (copied first when a reply or a save shares it); NULL when the copy
+ * finds no memory. The key must hold one. Call l1_value_changed afterwards: it accounts the new size, and
+ * removes the key when the aggregate became empty (returns true then). */
+struct value *l1_value_mut(struct l1 *l1, const struct key *key);
+bool l1_value_changed(struct l1 *l1, const struct key *key);
+/* True when it existed (and was not expired). Large values are freed in later slices. */
+bool l1_del(struct l1 *l1, const struct key *key, int64_t now_ms);
+/* Sets the deadline (or L1_NO_TTL) of an existing key; false when there is none. */
+bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t now_ms);
+
+/* ---- whole keyspace ---- */
+/* Live keys, keys with a deadline (both may include expired ones not yet swept, as in Redis) and the sum needed
+ * for avg_ttl. No lock needed. db is physical. */
+uint64_t l1_db_keys(const struct l1 *l1, uint8_t db);
+uint64_t l1_db_expires(const struct l1 *l1, uint8_t db);
+/* These three change db_map; every shard must be locked (l1_lock_all). O(1): items of a flushed database are
+ * invisible at once and swept by l1_tick. False only when all physical numbers still await their sweep. */
+bool l1_flush_db(struct l1 *l1, unsigned logical);
+bool l1_flush_all(struct l1 *l1);
+void l1_swap_db(struct l1 *l1, unsigned a, unsigned b);
+
+typedef void (*l1_visit_fn)(void *ctx, const struct key *key, const struct item_view *item);
+/* Visits whole buckets from cursor on, until at least `want` items or 16 x want buckets were seen, in an order
+ * that growth does not disturb (bit-reversed hash order, shard by shard): a key present all the time is visited at
+ * least once, and exactly once while no shard shrinks. Returns the next cursor, 0 at the end; cursors stay
+ * below 2^53. Locks one shard at a time itself, unless locked (then the caller holds all). db < 0: every live
+ * database. Expired items are not visited. fn must not call l1. */
+uint64_t l1_scan(struct l1 *l1, uint64_t cursor, size_t want, int db, int64_t now_ms, bool locked,
+                 l1_visit_fn fn, void *ctx);
+/* Keeps tables from shrinking while anyone holds it (a save wants each key exactly once). Counts; any thread. */
+void l1_hold_shrink(struct l1 *l1, bool hold);
+/* A uniformly enough random live key of db; fn is called once under the lock. False when there is none. */
+bool l1_random(struct l1 *l1, uint8_t db, int64_t now_ms, bool locked, l1_visit_fn fn, void *ctx);
+
+/* ---- memory ---- */
+/* Bytes held now: chunks, tables, heap values. No lock needed. */
+size_t l1_bytes(const struct l1 *l1);
+void l1_set_limit(struct l1 *l1, size_t bytes); /* 0: none */
+/* False for an unknown name. Items keep their metadata byte; the new policy starts from it. */
+bool l1_set_policy(struct l1 *l1, const char *name);
+const char *l1_policy_name(const struct l1 *l1);
+/* Called after a write call, shard locked: evicts from this shard while the tier is over its limit, at most
+ * `max_victims`. A cheap inline check would be used first by callers: l1_over_limit. */
+void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms);
+bool l1_over_limit(const struct l1 *l1);
+/* True when the tier is over its limit and the policy has nothing it may evict (noeviction, or volatile-* with no
+ * deadlines): the writer gets ERR_OOM. No lock needed. */
+bool l1_deny_writes(const struct l1 *l1);
+/* Maintenance of shards first, first+stride, ... for at most about budget_us: expiry due by now, eviction down to the
+ * limit, table growth and shrink, sweep of flushed databases, freeing of large values, chunk compaction. Takes
+ * each shard's lock for slices well under 0.5 ms. Returns true when work is left. Any thread. */
+bool l1_tick(struct l1 *l1, unsigned first, unsigned stride, int64_t now_ms, int64_t budget_us);
+
+/* ---- inspection ---- */
+struct item_info {
+    size_t bytes;     /* item, its share of the table, and its heap value: MEMORY USAGE */
+    int freq;         /* OBJECT FREQ: the policy's idea of frequency */
+    int64_t idle_ms;  /* OBJECT IDLETIME: coarse */
+};
+bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out);
+
+/* Counters since start, summed over shards, each locked for a moment; a shard that stays locked is left out of the second and
+ * third group. */
+struct l1_stats {
+    uint64_t keys, expires, expired, evicted, inserted;
+    uint64_t chunk_bytes, live_bytes, table_bytes, heap_bytes; /* live: item slots in use */
+    uint64_t buckets, overflow_buckets, splits, merges, moved_by_compaction, pending_free_bytes;
+    uint64_t flights, watches;
+};
+void l1_stats_read(const struct l1 *l1, struct l1_stats *out);

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* room: the byte budget: eviction, deferred freeing, compaction, and the tick that does them in slices. */
+#include "src/l1/room.h"
+
+#include "src/base/check.h"
+#include "src/base/clock.h"
+#include "src/base/mem.h"
+#include "src/l1/policy.h"
+
+enum {
+    PUBLISH_BYTES = 4096,     /* a shard's drift from what it has reported */
+    TICK_BUCKETS = 64,        /* buckets visited for expiry per slice */
+    TICK_VICTIMS = 64,        /* evictions per slice */
+    TICK_FREES = 1024,        /* elements of large values freed per slice */
+    TICK_SWEEP = 256,         /* buckets swept for flushed databases per slice */
+    COMPACT_LOOK = 64,        /* chunks looked at per slice */
+    COMPACT_BLOCKS = 512,     /* blocks moved per slice */
+    COMPACT_SHARE = 16        /* compact when a sixteenth of the chunks' bytes is free */
+};
+
+static int64_t shard_bytes(const struct shard *s) {
+    int64_t table = (int64_t)s->buckets * (int64_t)sizeof(struct bucket);
+    return (int64_t)(s->slab.live_bytes + s->heap_bytes) + table;
+}
+
+void shard_publish(struct shard *s) {
+    int64_t drift = shard_bytes(s) - s->published_bytes;
+    if (drift >= PUBLISH_BYTES || drift <= -PUBLISH_BYTES) {
+        s->published_bytes += drift;
+        atomic_fetch_add_explicit(&s->l1->used_bytes, drift, memory_order_relaxed);
+    }
+}
+
+size_t l1_bytes(const struct l1 *l1) {
+    int64_t used = atomic_load_explicit(&l1->used_bytes, memory_order_relaxed);
+    return used > 0 ? (size_t)used : 0;
+}
+
+void l1_set_limit(struct l1 *l1, size_t bytes) {
+    atomic_store_explicit(&l1->limit_bytes, bytes, memory_order_relaxed);
+}
+
+bool l1_over_limit(const struct l1 *l1) {
+    size_t limit = atomic_load_explicit(&l1->limit_bytes, memory_order_relaxed);
+    return limit != 0 && l1_bytes(l1) > limit;
+}
+
+static uint64_t all_ttl_items(const struct l1 *l1) {
+    uint64_t n = 0;
+    for (unsigned db = 0; db < L1_PHYSICAL_DBS; db++) {
+        n += l1_db_expires(l1, (uint8_t)db);
+    }
+    return n;
+}
+
+bool l1_deny_writes(const struct l1 *l1) {
+    if (!l1_over_limit(l1)) {
+        return false;
+    }
+    const struct policy *p = atomic_load_explicit(&l1->policy, memory_order_relaxed);
+    return !p->evicts || (p->only_ttl && all_ttl_items(l1) == 0);
+}
+
+const char *l1_policy_name(const struct l1 *l1) {
+    const struct policy *p = atomic_load_explicit(&l1->policy, memory_order_relaxed);
+    return p->name;
+}
+
+void shard_set_policy(struct shard *s, const struct policy *policy) {
+    if (s->policy_state != NULL) {
+        s->policy->destroy(s, s->policy_state);
+        s->policy_state = NULL;
+    }
+    if (policy == NULL) {
+        return;
+    }
+    s->policy = policy;
+    s->hit_mask = policy->hit_mask;
+    s->hit_value = policy->hit_value;
+    s->epoch = 0;
+    s->epoch_touches = 0;
+    if (policy->create != NULL) {
+        s->policy_state = policy->create(s);
+    }
+}
+
+bool l1_set_policy(struct l1 *l1, const char *name) {
+    const struct policy *p = policy_find(name);
+    if (p == NULL) {
+        return false;
+    }
+    if (p == atomic_load_explicit(&l1->policy, memory_order_relaxed)) {
+        return true;
+    }
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        l1_lock(l1, i);
+        shard_set_policy(&l1->shards[i], p);
+        l1_unlock(l1, i);
+    }
+    atomic_store_explicit(&l1->policy, p, memory_order_relaxed);
+    return true;
+}
+
+/* ---- eviction ---- */
+
+static bool evict_one(struct shard *s, int64_t now_ms) {
+    struct place at;
+    if (!s->policy->victim(s, &at)) {
+        return false;
+    }
+    uint32_t handle = at.bucket->handle[at.slot];
+    const unsigned char *it = slab_at(&s->slab, handle);
+    struct key key = {item_key(it), 0, it[1]};
+    key.hash = hash_key(key.name, key.db);
+    if (s->l1->hooks.evicted != NULL && !item_expired(it, now_ms)) {
+        struct item_view view;
+        shard_view(s, handle, &view);
+        s->l1->hooks.evicted(s->l1->hooks.ctx, &key, &view);
+    }
+    shard_remove_as(s, key.hash, at, true);
+    atomic_fetch_add_explicit(&s->evicted, 1, memory_order_relaxed);
+    return true;
+}
+
+static unsigned evict_some(struct shard *s, unsigned max, int64_t now_ms) {
+    unsigned n = 0;
+    while (n < max && l1_over_limit(s->l1) && evict_one(s, now_ms)) {
+        n++;
+    }
+    return n;
+}
+
+void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms) {
+    struct shard *s = &l1->shards[shard];
+    if (!s->policy->evicts) {
+        return;
+    }
+    unsigned n = evict_some(s, max_victims, now_ms);
+    /* an own shard with little in it cannot pay: others are asked, but never waited for */
+    for (unsigned i = 1; i < l1->shard_count && n < max_victims && l1_over_limit(l1); i++) {
+        struct shard *other = &l1->shards[(shard + i) % l1->shard_count];
+        if (other > s && lock_try(&other->lock)) {
+            n += evict_some(other, max_victims - n, now_ms);
+            lock_release(&other->lock);
+        }
+    }
+}
+
+/* ---- deferred freeing ---- */
+
+/* A large aggregate on its way out. */
+struct corpse {
+    struct list node;
+    struct value *value;
+};
+
+bool shard_defer_free(struct shard *s, const unsigned char *it) {
+    if (!item_is(it, ITEM_HEAP) || item_type(it) == TYPE_STRING || item_is(it, ITEM_LONG_KEY)) {
+        return false;
+    }
+    struct value *v = item_pointer(item_value_at(it));
+    if (value_len(v) <= LAZY_FREE_ELEMENTS) {
+        return false;
+    }
+    if (atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1) {
+        return true; /* somebody else still has it, and frees it */
+    }
+    struct corpse *c = mem_alloc(sizeof(*c));
+    c->value = v;
+    list_push_back(&s->pending, &c->node);
+    return true;
+}
+
+bool shard_free_pending(struct shard *s, size_t budget) {
+    if (list_empty(&s->pending)) {
+        return false;
+    }
+    struct corpse *c = LIST_ENTRY(s->pending.next, struct corpse, node);
+    if (value_free_some(c->value, budget)) {
+        list_remove(&c->node);
+        mem_free(c);
+    }
+    return !list_empty(&s->pending);
+}
+
+/* ---- compaction ---- */
+
+static void move_block(struct shard *s, uint32_t from, uint32_t to) {
+    unsigned cls = slab_class_at(&s->slab, from);
+    unsigned char *it = slab_at(&s->slab, from);
+    uint64_t hash = item_hash(it);
+    struct place at;
+    CHECK(table_find_handle(s, hash, from, &at));
+    memcpy(slab_at(&s->slab, to), it, slab_class_size(&s->slab, cls));
+    uint8_t meta = at.bucket->meta[at.slot];
+    at.bucket->handle[at.slot] = to;
+    at.bucket->seq++;
+    if (s->policy->moved != NULL) {
+        s->policy->moved(s, to, meta);
+    }
+}
+
+/* Empties one sparse chunk, if there is one. */
+static bool compact(struct shard *s) {
+    const struct slab *slab = &s->slab;
+    if (slab->free_bytes < 4 * CHUNK_BYTES || slab->free_bytes * COMPACT_SHARE < slab->chunk_bytes) {
+        return false;
+    }
+    uint32_t chunk = slab_sparse_chunk(&s->slab, COMPACT_LOOK);
+    if (chunk == UINT32_MAX) {
+        return false;
+    }
+    uint32_t from[COMPACT_BLOCKS];
+    unsigned n = slab_evacuate(&s->slab, chunk, from, COMPACT_BLOCKS);
+    unsigned cls = slab->chunks[chunk].cls, moved = 0;
+    for (; moved < n; moved++) {
+        uint32_t to = slab_alloc(&s->slab, cls);
+        if (to == 0) {
+            break;
+        }
+        move_block(s, from[moved], to);
+    }
+    for (unsigned i = 0; i < moved; i++) {
+        slab_free(&s->slab, from[i]); /* the last one gives the chunk back */
+    }
+    atomic_fetch_add_explicit(&s->moved, moved, memory_order_relaxed);
+    return moved > 0;
+}
+
+/* ---- sweep of flushed databases ---- */
+
+static bool sweep(struct shard *s, unsigned budget) {
+    struct l1 *l1 = s->l1;
+    uint64_t generation = atomic_load_explicit(&l1->flush_generation, memory_order_relaxed);
+    if (s->sweep_generation == generation) {
+        return false;
+    }
+    bool live[L1_PHYSICAL_DBS] = {false};
+    for (unsigned i = 0; i < L1_MAX_DBS; i++) {
+        live[l1->db_map[i]] = true;
+    }
+    for (; budget > 0 && s->sweep_bucket < s->buckets; budget--, s->sweep_bucket++) {
+        bool again;
+        do {
+            again = false;
+            for (struct bucket *b = shard_bucket(s, s->sweep_bucket); b != NULL && !again;
+                 b = bucket_next(s, b)) {
+                for (int i = 0; i < bucket_slots(b) && !again; i++) {
+                    const unsigned char *it = b->handle[i] != 0 ? slab_at(&s->slab, b->handle[i]) : NULL;
+                    if (it != NULL && !live[it[1]]) {
+                        shard_remove_as(s, item_hash(it), (struct place){b, i}, false);
+                        again = true;
+                    }
+                }
+            }
+        } while (again);
+    }
+    if (s->sweep_bucket >= s->buckets) {
+        s->sweep_bucket = 0;
+        s->sweep_generation = generation; /* a flush meanwhile has raised it: another pass */
+        return false;
+    }
+    return true;
+}
+
+/* ---- the tick ---- */
+
+static bool tick_shard(struct shard *s, int64_t now_ms) {
+    struct l1 *l1 = s->l1;
+    bool more = false;
+    if (atomic_load_explicit(&l1->active_expire, memory_order_relaxed)) {
+        more |= wheel_run(s, now_ms, TICK_BUCKETS);
+    }
+    more |= sweep(s, TICK_SWEEP);
+    more |= shard_free_pending(s, TICK_FREES);
+    if (l1_over_limit(l1) && s->policy->evicts) {
+        more |= evict_some(s, TICK_VICTIMS, now_ms) > 0 && l1_over_limit(l1);
+    }
+    more |= compact(s);
+    shard_publish(s);
+    return more;
+}
+
+bool l1_tick(struct l1 *l1, unsigned first, unsigned stride, int64_t now_ms, int64_t budget_us) {
+    int64_t end = clock_mono_us() + budget_us;
+    bool more = false;
+    for (unsigned i = first; i < l1->shard_count; i += stride) {
+        struct shard *s = &l1->shards[i];
+        lock_acquire(&s->lock);
+        more |= tick_shard(s, now_ms);
+        lock_release(&s->lock);
+        if (clock_mono_us() > end) {
+            return true;
+        }
+    }
+    return more;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* shard: one part of the tier: lock, table, blocks, expiry, policy, and the keys in flight or watched. */
+#pragma once
+
+#include "src/base/list.h"
+#include "src/base/lock.h"
+#include "src/l1/flight.h"
+#include "src/l1/item.h"
+#include "src/l1/l1.h"
+#include "src/l1/slab.h"
+#include "src/l1/watch.h"
+
+enum {
+    BUCKET_SLOTS = 10,
+    BUCKET_LINK = 1,          /* slot 9 holds the handle of an overflow bucket */
+    SEGMENT_BUCKETS = CHUNK_BYTES / 64,
+    META_POLICY = 0x3F,       /* the policy's bits */
+    META_TTL = 0x40,
+    WHEEL_SLOTS = 256,
+    TICK_SHIFT = 6,           /* a tick is 64 ms */
+    LAZY_FREE_ELEMENTS = 64   /* larger aggregates are freed in slices */
+};
+
+/* One cache line: ten items. */
+struct bucket {
+    uint8_t seq;    /* counts changes: for readers without the lock, later */
+    uint8_t flags;
+    uint16_t tick;  /* when the earliest deadline is due, on the wheel; 0: not on it */
+    uint32_t handle[BUCKET_SLOTS];
+    uint8_t tag[BUCKET_SLOTS];
+    uint8_t meta[BUCKET_SLOTS];
+};
+
+/* Where an item is. */
+struct place {
+    struct bucket *bucket;
+    int slot;
+};
+
+struct policy;
+
+struct shard {
+    struct lock lock;
+    unsigned id;
+    struct l1 *l1;
+
+    /* table: linear hashing over segments */
+    struct bucket **segments; /* replaced when it grows; the old one is kept in retired_segments */
+    struct bucket ***retired_segments;
+    uint32_t retired_count, segment_cap;
+    uint32_t buckets;         /* in use; 2^level <= buckets < 2^(level+1) */
+    uint32_t level;
+    uint32_t overflow_buckets;
+    uint32_t items;
+
+    struct slab slab;
+    uint64_t heap_bytes;
+
+    /* expiry: two levels of slots, each a chain of table blocks holding bucket numbers */
+    uint64_t wheel_tick;      /* everything before it has been done */
+    uint32_t wheel[2][WHEEL_SLOTS];
+    uint32_t ttl_items;
+
+    /* eviction */
+    const struct policy *policy;
+    void *policy_state;
+    uint8_t hit_mask, hit_value; /* a hit writes nothing when (meta & mask) == value */
+    uint8_t epoch;
+    uint32_t epoch_touches;
+    uint32_t hand;            /* bucket a sweeping policy looks at next */
+
+    struct flight_table flights;
+    struct watch_table watches;
+    struct list pending;      /* values being freed */
+    uint32_t sweep_bucket;    /* of flushed databases */
+    uint64_t sweep_generation;
+
+    /* read without the lock */
+    _Atomic uint32_t db_keys[L1_PHYSICAL_DBS], db_expires[L1_PHYSICAL_DBS];
+    _Atomic uint64_t expired, evicted, inserted, splits, moved;
+    int64_t published_bytes;  /* this shard's part of l1->used_bytes */
+} __attribute__((aligned(64)));
+
+static inline struct bucket *shard_bucket(const struct shard *s, uint32_t i) {
+    return &s->segments[i / SEGMENT_BUCKETS][i % SEGMENT_BUCKETS];
+}
+static inline uint32_t shard_index(const struct shard *s, uint64_t hash) {
+    uint32_t i = (uint32_t)hash & (((uint32_t)2 << s->level) - 1);
+    return i < s->buckets ? i : i & (((uint32_t)1 << s->level) - 1);
+}
+static inline uint8_t hash_tag(uint64_t hash) {
+    return (uint8_t)(hash >> 40);
+}
+
+/* table.c */
+bool table_init(struct shard *s);
+void table_fini(struct shard *s);
+/* Finds the item of the key. */
+bool table_find(const struct shard *s, const struct key *key, struct place *out);
+/* The place that holds this very handle, for an item whose hash is known. */
+bool table_find_handle(const struct shard *s, uint64_t hash, uint32_t handle, struct place *out);
+/* A free place for an item of that hash, chaining an overflow bucket if need be. False without memory. */
+bool table_make_place(struct shard *s, uint64_t hash, struct place *out);
+void table_put(struct place at, uint64_t hash, uint32_t handle, uint8_t meta);
+/* Empties the place (and gives back an overflow bucket it leaves empty). */
+void table_clear(struct shard *s, uint64_t hash, struct place at);
+/* Splits one bucket when the table is fuller than it should be. */
+void table_grow(struct shard *s);
+uint64_t item_hash(const unsigned char *it);
+/* The next bucket of a chain, or NULL. */
+static inline struct bucket *bucket_next(const struct shard *s, const struct bucket *b) {
+    return b->flags & BUCKET_LINK ? slab_at(&s->slab, b->handle[BUCKET_SLOTS - 1]) : NULL;
+}
+static inline int bucket_slots(const struct bucket *b) {
+    return b->flags & BUCKET_LINK ? BUCKET_SLOTS - 1 : BUCKET_SLOTS;
+}
+
+/* wheel.c */
+void wheel_init(struct shard *s, int64_t now_ms);
+/* The bucket holds an item with this deadline. */
+void wheel_schedule(struct shard *s, uint32_t bucket, int64_t deadline_ms);
+/* Removes what is due; at most about budget buckets. True when more is due. */
+bool wheel_run(struct shard *s, int64_t now_ms, unsigned budget);
+
+/* l1.c: what the others need of it */
+void shard_remove(struct shard *s, const struct key *key, struct place at);
+size_t shard_item_bytes(const struct shard *s, uint32_t handle);

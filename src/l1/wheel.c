@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* wheel: expiry by bucket. A bucket with deadlines is on the wheel once, at its earliest; a visit removes what is due and puts
+ * it back at its next. So an item costs nothing but its deadline, and no pass over all keys is ever made.
+ *
+ * Two levels of 256 slots: 64 ms each (16 s), and 16 s each (70 minutes). Deadlines further off are put near the end and
+ * looked at again. An entry whose bucket has since been put elsewhere is recognised by its tick, and skipped. */
+#include "src/base/check.h"
+#include "src/l1/shard.h"
+
+enum { BLOCK_ENTRIES = 14, HORIZON = 65000 /* ticks */ };
+
+/* A table block of bucket numbers. */
+struct wheel_block {
+    uint32_t next, count;
+    uint32_t bucket[BLOCK_ENTRIES];
+};
+_Static_assert(sizeof(struct wheel_block) == 64, "one table block");
+
+void wheel_init(struct shard *s, int64_t now_ms) {
+    s->wheel_tick = (uint64_t)now_ms >> TICK_SHIFT;
+}
+
+/* The ticks from the wheel's position to a bucket's, which is always within the horizon. */
+static uint64_t ticks_ahead(const struct shard *s, const struct bucket *b) {
+    return (uint16_t)(b->tick - (uint16_t)s->wheel_tick);
+}
+
+static void push(struct shard *s, uint32_t *slot, uint32_t bucket) {
+    struct wheel_block *block = *slot != 0 ? slab_at(&s->slab, *slot) : NULL;
+    if (block == NULL || block->count == BLOCK_ENTRIES) {
+        uint32_t h = slab_alloc(&s->slab, SLAB_TABLE_CLASS);
+        if (h == 0) {
+            return; /* without memory the items still expire when touched */
+        }
+        block = slab_at(&s->slab, h);
+        block->next = *slot;
+        block->count = 0;
+        *slot = h;
+    }
+    block->bucket[block->count++] = bucket;
+}
+
+void wheel_schedule(struct shard *s, uint32_t index, int64_t deadline_ms) {
+    struct bucket *b = shard_bucket(s, index);
+    uint64_t due = (uint64_t)deadline_ms >> TICK_SHIFT;
+    uint64_t ahead = due > s->wheel_tick ? due - s->wheel_tick : 1;
+    if (deadline_ms < 0) {
+        ahead = 1;
+    }
+    ahead = ahead > HORIZON ? HORIZON : ahead;
+    if (b->tick != 0 && ticks_ahead(s, b) <= ahead) {
+        return; /* it will be looked at before */
+    }
+    if ((uint16_t)(s->wheel_tick + ahead) == 0) {
+        ahead++; /* 0 means not scheduled */
+    }
+    uint64_t tick = s->wheel_tick + ahead;
+    b->tick = (uint16_t)tick;
+    push(s, ahead < WHEEL_SLOTS ? &s->wheel[0][tick % WHEEL_SLOTS]
+                                : &s->wheel[1][tick / WHEEL_SLOTS % WHEEL_SLOTS],
+         index);
+}
+
+/* Removes the due items of one bucket and schedules the rest. */
+static void visit(struct shard *s, uint32_t index, int64_t now_ms) {
+    struct bucket *head = shard_bucket(s, index);
+    int64_t next = INT64_MAX;
+    head->tick = 0;
+    bool again;
+    do {
+        again = false;
+        next = INT64_MAX;
+        for (struct bucket *b = head; b != NULL && !again; b = bucket_next(s, b)) {
+            for (int i = 0; i < bucket_slots(b); i++) {
+                if (b->handle[i] == 0 || !(b->meta[i] & META_TTL)) {
+                    continue;
+                }
+                const unsigned char *it = slab_at(&s->slab, b->handle[i]);
+                int64_t deadline = item_expire(it);
+                if (deadline > now_ms) {
+                    next = deadline < next ? deadline : next;
+                    continue;
+                }
+                struct key key = {item_key(it), 0, it[1]};
+                key.hash = hash_key(key.name, key.db);
+                shard_remove(s, &key, (struct place){b, i});
+                atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
+                again = b != head; /* an overflow bucket may be gone now: look at the chain afresh */
+                if (again) {
+                    break;
+                }
+            }
+        }
+    } while (again);
+    if (next != INT64_MAX) {
+        wheel_schedule(s, index, next);
+    }
+}
+
+static uint32_t take(uint32_t *slot) {
+    uint32_t h = *slot;
+    *slot = 0;
+    return h;
+}
+
+/* Entries of the outer slot move to the inner level. */
+static void cascade(struct shard *s, uint32_t *slot) {
+    for (uint32_t h = take(slot), next; h != 0; h = next) {
+        struct wheel_block *block = slab_at(&s->slab, h);
+        next = block->next;
+        for (uint32_t i = 0; i < block->count; i++) {
+            uint32_t index = block->bucket[i];
+            const struct bucket *b = shard_bucket(s, index);
+            uint64_t ahead = ticks_ahead(s, b);
+            if (b->tick != 0 && ahead < WHEEL_SLOTS) {
+                push(s, &s->wheel[0][(s->wheel_tick + ahead) % WHEEL_SLOTS], index);
+            }
+        }
+        slab_free(&s->slab, h);
+    }
+}
+
+bool wheel_run(struct shard *s, int64_t now_ms, unsigned budget) {
+    uint64_t now_tick = (uint64_t)now_ms >> TICK_SHIFT;
+    while (s->wheel_tick < now_tick) {
+        if (s->wheel_tick % WHEEL_SLOTS == 0) {
+            cascade(s, &s->wheel[1][s->wheel_tick / WHEEL_SLOTS % WHEEL_SLOTS]);
+        }
+        uint32_t *slot = &s->wheel[0][s->wheel_tick % WHEEL_SLOTS];
+        while (*slot != 0) {
+            uint32_t h = *slot;
+            struct wheel_block *block = slab_at(&s->slab, h);
+            while (block->count > 0) {
+                if (budget == 0) {
+                    return true;
+                }
+                budget--;
+                uint32_t index = block->bucket[--block->count];
+                if (shard_bucket(s, index)->tick == (uint16_t)s->wheel_tick) {
+                    visit(s, index, now_ms);
+                }
+            }
+            *slot = block->next;
+            slab_free(&s->slab, h);
+        }
+        s->wheel_tick++;
+        if (now_tick - s->wheel_tick > 4 * HORIZON) {
+            s->wheel_tick += (now_tick - s->wheel_tick) & ~(uint64_t)0xFFFF; /* the clock leapt: positions repeat */
+        }
+    }
+    return false;
+}

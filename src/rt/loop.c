@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* loop: a libuv loop with a turn after each poll and a mailbox for other threads. */
+#include "src/rt/loop.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <uv.h>
+
+#include "src/base/check.h"
+#include "src/base/clock.h"
+#include "src/base/mem.h"
+
+enum { MAX_SIGNALS = 4 };
+
+struct loop {
+    /* fixed after create */
+    uv_loop_t uv;
+    struct loop_ops ops;
+    void *ctx;
+    int id;
+    char name[16];
+
+    /* owner loop only */
+    uv_check_t check;
+    uv_prepare_t prepare;
+    uv_idle_t idle; /* active while the last turn left work: the poll does not sleep then */
+    uv_async_t async;
+    uv_signal_t signals[MAX_SIGNALS];
+    int signal_count;
+    void (*on_signal)(void *ctx, int signum);
+    void *signal_ctx;
+    bool stopping;
+    int64_t now_ms, mono_us; /* 0: not read in this turn yet */
+    uint64_t turns, max_turn_us;
+    pthread_t thread;
+    bool has_thread;
+
+    /* MAILBOX lock */
+    struct lock mailbox_lock;
+    struct msg *first, *last;
+};
+
+/* ---- time ---- */
+
+static void forget_time(struct loop *l) {
+    l->now_ms = 0;
+    l->mono_us = 0;
+}
+
+int64_t loop_now_ms(const struct loop *loop) {
+    struct loop *l = (struct loop *)(uintptr_t)loop; /* a cache, not a change */
+    if (l->now_ms == 0) {
+        l->now_ms = clock_now_ms();
+    }
+    return l->now_ms;
+}
+
+int64_t loop_mono_us(const struct loop *loop) {
+    struct loop *l = (struct loop *)(uintptr_t)loop;
+    if (l->mono_us == 0) {
+        l->mono_us = clock_mono_us();
+    }
+    return l->mono_us;
+}
+
+/* ---- the turn ---- */
+
+static void idle_cb(uv_idle_t *h) {
+    (void)h; /* only its being active matters */
+}
+
+static void check_cb(uv_check_t *h) {
+    struct loop *l = h->data;
+    uint64_t start = clock_ticks();
+    bool more = l->ops.turn != NULL && l->ops.turn(l->ctx);
+    uint64_t us = clock_ticks_to_us(clock_ticks() - start);
+    l->max_turn_us = us > l->max_turn_us ? us : l->max_turn_us;
+    l->turns++;
+    forget_time(l);
+    if (more != (bool)uv_is_active((uv_handle_t *)&l->idle)) {
+        if (more) {
+            uv_idle_start(&l->idle, idle_cb);
+        } else {
+            uv_idle_stop(&l->idle);
+        }
+    }
+}
+
+static void prepare_cb(uv_prepare_t *h) {
+    struct loop *l = h->data;
+    if (l->ops.before_sleep != NULL) {
+        l->ops.before_sleep(l->ctx);
+    }
+    forget_time(l);
+}
+
+/* ---- mailbox ---- */
+
+void loop_post(struct loop *loop, struct msg *msg) {
+    msg->next = NULL;
+    lock_acquire(&loop->mailbox_lock);
+    bool was_empty = loop->first == NULL;
+    if (was_empty) {
+        loop->first = msg;
+    } else {
+        loop->last->next = msg;
+    }
+    loop->last = msg;
+    lock_release(&loop->mailbox_lock);
+    if (was_empty) {
+        uv_async_send(&loop->async);
+    }
+}
+
+static void drain_mailbox(struct loop *l) {
+    lock_acquire(&l->mailbox_lock);
+    struct msg *msg = l->first;
+    l->first = l->last = NULL;
+    lock_release(&l->mailbox_lock);
+    while (msg != NULL) {
+        struct msg *next = msg->next;
+        msg->run(l, msg);
+        msg = next;
+    }
+}
+
+static void async_cb(uv_async_t *h) {
+    struct loop *l = h->data;
+    drain_mailbox(l);
+    if (l->stopping) {
+        uv_stop(&l->uv);
+    }
+}
+
+/* ---- life ---- */
+
+struct loop *loop_create(int id, const char *name, const struct loop_ops *ops, void *ctx) {
+    struct loop *l = mem_zalloc(sizeof(*l));
+    l->ops = *ops;
+    l->ctx = ctx;
+    l->id = id;
+    snprintf(l->name, sizeof(l->name), "%s", name);
+    lock_init(&l->mailbox_lock, LOCK_MAILBOX, (uint32_t)id);
+    CHECK(uv_loop_init(&l->uv) == 0);
+    uv_check_init(&l->uv, &l->check);
+    uv_prepare_init(&l->uv, &l->prepare);
+    uv_idle_init(&l->uv, &l->idle);
+    CHECK(uv_async_init(&l->uv, &l->async, async_cb) == 0);
+    l->check.data = l->prepare.data = l->idle.data = l->async.data = l;
+    uv_check_start(&l->check, check_cb);
+    uv_prepare_start(&l->prepare, prepare_cb);
+    return l;
+}
+
+void loop_run(struct loop *loop) {
+    pthread_setname_np(pthread_self(), loop->name);
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+static void *thread_main(void *arg) {
+    loop_run(arg);
+    return NULL;
+}
+
+void loop_start(struct loop *loop) {
+    loop->has_thread = true;
+    CHECK(pthread_create(&loop->thread, NULL, thread_main, loop) == 0);
+}
+
+static void stop_here(struct loop *loop, struct msg *msg) {
+    loop->stopping = true;
+    mem_free(msg);
+}
+
+void loop_stop(struct loop *loop) {
+    struct msg *msg = mem_zalloc(sizeof(*msg));
+    msg->run = stop_here;
+    loop_post(loop, msg);
+}
+
+void loop_join(struct loop *loop) {
+    if (loop->has_thread) {
+        pthread_join(loop->thread, NULL);
+        loop->has_thread = false;
+    }
+}
+
+static void close_own(struct loop *l) {
+    uv_close((uv_handle_t *)&l->check, NULL);
+    uv_close((uv_handle_t *)&l->prepare, NULL);
+    uv_close((uv_handle_t *)&l->idle, NULL);
+    uv_close((uv_handle_t *)&l->async, NULL);
+    for (int i = 0; i < l->signal_count; i++) {
+        uv_close((uv_handle_t *)&l->signals[i], NULL);
+    }
+}
+
+void loop_destroy(struct loop **loop) {
+    struct loop *l = *loop;
+    *loop = NULL;
+    drain_mailbox(l);
+    close_own(l);
+    uv_run(&l->uv, UV_RUN_DEFAULT);       /* runs the close callbacks, and those of the owner's handles */
+    CHECK(uv_loop_close(&l->uv) == 0); /* a handle was left open */
+    mem_free(l);
+}
+
+int loop_id(const struct loop *loop) {
+    return loop->id;
+}
+
+void *loop_ctx(const struct loop *loop) {
+    return loop->ctx;
+}
+
+uint64_t loop_turns(const struct loop *loop) {
+    return loop->turns;
+}
+
+uint64_t loop_take_max_turn_us(struct loop *loop) {
+    uint64_t us = loop->max_turn_us;
+    loop->max_turn_us = 0;
+    return us;
+}
+
+void *loop_uv(struct loop *loop) {
+    return &loop->uv;
+}
+
+/* ---- timers ---- */
+
+struct timer {
+    uv_timer_t uv;
+    void (*fn)(void *ctx);
+    void *ctx;
+};
+
+static void timer_cb(uv_timer_t *h) {
+    struct timer *t = h->data;
+    t->fn(t->ctx);
+}
+
+struct timer *timer_create_on(struct loop *loop, void (*fn)(void *ctx), void *ctx) {
+    struct timer *t = mem_zalloc(sizeof(*t));
+    t->fn = fn;
+    t->ctx = ctx;
+    uv_timer_init(&loop->uv, &t->uv);
+    t->uv.data = t;
+    return t;
+}
+
+void timer_start(struct timer *t, int64_t after_ms, int64_t repeat_ms) {
+    uv_timer_start(&t->uv, timer_cb, after_ms > 0 ? (uint64_t)after_ms : 0, (uint64_t)repeat_ms);
+}
+
+void timer_stop(struct timer *t) {
+    uv_timer_stop(&t->uv);
+}
+
+static void timer_closed(uv_handle_t *h) {
+    mem_free(h->data);
+}
+
+void timer_destroy(struct timer **t) {
+    uv_close((uv_handle_t *)&(*t)->uv, timer_closed);
+    *t = NULL;
+}
+
+/* ---- signals ---- */
+
+static void signal_cb(uv_signal_t *h, int signum) {
+    struct loop *l = h->data;
+    l->on_signal(l->signal_ctx, signum);
+}
+
+void loop_on_signals(struct loop *loop, const int *signals, void (*fn)(void *ctx, int signum),
+                     void *ctx) {
+    signal(SIGPIPE, SIG_IGN);
+    loop->on_signal = fn;
+    loop->signal_ctx = ctx;
+    for (; *signals != 0; signals++) {
+        CHECK(loop->signal_count < MAX_SIGNALS);
+        uv_signal_t *h = &loop->signals[loop->signal_count++];
+        uv_signal_init(&loop->uv, h);
+        h->data = loop;
+        uv_signal_start(h, signal_cb, *signals);
+    }
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* boot: the one visible list of setup steps, undone in reverse. */
+#include "src/server/boot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "src/base/check.h"
+#include "src/base/clock.h"
+#include "src/base/hash.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/base/rng.h"
+#include "src/cmd/cmd.h"
+#include "src/conf/conf.h"
+#include "src/l1/l1.h"
+#include "src/net/listener.h"
+#include "src/rt/loop.h"
+#include "src/rt/pool.h"
+#include "src/server/save.h"
+#include "src/server/server.h"
+#include "src/server/worker.h"
+#include "src/stats/latency.h"
+#include "src/stats/slowlog.h"
+#include "src/stats/stats.h"
+
+enum { MAX_AUTO_THREADS = 16, SPARE_FDS = 64, BYTES_PER_SHARD = 4 << 20, MAX_AUTO_SHARDS = 64 };
+
+/* ---- choices the configuration leaves to us ---- */
+
+static unsigned choose_threads(const struct conf *conf) {
+    if (conf->threads > 0) {
+        return (unsigned)conf->threads;
+    }
+    cpu_set_t cpus;
+    int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    long quota = 0, period = 0;
+    if (f != NULL) {
+        if (fscanf(f, "%ld %ld", &quota, &period) == 2 && quota > 0 && period > 0) {
+            int allowed = (int)((quota + period - 1) / period);
+            n = allowed < n ? allowed : n;
+        }
+        fclose(f);
+    }
+    return (unsigned)(n < 1 ? 1 : n > MAX_AUTO_THREADS ? MAX_AUTO_THREADS : n);
+}
+
+static unsigned choose_shards(const struct conf *conf, unsigned threads) {
+    if (conf->l1_shards > 0) {
+        return (unsigned)conf->l1_shards;
+    }
+    unsigned shards = 8, enough = threads * 8;
+    enough = enough < MAX_AUTO_SHARDS ? MAX_AUTO_SHARDS : enough;
+    while (shards < enough && shards < 4096 &&
+           (conf->maxmemory == 0 || (int64_t)shards * 2 * BYTES_PER_SHARD <= conf->maxmemory)) {
+        shards *= 2;
+    }
+    return shards;
+}
+
+/* As many file descriptors as maxclients needs, or fewer clients. */
+static void raise_fd_limit(const struct conf *conf) {
+    struct rlimit lim;
+    rlim_t want = (rlim_t)conf->maxclients + SPARE_FDS;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur >= want) {
+        return;
+    }
+    lim.rlim_max = lim.rlim_max < want ? want : lim.rlim_max;
+    lim.rlim_cur = want;
+    if (setrlimit(RLIMIT_NOFILE, &lim) != 0) {
+        getrlimit(RLIMIT_NOFILE, &lim);
+        lim.rlim_cur = lim.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &lim);
+        log_warning("maxclients %lld needs %llu file descriptors, the system allows %llu",
+                    (long long)conf->maxclients, (unsigned long long)want,
+                    (unsigned long long)lim.rlim_cur);
+    }
+}
+
+static bool enter_dir(const struct conf *conf) {
+    if (mkdir(conf->dir, 0755) != 0 && errno != EEXIST) {
+        log_warning("dir '%s' cannot be created: %s", conf->dir, strerror(errno));
+        return false;
+    }
+    if (chdir(conf->dir) != 0) {
+        log_warning("dir '%s': %s", conf->dir, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static void write_pidfile(const struct conf *conf) {
+    FILE *f = conf->pidfile[0] != '\0' ? fopen(conf->pidfile, "we") : NULL;
+    if (f != NULL) {
+        fprintf(f, "%d\n", (int)getpid());
+        fclose(f);
+    } else if (conf->pidfile[0] != '\0') {
+        log_warning("pidfile '%s': %s", conf->pidfile, strerror(errno));
+    }
+}
+
+/* ---- configuration in force ---- */
+
+static const char *policy_text(const struct conf *conf, struct buf *out) {
+    conf_value(conf, SLICE("maxmemory-policy"), out);
+    buf_putc(out, '\0');
+    return out->p;
+}
+
+void server_apply_conf(struct server *srv) {
+    struct conf *conf = conf_store_current(srv->host.conf_store);
+    struct buf policy = {0}, notes = {0};
+    log_set_level((enum log_level)conf->loglevel);
+    slowlog_set_max(srv->host.slowlog, (size_t)conf->slowlog_max_len);
+    l1_set_policy(srv->host.l1, policy_text(conf, &policy));
+    conf_store_take_notes(srv->host.conf_store, &notes);
+    if (notes.n > 0) {
+        log_notice("accepted without effect: %.*s", (int)notes.n, notes.p);
+    }
+    buf_free(&policy);
+    buf_free(&notes);
+    conf_unref(conf);
+}
+
+/* ---- listeners ---- */
+
+static void on_accept(void *ctx, int fd, bool is_unix) {
+    struct server *srv = ctx;
+    unsigned i = atomic_fetch_add_explicit(&srv->next_worker, 1, memory_order_relaxed);
+    worker_hand_over(srv->workers[i % srv->host.loop_count], fd, is_unix);
+}
+
+static bool add_listener(struct server *srv, struct listener *l, const char *err, bool optional) {
+    if (l != NULL) {
+        CHECK(srv->listener_count < MAX_LISTENERS);
+        srv->listeners[srv->listener_count++] = l;
+        return true;
+    }
+    if (!optional) {
+        log_warning("Could not listen: %s", err);
+    }
+    return optional;
+}
+
+static bool listen_tcp(struct server *srv, const struct conf *conf) {
+    char list[1024], err[256], *save = NULL;
+    struct loop *loop = srv->workers[0]->loop;
+    int port = (int)conf->port;
+    snprintf(list, sizeof(list), "%s", conf->bind);
+    for (char *addr = strtok_r(list, " ", &save); addr != NULL; addr = strtok_r(NULL, " ", &save)) {
+        bool optional = addr[0] == '-';
+        struct listener *l = listener_tcp(loop, addr + optional, port, (int)conf->tcp_backlog,
+                                          on_accept, srv, err, sizeof(err));
+        if (!add_listener(srv, l, err, optional)) {
+            return false;
+        }
+    }
+    srv->host.tcp_port = port;
+    return true;
+}
+
+static bool listen_all(struct server *srv, const struct conf *conf) {
+    char err[256];
+    if (conf->port != 0 && !listen_tcp(srv, conf)) {
+        return false;
+    }
+    if (conf->unixsocket[0] != '\0') {
+        unsigned perm = (unsigned)strtol(conf->unixsocketperm, NULL, 8);
+        struct listener *l = listener_unix(srv->workers[0]->loop, conf->unixsocket, perm,
+                                           (int)conf->tcp_backlog, on_accept, srv, err, sizeof(err));
+        return add_listener(srv, l, err, false);
+    }
+    return true;
+}
+
+/* ---- the list ---- */
+
+static void on_signal(void *ctx, int signum) {
+    log_notice("Received %s, scheduling shutdown...", signum == SIGINT ? "SIGINT" : "SIGTERM");
+    server_begin_shutdown(ctx);
+}
+
+static void make_run_id(char *out) {
+    unsigned char raw[RUN_ID_LEN / 2];
+    rng_system(raw, sizeof(raw));
+    for (size_t i = 0; i < sizeof(raw); i++) {
+        snprintf(out + 2 * i, 3, "%02x", raw[i]);
+    }
+}
+
+static void open_host(struct server *srv, struct conf_store *store, const char *executable) {
+    struct host *h = &srv->host;
+    struct conf *conf = conf_store_current(store);
+    struct buf policy = {0};
+    h->ops = &server_ops;
+    h->conf_store = store;
+    h->executable = executable;
+    h->config_file = conf_store_file(store);
+    h->start_ms = clock_now_ms();
+    h->start_mono_us = clock_mono_us();
+    make_run_id(h->run_id);
+    atomic_store(&h->next_client_id, 1);
+    atomic_store(&h->last_save_ok, true);
+    atomic_store(&h->last_save_s, h->start_ms / 1000);
+    h->slowlog = slowlog_create((size_t)conf->slowlog_max_len);
+    h->latency = latency_create();
+    h->loop_count = choose_threads(conf);
+    h->stats = mem_alloc(h->loop_count * sizeof(struct stats *));
+    for (unsigned i = 0; i < h->loop_count; i++) {
+        h->stats[i] = stats_create(registry_count());
+    }
+    h->pool = pool_create(&(struct pool_options){.name = "pool", .threads = 1, .lanes = 1, .depth = 16});
+    h->l1 = l1_create(&(struct l1_options){.shards = choose_shards(conf, h->loop_count),
+                                           .limit_bytes = (size_t)conf->maxmemory,
+                                           .policy = policy_text(conf, &policy)});
+    tier_init(&srv->tier, h->l1);
+    srv->bound_by_choice = conf_store_bind_given(store);
+    atomic_store(&srv->shutdown_save, -1);
+    buf_free(&policy);
+    conf_unref(conf);
+}
+
+static void close_host(struct server *srv) {
+    struct host *h = &srv->host;
+    l1_destroy(&h->l1);
+    pool_destroy(&h->pool);
+    for (unsigned i = 0; i < h->loop_count; i++) {
+        stats_destroy(&h->stats[i]);
+    }
+    mem_free(h->stats);
+    latency_destroy(&h->latency);
+    slowlog_destroy(&h->slowlog);
+    conf_store_free(&h->conf_store);
+}
+
+static void open_workers(struct server *srv) {
+    srv->workers = mem_alloc(srv->host.loop_count * sizeof(struct worker *));
+    for (unsigned i = 0; i < srv->host.loop_count; i++) {
+        srv->workers[i] = worker_create(srv, i);
+    }
+}
+
+static void close_workers(struct server *srv) {
+    for (unsigned i = 0; i < srv->host.loop_count; i++) {
+        worker_destroy(&srv->workers[i]);
+    }
+    mem_free(srv->workers);
+}
+
+static void serve(struct server *srv) {
+    static const int signals[] = {SIGINT, SIGTERM, 0};
+    loop_on_signals(srv->workers[0]->loop, signals, on_signal, srv);
+    for (unsigned i = 1; i < srv->host.loop_count; i++) {
+        loop_start(srv->workers[i]->loop);
+    }
+    log_notice("Ready to accept connections");
+    loop_run(srv->workers[0]->loop);
+    for (unsigned i = 1; i < srv->host.loop_count; i++) {
+        loop_join(srv->workers[i]->loop);
+    }
+}
+
+static bool save_at_exit(struct server *srv, const struct conf *conf) {
+    int wish = atomic_load(&srv->shutdown_save);
+    bool by_points = conf->save[0] != '\0' && atomic_load(&srv->host.dirty) > 0;
+    return wish == 1 || (wish == -1 && by_points) ? save_now(srv) : true;
+}
+
+int server_run(struct conf_store *store, const char *executable) {
+    struct server *srv = mem_zalloc(sizeof(*srv));
+    struct conf *conf = conf_store_current(store);
+    struct buf err = {0};
+    int code = 1;
+    clock_init();
+    hash_init();
+    if (!log_open(conf->logfile) || !enter_dir(conf)) {
+        fprintf(stderr, "cannot start: logfile '%s' or dir '%s': %s\n", conf->logfile, conf->dir,
+                strerror(errno));
+        conf_unref(conf);
+        conf_store_free(&store);
+        mem_free(srv);
+        return code;
+    }
+    raise_fd_limit(conf);
+    open_host(srv, store, executable);
+    server_apply_conf(srv);
+    open_workers(srv);
+    if (!save_load(srv, &err)) {
+        log_warning("%.*s", (int)err.n, err.p);
+    } else if (listen_all(srv, conf)) {
+        write_pidfile(conf);
+        log_notice("Strata %s started: %u threads, %u shards, maxmemory %lld, policy %s",
+                   STRATA_VERSION, srv->host.loop_count, srv->host.l1->shard_count,
+                   (long long)conf->maxmemory, l1_policy_name(srv->host.l1));
+        serve(srv);
+        code = save_at_exit(srv, conf) ? 0 : 1;
+        if (conf->pidfile[0] != '\0') {
+            unlink(conf->pidfile);
+        }
+        log_notice("Strata is now ready to exit, bye bye...");
+    }
+    for (unsigned i = 0; i < srv->listener_count; i++) {
+        listener_close(&srv->listeners[i]);
+    }
+    close_workers(srv);
+    conf_unref(conf);
+    close_host(srv);
+    buf_free(&err);
+    mem_free(srv);
+    return code;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* clients: what one connection may ask about the others, whatever loop they live on; and the table of host operations. */
+#include "src/base/check.h"
+#include "src/base/mem.h"
+#include "src/rt/loop.h"
+#include "src/server/monitor.h"
+#include "src/server/park.h"
+#include "src/server/save.h"
+#include "src/server/server.h"
+#include "src/server/session.h"
+#include "src/server/shutdown.h"
+#include "src/server/txn.h"
+
+static bool admits(const struct client_filter *f, const struct client *c) {
+    if (f == NULL) {
+        return true;
+    }
+    bool listed = f->id_count == 0;
+    for (size_t i = 0; i < f->id_count && !listed; i++) {
+        listed = f->ids[i] == c->id;
+    }
+    return listed && (f->id == 0 || f->id == c->id) && (f->skip_id == 0 || f->skip_id != c->id) &&
+           (f->addr.p == NULL || slice_eq(f->addr, slice_cstr(c->addr))) &&
+           (f->laddr.p == NULL || slice_eq(f->laddr, slice_cstr(c->laddr))) &&
+           (f->user.p == NULL || slice_eq(f->user, slice_cstr(c->user))) && f->type <= 1;
+}
+
+static void each_client(struct host *h, const struct client_filter *filter,
+                        void (*fn)(void *ctx, struct client *client), void *ctx) {
+    struct server *srv = server_of(h);
+    for (unsigned i = 0; i < h->loop_count; i++) {
+        struct worker *w = srv->workers[i];
+        lock_acquire(&w->sessions_lock);
+        for (struct list *n = w->sessions.next; n != &w->sessions; n = n->next) {
+            struct client *c = LIST_ENTRY(n, struct client, node);
+            if (admits(filter, c)) {
+                fn(ctx, c);
+            }
+        }
+        lock_release(&w->sessions_lock);
+    }
+}
+
+struct killing {
+    const struct client *self;
+    uint64_t count;
+};
+
+static void mark_killed(void *ctx, struct client *c) {
+    struct killing *k = ctx;
+    k->count++;
+    if (c != k->self) {
+        atomic_store_explicit(&c->kill, true, memory_order_relaxed);
+    }
+}
+
+static void close_killed(struct worker *w, void *arg) {
+    (void)arg;
+    for (struct list *n = w->sessions.next, *next; n != &w->sessions; n = next) {
+        next = n->next;
+        struct session *s = LIST_ENTRY(n, struct session, client.node);
+        if (atomic_load_explicit(&s->client.kill, memory_order_relaxed)) {
+            session_close(s);
+        }
+    }
+}
+
+static void on_every_worker(struct host *h, void (*fn)(struct worker *w, void *arg), void *arg) {
+    for (unsigned i = 0; i < h->loop_count; i++) {
+        worker_post(server_of(h)->workers[i], fn, arg);
+    }
+}
+
+static uint64_t kill_clients(struct host *h, const struct client_filter *filter,
+                             struct client *self) {
+    struct killing k = {.self = self};
+    each_client(h, filter, mark_killed, &k);
+    if (k.count > 0) {
+        on_every_worker(h, close_killed, NULL);
+    }
+    if (self != NULL && admits(filter, self)) {
+        client_flag(self, CLIENT_CLOSE_AFTER_REPLY, true);
+    }
+    return k.count;
+}
+
+static int unblock_client(struct host *h, uint64_t id, bool with_error) {
+    (void)h;
+    (void)id;
+    (void)with_error;
+    return 0; /* no command of this version blocks on keys: nobody can be unblocked */
+}
+
+static void wake_paused(struct worker *w, void *arg) {
+    (void)arg;
+    w->slow = true; /* look at the pause from this turn on */
+    park_wake_paused(w);
+}
+
+static void pause_clients(struct host *h, int64_t deadline_ms, bool writes_only) {
+    struct server *srv = server_of(h);
+    atomic_store(&srv->pause_writes_only, writes_only);
+    atomic_store(&srv->pause_until_ms, deadline_ms);
+    on_every_worker(h, wake_paused, NULL); /* ends, shortens or renews the wait of those held */
+}
+
+static void set_client_text(struct host *h, struct client *client, char **field,
+                            struct slice text) {
+    struct worker *w = session_of(client)->worker;
+    (void)h;
+    char *copy = NULL;
+    if (text.n > 0) {
+        copy = mem_alloc(text.n + 1);
+        memcpy(copy, text.p, text.n);
+        copy[text.n] = '\0';
+    }
+    lock_acquire(&w->sessions_lock);
+    char *old = *field;
+    *field = copy;
+    lock_release(&w->sessions_lock);
+    mem_free(old);
+}
+
+static void set_proto(struct call *c, uint8_t proto) {
+    atomic_store_explicit(&c->client->proto, proto, memory_order_relaxed);
+    session_of(c->client)->out.proto = proto;
+}
+
+static void reset_client(struct call *c) {
+    struct client *client = c->client;
+    txn_forget(client, c->l1);
+    if (client_is(client, CLIENT_MONITOR)) {
+        atomic_fetch_sub_explicit(&c->host->monitors, 1, memory_order_relaxed);
+    }
+    client_flag(client,
+                CLIENT_MONITOR | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT |
+                    CLIENT_NO_EVICT | CLIENT_NO_TOUCH | CLIENT_READONLY,
+                false);
+    set_client_text(c->host, client, &client->name, slice_make("", 0));
+    atomic_store_explicit(&client->db, 0, memory_order_relaxed);
+    c->out->proto = 2;
+    set_proto(c, 2);
+    client->authenticated = c->conf->requirepass[0] == '\0';
+}
+
+/* Compares all of both, so that the time tells nothing about the secret but its length. */
+static bool same_secret(struct slice given, const char *secret) {
+    size_t n = strlen(secret);
+    unsigned diff = given.n != n;
+    for (size_t i = 0; i < given.n; i++) {
+        diff |= (unsigned char)given.p[i] ^ (unsigned char)secret[n == 0 ? 0 : i % n];
+    }
+    return diff == 0;
+}
+
+static bool check_password(struct host *h, struct slice user, struct slice password) {
+    struct conf *conf = conf_store_current(h->conf_store);
+    bool ok = slice_eq(user, SLICE("default")) &&
+              (conf->requirepass[0] == '\0' || same_secret(password, conf->requirepass));
+    conf_unref(conf);
+    return ok;
+}
+
+static void conf_changed(struct host *h) {
+    struct server *srv = server_of(h);
+    server_apply_conf(srv);
+    atomic_fetch_add_explicit(&srv->conf_version, 1, memory_order_release);
+}
+
+static void yield_call(struct call *c) {
+    session_of(c->client)->worker->parking = (struct parking){.why = PARK_YIELD};
+}
+
+static enum err sleep_call(struct call *c, int64_t ms) {
+    if (c->in_exec) {
+        return call_errorf(c, "ERR DEBUG SLEEP is not allowed inside a transaction");
+    }
+    session_of(c->client)->worker->parking = (struct parking){.why = PARK_SLEEP, .ms = ms};
+    return ERR_PARKED;
+}
+
+const struct host_ops server_ops = {.each_client = each_client,
+                                    .kill_clients = kill_clients,
+                                    .unblock_client = unblock_client,
+                                    .pause = pause_clients,
+                                    .monitor = monitor_start,
+                                    .set_client_text = set_client_text,
+                                    .set_proto = set_proto,
+                                    .multi = txn_multi,
+                                    .exec = txn_exec,
+                                    .discard = txn_discard,
+                                    .watch = txn_watch,
+                                    .unwatch = txn_unwatch,
+                                    .reset = reset_client,
+                                    .save = save_command,
+                                    .reload = save_reload,
+                                    .shutdown = shutdown_command,
+                                    .check_password = check_password,
+                                    .conf_changed = conf_changed,
+                                    .yield = yield_call,
+                                    .sleep = sleep_call};

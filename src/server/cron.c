@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* cron: what the server does ten times a second on worker 0: memory, rates, maintenance of the memory tier, save points. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/base/num.h"
+#include "src/conf/conf.h"
+#include "src/rt/loop.h"
+#include "src/server/save.h"
+#include "src/server/server.h"
+#include "src/server/session.h"
+#include "src/stats/latency.h"
+#include "src/stats/stats.h"
+
+enum { SLICE_US = 500, MIN_L1_SHARE = 4 /* l1 keeps at least a quarter of maxmemory */ };
+
+static size_t read_rss(void) {
+    char text[128] = "";
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f == NULL) {
+        return 0;
+    }
+    size_t n = fread(text, 1, sizeof(text) - 1, f);
+    fclose(f);
+    unsigned long total = 0, resident = 0;
+    return n > 0 && sscanf(text, "%lu %lu", &total, &resident) == 2
+               ? resident * (size_t)sysconf(_SC_PAGESIZE)
+               : 0;
+}
+
+static void raise_peak(_Atomic size_t *peak, size_t now) {
+    if (now > atomic_load_explicit(peak, memory_order_relaxed)) {
+        atomic_store_explicit(peak, now, memory_order_relaxed);
+    }
+}
+
+/* maxmemory is for the whole process: what is resident beside the tier's live bytes (code, buffers, slack of the
+ * allocators) is taken off the tier's share. */
+static void watch_memory(struct server *srv, const struct conf *conf) {
+    struct host *h = &srv->host;
+    size_t rss = read_rss(), live = l1_bytes(h->l1);
+    mem_refresh();
+    struct l1_stats ls;
+    l1_stats_read(h->l1, &ls);
+    size_t used = mem_allocated_bytes() + ls.chunk_bytes;
+    atomic_store_explicit(&h->rss_bytes, rss, memory_order_relaxed);
+    atomic_store_explicit(&h->used_bytes, used, memory_order_relaxed);
+    raise_peak(&h->rss_peak_bytes, rss);
+    raise_peak(&h->used_peak_bytes, used);
+    size_t limit = (size_t)conf->maxmemory;
+    if (limit == 0) {
+        l1_set_limit(h->l1, 0);
+        return;
+    }
+    size_t beside = rss > live ? rss - live : 0;
+    size_t room = limit > beside ? limit - beside : 0;
+    size_t floor = limit / MIN_L1_SHARE;
+    l1_set_limit(h->l1, room > floor ? room : floor);
+}
+
+static void sample_rates(struct server *srv, int64_t now_us) {
+    struct host *h = &srv->host;
+    int64_t span = now_us - srv->rates.at_us;
+    if (span < 500000) {
+        return;
+    }
+    uint64_t ops = STATS_SUM(h->stats, h->loop_count, total_commands_processed);
+    uint64_t in = STATS_SUM(h->stats, h->loop_count, total_net_input_bytes);
+    uint64_t out = STATS_SUM(h->stats, h->loop_count, total_net_output_bytes);
+    if (srv->rates.at_us != 0 && ops >= srv->rates.ops) {
+        uint64_t us = (uint64_t)span;
+        atomic_store_explicit(&h->ops_per_sec, (ops - srv->rates.ops) * 1000000 / us, memory_order_relaxed);
+        atomic_store_explicit(&h->in_per_sec, (in - srv->rates.in) * 1000000 / us, memory_order_relaxed);
+        atomic_store_explicit(&h->out_per_sec, (out - srv->rates.out) * 1000000 / us, memory_order_relaxed);
+    }
+    srv->rates.at_us = now_us;
+    srv->rates.ops = ops;
+    srv->rates.in = in;
+    srv->rates.out = out;
+}
+
+struct fattest {
+    uint64_t id;
+    size_t bytes, total;
+};
+
+static void weigh(void *ctx, struct client *c) {
+    struct fattest *f = ctx;
+    size_t bytes = atomic_load_explicit(&c->in_bytes, memory_order_relaxed) +
+                   atomic_load_explicit(&c->out_bytes, memory_order_relaxed) +
+                   atomic_load_explicit(&c->arg_bytes, memory_order_relaxed);
+    f->total += bytes;
+    if (bytes > f->bytes && !client_is(c, CLIENT_NO_EVICT)) {
+        f->bytes = bytes;
+        f->id = c->id;
+    }
+}
+
+/* maxmemory-clients: the largest client goes, one per run, while all together hold too much. */
+static void watch_clients(struct server *srv, const struct conf *conf) {
+    struct host *h = &srv->host;
+    struct fattest f = {0};
+    h->ops->each_client(h, NULL, weigh, &f);
+    atomic_store_explicit(&h->client_bytes, f.total, memory_order_relaxed);
+    int64_t limit = conf->maxmemory_clients;
+    if (limit < 0) {
+        limit = conf->maxmemory / 100 * -limit;
+    }
+    if (limit > 0 && f.total > (size_t)limit && f.id != 0) {
+        struct client_filter only = {.id = f.id};
+        STAT_ADD(srv->workers[0]->stats->evicted_clients, 1);
+        log_warning("client id=%llu closed: maxmemory-clients", (unsigned long long)only.id);
+        h->ops->kill_clients(h, &only, NULL);
+    }
+}
+
+void server_cron(struct server *srv) {
+    struct worker *w = srv->workers[0];
+    int64_t now = loop_now_ms(w->loop), start = clock_mono_us();
+    int64_t until = atomic_load_explicit(&srv->pause_until_ms, memory_order_relaxed);
+    if (until != 0 && now >= until) {
+        atomic_compare_exchange_strong(&srv->pause_until_ms, &until, 0);
+    }
+    watch_memory(srv, w->conf);
+    if (++srv->cron_runs % 10 == 0) {
+        watch_clients(srv, w->conf);
+        save_by_points(srv, w->conf, now);
+    }
+    sample_rates(srv, start);
+    bool more = l1_tick(srv->host.l1, 0, srv->host.loop_count, now, SLICE_US);
+    int64_t took_ms = (clock_mono_us() - start) / 1000;
+    if (w->conf->latency_monitor_threshold > 0 && took_ms >= w->conf->latency_monitor_threshold) {
+        latency_add(srv->host.latency, "expire-cycle", now / 1000, (uint64_t)took_ms);
+    }
+    if (more) {
+        timer_start(w->cron, 2, 100); /* behind: come back soon */
+    }
+}

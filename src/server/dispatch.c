@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* dispatch: the six steps of a call, for calls in the window. Parking is in park.c. */
+#include "src/server/dispatch.h"
+
+#include <stdio.h>
+
+#include "src/base/check.h"
+#include "src/base/clock.h"
+#include "src/l1/shard.h"
+#include "src/server/monitor.h"
+#include "src/server/park.h"
+#include "src/server/server.h"
+#include "src/server/session.h"
+#include "src/server/txn.h"
+#include "src/stats/latency.h"
+#include "src/stats/slowlog.h"
+
+enum { EVICT_PER_WRITE = 16 /* victims a single write may pay for */ };
+
+/* ---- resolve ---- */
+
+static uint8_t physical_db(const struct call *c) {
+    return c->l1->db_map[atomic_load_explicit(&c->client->db, memory_order_relaxed)];
+}
+
+bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
+    const struct cmd *cmd = c->cmd;
+    c->db = physical_db(c);
+    c->changes = NULL;
+    c->changed = 0;
+    c->nkeys = 0;
+    if (cmd->spec_count == 0) {
+        return true;
+    }
+    const struct key_spec *spec = &cmd->specs[0];
+    if (likely(one != NULL && cmd->spec_count == 1 && spec->first == spec->last)) {
+        *one = key_make(c->argv[spec->first], c->db);
+        *one_access = (uint8_t)spec->access;
+        c->keys = one;
+        c->access = one_access;
+        c->nkeys = 1;
+        return true;
+    }
+    int n = cmd_keys(cmd, c->argv, c->argc, NULL, NULL, 0);
+    if (n < 0) {
+        return false;
+    }
+    int *pos = arena_alloc(c->arena, (size_t)n * sizeof(*pos));
+    enum key_access *access = arena_alloc(c->arena, (size_t)n * sizeof(*access));
+    cmd_keys(cmd, c->argv, c->argc, pos, access, n);
+    c->keys = arena_alloc(c->arena, (size_t)n * sizeof(*c->keys));
+    c->access = arena_alloc(c->arena, (size_t)n);
+    for (int i = 0; i < n; i++) {
+        c->keys[i] = key_make(c->argv[pos[i]], c->db);
+        c->access[i] = (uint8_t)access[i];
+    }
+    c->nkeys = n;
+    return true;
+}
+
+static bool arity_fits(const struct cmd *cmd, int argc) {
+    return cmd->arity > 0 ? argc == cmd->arity : argc >= -cmd->arity;
+}
+
+void dispatch_resolve(struct slot *slot) {
+    struct call *c = &slot->call;
+    c->step = STEP_RESOLVE;
+    c->nkeys = 0;
+    const struct cmd *cmd = registry_find(c->argv[0]);
+    if (likely(cmd != NULL) && cmd->subs != NULL && c->argc > 1) {
+        const struct cmd *sub = registry_find_sub(cmd, c->argv[1]);
+        cmd = sub != NULL ? sub : cmd;
+    }
+    c->cmd = cmd;
+    if (likely(cmd != NULL && cmd->run != NULL && arity_fits(cmd, c->argc) &&
+               call_find_keys(c, &slot->one_key, &slot->one_access) && c->nkeys > 0)) {
+        l1_prefetch_bucket(c->l1, c->keys[0].hash);
+    }
+}
+
+static void reject(struct session *s, struct call *c, enum err e) {
+    if (e != ERR_REPLIED) {
+        reply_error(c->out, slice_cstr(err_text(e)));
+    }
+    if (client_is(&s->client, CLIENT_MULTI)) {
+        client_flag(&s->client, CLIENT_DIRTY_EXEC, true);
+    }
+    STAT_ADD(c->stats->total_error_replies, 1);
+    if (c->cmd != NULL) {
+        STAT_ADD(c->stats->commands[c->cmd->id].rejected, 1);
+    }
+}
+
+static enum err unknown_command(struct call *c) {
+    struct buf args = {0};
+    for (int i = 1; i < c->argc && args.n < 128; i++) {
+        size_t room = 128 - args.n;
+        size_t n = c->argv[i].n < room ? c->argv[i].n : room;
+        buf_printf(&args, "'%.*s' ", (int)n, c->argv[i].p);
+    }
+    size_t n = c->argv[0].n < 128 ? c->argv[0].n : 128;
+    call_errorf(c, "ERR unknown command '%.*s', with args beginning with: %.*s", (int)n,
+                c->argv[0].p, (int)args.n, args.p == NULL ? "" : args.p);
+    buf_free(&args);
+    return ERR_REPLIED;
+}
+
+static enum err unknown_sub(struct call *c) {
+    char upper[64];
+    size_t i = 0;
+    for (const char *p = c->cmd->row->name; *p != '\0' && i + 1 < sizeof(upper); p++) {
+        upper[i++] = *p >= 'a' && *p <= 'z' ? (char)(*p - 32) : *p;
+    }
+    upper[i] = '\0';
+    size_t n = c->argv[1].n < 128 ? c->argv[1].n : 128;
+    return call_errorf(c, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)n, c->argv[1].p,
+                       upper);
+}
+
+/* What dispatch_resolve found is a command with fitting arguments. */
+static inline bool well_formed(const struct call *c) {
+    const struct cmd *cmd = c->cmd;
+    return likely(cmd != NULL && cmd->run != NULL && arity_fits(cmd, c->argc) &&
+                  (cmd->subs == NULL || c->argc == 1) && (c->nkeys > 0 || cmd->spec_count == 0));
+}
+
+/* Says what is wrong with the form of a call: name, subcommand, arity, key positions. */
+static enum err form_error(struct call *c) {
+    if (c->cmd == NULL) {
+        return unknown_command(c);
+    }
+    if (c->cmd->subs != NULL && c->argc > 1) {
+        return unknown_sub(c);
+    }
+    return call_arity_error(c);
+}
+
+/* What rarely applies: authentication, loading, MULTI's queue, monitors, pause. False when the call was answered,
+ * queued or parked here. */
+static bool admit_slow(struct session *s, struct call *c) {
+    struct worker *w = s->worker;
+    const struct cmd *cmd = c->cmd;
+    if (!s->client.authenticated && !(cmd->flags & CMD_NO_AUTH)) {
+        reject(s, c, ERR_NOAUTH);
+        return false;
+    }
+    if (atomic_load_explicit(&c->host->loading, memory_order_relaxed) &&
+        !(cmd->flags & CMD_LOADING)) {
+        reject(s, c, ERR_LOADING);
+        return false;
+    }
+    if (client_is(&s->client, CLIENT_MULTI) && !(cmd->flags & CMD_DIRECT)) {
+        enum err e = (cmd->flags & CMD_NO_MULTI)
+                         ? call_errorf(c, "ERR Command not allowed inside a transaction")
+                         : (cmd->flags & CMD_DENYOOM) && l1_deny_writes(c->l1)
+                         ? ERR_OOM
+                         : txn_queue(c);
+        if (e != OK) {
+            reject(s, c, e);
+        }
+        return false;
+    }
+    if (park_while_paused(s, c)) {
+        return false;
+    }
+    if (atomic_load_explicit(&c->host->monitors, memory_order_relaxed) > 0 &&
+        !(cmd->flags & (CMD_SKIP_MONITOR | CMD_ADMIN))) {
+        monitor_feed(w->server, c);
+    }
+    return true;
+}
+
+enum { UNUSUAL = CLIENT_MULTI | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT };
+
+static void call_account(struct call *c, struct worker *w, uint64_t ticks);
+
+/* ---- run and commit ---- */
+
+static const enum sink_change sink_change_of[] = {
+    [CHANGE_SET] = SINK_SET, [CHANGE_DEL] = SINK_DEL, [CHANGE_EXPIRE] = SINK_EXPIRE};
+
+static void commit(struct call *c, struct worker *w) {
+    struct tier *tier = &w->server->tier;
+    atomic_fetch_add_explicit(&c->host->dirty, c->changed, memory_order_relaxed);
+    c->step = STEP_COMMIT;
+    if (tier->sink_count == 0 || c->changes == NULL) {
+        return;
+    }
+    for (int i = 0; i < c->nkeys; i++) {
+        if (c->changes[i] != CHANGE_NONE) {
+            park_commit(c, tier, sink_change_of[c->changes[i]], &c->keys[i]);
+        }
+    }
+}
+
+/* The handler, with the locks of its keys held, and what must happen before they are released. */
+static inline enum err run_handler(struct call *c, struct worker *w) {
+    const struct cmd *cmd = c->cmd;
+    c->step = STEP_RUN;
+    if (unlikely((cmd->flags & CMD_DENYOOM) && l1_over_limit(c->l1) && l1_deny_writes(c->l1))) {
+        return ERR_OOM;
+    }
+    enum err e = cmd->run(c);
+    if (c->changed != 0) {
+        commit(c, w);
+    }
+    return e;
+}
+
+void dispatch_run_queued(struct call *c, struct worker *w) {
+    uint64_t start = clock_ticks();
+    enum err e = run_handler(c, w);
+    if (e != OK && e != ERR_REPLIED) {
+        reply_error(c->out, slice_cstr(err_text(e)));
+    }
+    if (e != OK) {
+        STAT_ADD(c->stats->total_error_replies, 1);
+        STAT_ADD(c->stats->commands[c->cmd->id].failed, 1);
+    }
+    call_account(c, w, clock_ticks() - start);
+}
+
+/* The mapping of databases may have changed since the keys were hashed; it is stable under any shard's lock. */
+static bool db_moved(const struct call *c) {
+    return unlikely(c->db != physical_db(c));
+}
+
+static enum err run_one_key(struct call *c, struct worker *w) {
+    struct l1 *l1 = c->l1;
+    for (;;) {
+        unsigned shard = l1_shard_of(l1, c->keys[0].hash);
+        l1_lock(l1, shard);
+        if (db_moved(c)) {
+            l1_unlock(l1, shard);
+            c->db = physical_db(c);
+            c->keys[0] = key_make(c->keys[0].name, c->db);
+            continue;
+        }
+        if (unlikely(w->server->tier.source_count != 0) && park_for_fill(c, w)) {
+            l1_unlock(l1, shard);
+            return ERR_PARKED;
+        }
+        enum err e = run_handler(c, w);
+        if (unlikely(c->changed != 0 && l1_over_limit(l1))) {
+            l1_make_room(l1, shard, EVICT_PER_WRITE, c->now_ms);
+        }
+        l1_unlock(l1, shard);
+        return e;
+    }
+}
+
+static void lock_keys(const struct call *c, const uint16_t *shards, unsigned n) {
+    if (c->all_locked) {
+        l1_lock_all(c->l1);
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        l1_lock(c->l1, shards[i]);
+    }
+}
+
+static void unlock_keys(const struct call *c, const uint16_t *shards, unsigned n) {
+    if (c->all_locked) {
+        l1_unlock_all(c->l1);
+        return;
+    }
+    while (n-- > 0) {
+        l1_unlock(c->l1, shards[n]);
+    }
+}
+
+static void make_room_after(struct call *c, const uint16_t *shards, unsigned n) {
+    for (unsigned i = 0; i < n && l1_over_limit(c->l1); i++) {
+        l1_lock(c->l1, shards[i]);
+        l1_make_room(c->l1, shards[i], EVICT_PER_WRITE, c->now_ms);
+        l1_unlock(c->l1, shards[i]);
+    }
+}
+
+/* Several keys, or every shard: MSET, RENAME, EXEC, FLUSHALL. */
+static enum err run_many_keys(struct call *c, struct worker *w) {
+    uint16_t *shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
+    c->all_locked = (c->cmd->flags & CMD_ALL_SHARDS) || (txn_is_exec(c) && txn_needs_all(c));
+    for (;;) {
+        unsigned n = l1_shards_of(c->l1, c->keys, (size_t)c->nkeys, shards);
+        lock_keys(c, shards, n);
+        if (db_moved(c)) {
+            unlock_keys(c, shards, n);
+            if (!txn_is_exec(c)) {
+                c->db = physical_db(c);
+                for (int i = 0; i < c->nkeys; i++) {
+                    c->keys[i] = key_make(c->keys[i].name, c->db);
+                }
+            } else {
+                txn_find_keys(c);
+                shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
+            }
+            continue;
+        }
+        if (unlikely(w->server->tier.source_count != 0) && park_for_fill(c, w)) {
+            unlock_keys(c, shards, n);
+            return ERR_PARKED;
+        }
+        enum err e = run_handler(c, w);
+        unlock_keys(c, shards, n);
+        if (c->changed != 0) {
+            make_room_after(c, shards, n);
+        }
+        return e;
+    }
+}
+
+static enum err call_run_step(struct call *c, struct worker *w) {
+    if (likely(c->nkeys == 1 && !txn_is_exec(c))) {
+        return run_one_key(c, w);
+    }
+    if (c->nkeys > 0 || (c->cmd->flags & CMD_ALL_SHARDS) || txn_is_exec(c)) {
+        return run_many_keys(c, w);
+    }
+    c->db = physical_db(c); /* a call before this one in the window may have moved it */
+    return run_handler(c, w);
+}
+
+/* ---- reply ---- */
+
+static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
+    struct cmd_stats *cs = &c->stats->commands[c->cmd->id];
+    int bucket = 63 - __builtin_clzll(ticks | 1) - STAT_HIST_SHIFT;
+    bucket = bucket < 0 ? 0 : bucket >= STAT_HIST_BUCKETS ? STAT_HIST_BUCKETS - 1 : bucket;
+    STAT_ADD(cs->calls, 1);
+    STAT_ADD(cs->ticks, ticks);
+    STAT_ADD(cs->hist[bucket], 1);
+    STAT_ADD(c->stats->total_commands_processed, 1);
+    struct client *client = c->client;
+    atomic_store_explicit(&client->last_cmd, c->cmd, memory_order_relaxed);
+    atomic_store_explicit(&client->last_ms, c->now_ms, memory_order_relaxed);
+    if (unlikely(ticks >= w->slow_ticks) && !(c->cmd->flags & CMD_SKIP_SLOWLOG)) {
+        slowlog_add(c->host->slowlog, c->now_ms, clock_ticks_to_us(ticks), c->argv, c->argc,
+                    client->addr, client->name);
+    }
+    if (unlikely(ticks >= w->latency_ticks)) {
+        latency_add(c->host->latency, c->cmd->flags & CMD_FAST ? "fast-command" : "command",
+                    c->now_ms / 1000, clock_ticks_to_us(ticks) / 1000);
+    }
+}
+
+/* CLIENT REPLY OFF and SKIP: the reply made since the mark goes. */
+static void drop_unwanted_reply(struct session *s, size_t buf_n, uint32_t refs) {
+    struct client *client = &s->client;
+    if (client_is(client, CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP)) {
+        out_truncate(&s->out, buf_n, refs);
+    }
+    client_flag(client, CLIENT_REPLY_SKIP, client_is(client, CLIENT_REPLY_SKIP_NEXT));
+    client_flag(client, CLIENT_REPLY_SKIP_NEXT, false);
+}
+
+static void call_finish(struct call *c, struct worker *w, enum err e, uint64_t ticks) {
+    c->step = STEP_REPLY;
+    if (unlikely(e != OK)) {
+        if (e != ERR_REPLIED) {
+            reply_error(c->out, slice_cstr(err_text(e)));
+        }
+        STAT_ADD(c->stats->total_error_replies, 1);
+        STAT_ADD(c->stats->commands[c->cmd->id].failed, 1);
+    }
+    call_account(c, w, ticks);
+}
+
+static void answer_protocol_error(struct session *s, const char *text) {
+    reply_errorf(&s->out, "ERR %s", text);
+    STAT_ADD(s->worker->stats->protocol_errors, 1);
+    STAT_ADD(s->worker->stats->total_error_replies, 1);
+    client_flag(&s->client, CLIENT_CLOSE_AFTER_REPLY, true);
+}
+
+/* From the run step on; also for a parked call that runs again. */
+static void run_admitted(struct session *s, struct call *c, struct worker *w) {
+    if (unlikely(txn_is_exec(c) && !c->detached)) {
+        txn_find_keys(c);
+    }
+    park_hold_reply(s, c);
+    uint64_t start = clock_ticks();
+    enum err e = call_run_step(c, w);
+    uint64_t ticks = clock_ticks() - start;
+    if (unlikely(e == ERR_PARKED)) {
+        park_call(s, c, ticks);
+        return;
+    }
+    call_finish(c, w, e, ticks);
+    park_release_reply(s, c);
+}
+
+void dispatch_run(struct slot *slot) {
+    struct session *s = slot->session;
+    struct worker *w = s->worker;
+    struct call *c = &slot->call;
+    session_out_ready(s);
+    size_t out_n = s->out.buf.n;
+    uint32_t out_refs = s->out.ref_count;
+    if (unlikely(slot->proto_error != NULL)) {
+        answer_protocol_error(s, slot->proto_error);
+        return;
+    }
+    bool unusual = w->slow || !s->client.authenticated || client_is(&s->client, UNUSUAL);
+    if (unlikely(!well_formed(c))) {
+        reject(s, c, form_error(c));
+    } else if (likely(!unusual) || admit_slow(s, c)) {
+        run_admitted(s, c, w);
+    }
+    if (unlikely(unusual) && s->parked == NULL) {
+        drop_unwanted_reply(s, out_n, out_refs);
+    }
+}
+
+void dispatch_again(struct parked *p) {
+    struct session *s = p->session;
+    struct worker *w = p->worker;
+    struct call *c = &p->call;
+    enum park why = p->why;
+    p->why = PARK_NONE;
+    c->now_ms = loop_now_ms(w->loop);
+    c->conf = w->conf;
+    session_out_ready(s);
+    if (why != PARK_PAUSE || !park_while_paused(s, c)) {
+        run_admitted(s, c, w);
+    }
+    if (p->why == PARK_NONE) {
+        park_done(p);
+    }
+    session_want_flush(s);
+}

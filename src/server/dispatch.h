@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* dispatch: the six steps of a call (src/cmd/call.h), and the only caller of handlers.
+ *
+ * resolve  look-up, arity, authentication, MULTI's queue; keys found and hashed        dispatch_resolve, dispatch_admit
+ * route    whose key is it: this node's, until there are peers                          dispatch_run
+ * fill     under the shards' locks: missing keys are fetched from the slower tiers,
+ *          and the call parks until they are resident                                   run_with_keys
+ * run      the handler                                                                  run_handler
+ * commit   what changed goes to the sinks, still under the lock; then room is made      run_handler, tier_commit
+ * reply    the error's text if any, statistics, slow log; sink acknowledgements first   finish */
+#pragma once
+
+#include "src/cmd/call.h"
+#include "src/server/worker.h"
+
+struct parked;
+struct session;
+
+/* Finds the command and its keys and prefetches the first one's bucket. Needs no lock, decides nothing. */
+void dispatch_resolve(struct slot *slot);
+/* Runs the call of a window slot. When the session is blocked afterwards (s->parked), the caller rewinds its
+ * input to slot->end. */
+void dispatch_run(struct slot *slot);
+/* Runs a parked call again, from admission (after a pause) or from its run step. p is gone afterwards
+ * unless it parked again. */
+void dispatch_again(struct parked *p);
+/* Extracts and hashes the keys of c (c->argv, c->cmd, logical database of the client). False when the arguments do not fit
+ * the command's key positions. one/one_access: storage for a single key, or NULL. */
+bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access);
+/* One call of a transaction, its keys' shards locked: run and commit, reply into c->out. */
+void dispatch_run_queued(struct call *c, struct worker *w);

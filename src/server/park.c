@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* park: calls that wait. */
+#include "src/server/park.h"
+
+#include "src/base/check.h"
+#include "src/base/mem.h"
+#include "src/server/dispatch.h"
+#include "src/server/server.h"
+#include "src/server/session.h"
+#include "src/server/txn.h"
+
+/* What a reply waits for; lives until the last acknowledgement. */
+struct sync {
+    struct sink_ack ack;
+    struct msg msg;
+    _Atomic int due; /* acknowledgements outstanding, plus one while the call runs */
+    struct parked *parked; /* set before the call's own share of due is given back */
+};
+
+static struct parked *parked_of(struct call *c) {
+    return (struct parked *)((char *)c - offsetof(struct parked, call));
+}
+
+/* Moves a call off its session's input and the worker's arena. */
+static struct parked *detach(struct call *c) {
+    if (c->detached) {
+        return parked_of(c);
+    }
+    struct session *s = session_of(c->client);
+    struct parked *p = mem_zalloc(sizeof(*p));
+    p->session = s;
+    p->worker = s->worker;
+    list_init(&p->node);
+    p->call = *c;
+    c = &p->call;
+    c->detached = true;
+    c->arena = &p->arena;
+    struct slice *argv = arena_alloc(&p->arena, (size_t)c->argc * sizeof(*argv));
+    size_t bytes = 0;
+    for (int i = 0; i < c->argc; i++) {
+        char *copy = arena_alloc(&p->arena, c->argv[i].n);
+        memcpy(copy, c->argv[i].p, c->argv[i].n);
+        argv[i] = slice_make(copy, c->argv[i].n);
+        bytes += c->argv[i].n;
+    }
+    c->argv = argv;
+    atomic_store_explicit(&s->client.arg_bytes, bytes, memory_order_relaxed);
+    if (txn_is_exec(c)) {
+        txn_find_keys(c);
+    } else {
+        CHECK(call_find_keys(c, NULL, NULL));
+    }
+    STAT_ADD(c->stats->parked_calls, 1);
+    return p;
+}
+
+static void parked_free(struct parked *p) {
+    if (p->call.state != NULL && p->call.state_free != NULL) {
+        p->call.state_free(p->call.state);
+    }
+    list_remove(&p->node);
+    if (p->timer != NULL) {
+        timer_destroy(&p->timer);
+    }
+    fill_end(&p->fill);
+    out_free(&p->held);
+    arena_free(&p->arena);
+    mem_free(p);
+}
+
+void park_done(struct parked *p) {
+    struct session *s = p->session;
+    s->parked = NULL;
+    client_flag(&s->client, CLIENT_BLOCKED, false);
+    atomic_store_explicit(&s->client.arg_bytes, 0, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
+    parked_free(p);
+    session_make_ready(s);
+}
+
+void park_orphan(struct parked *p) {
+    atomic_fetch_sub_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
+    p->session = NULL;
+    if (p->why != PARK_FILL && p->why != PARK_ACKS) {
+        parked_free(p);
+    } /* else what it waits for still points at it, and frees it on arrival */
+}
+
+static void block(struct session *s, struct parked *p, enum park why) {
+    p->why = why;
+    if (s->parked == NULL) {
+        s->parked = p;
+        client_flag(&s->client, CLIENT_BLOCKED, true);
+        atomic_fetch_add_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
+    }
+}
+
+/* ---- fill ---- */
+
+static void fill_resumed(struct fill *f) {
+    struct parked *p = (struct parked *)((char *)f - offsetof(struct parked, fill));
+    if (p->session == NULL) {
+        parked_free(p);
+        return;
+    }
+    dispatch_again(p);
+}
+
+static bool anything_missing(const struct call *c) {
+    struct item_view view;
+    const struct parked *p = c->detached ? parked_of((struct call *)(uintptr_t)c) : NULL;
+    for (int i = 0; i < c->nkeys; i++) {
+        bool wanted = c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
+        bool settled = p != NULL && p->fill.settled != NULL && p->fill.settled[i];
+        if (wanted && !settled && !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Options may turn an overwrite into a read (SET ... GET): only a fill needs to know. */
+static void adjust_access(struct call *c) {
+    if (c->cmd->row->adjust != NULL && c->nkeys == 1) {
+        int pos;
+        enum key_access access;
+        cmd_keys(c->cmd, c->argv, c->argc, &pos, &access, 1);
+        c->access[0] = (uint8_t)access;
+    }
+}
+
+bool park_for_fill(struct call *c, struct worker *w) {
+    c->step = STEP_FILL;
+    adjust_access(c);
+    if (!anything_missing(c)) {
+        return false;
+    }
+    struct parked *p = detach(c);
+    c = &p->call;
+    if (p->wanted == NULL) {
+        p->wanted = arena_alloc(&p->arena, (size_t)c->nkeys * sizeof(*p->wanted));
+        for (int i = 0; i < c->nkeys; i++) {
+            p->wanted[i] = c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
+        }
+        p->fill = (struct fill){.tier = &w->server->tier,
+                                .loop = w->loop,
+                                .wanted = p->wanted,
+                                .resume = fill_resumed};
+    }
+    p->fill.keys = c->keys;
+    p->fill.n = c->nkeys;
+    bool begun = fill_begin(&p->fill, c->now_ms);
+    CHECK(begun);
+    w->parking = (struct parking){.why = PARK_FILL, .parked = p};
+    return true;
+}
+
+/* ---- the handler parked ---- */
+
+static void sleep_over(void *ctx) {
+    struct parked *p = ctx;
+    reply_ok(p->call.out);
+    struct session *s = p->session;
+    park_done(p);
+    session_want_flush(s);
+}
+
+void park_call(struct session *s, struct call *c, uint64_t ticks) {
+    struct worker *w = s->worker;
+    struct parking how = w->parking;
+    w->parking = (struct parking){0};
+    (void)ticks;
+    struct parked *p = how.parked != NULL ? how.parked : detach(c);
+    block(s, p, how.why);
+    switch (how.why) {
+    case PARK_FILL:
+        fill_launch(&p->fill, p->call.now_ms);
+        return;
+    case PARK_YIELD:
+        list_push_back(&w->yielded, &p->node);
+        return;
+    case PARK_SLEEP:
+        p->timer = timer_create_on(w->loop, sleep_over, p);
+        timer_start(p->timer, how.ms, 0);
+        return;
+    default:
+        UNREACHABLE();
+    }
+}
+
+void park_run_yielded(struct worker *w) {
+    struct list now;
+    list_init(&now);
+    for (struct list *n; (n = list_pop_front(&w->yielded)) != NULL;) {
+        list_push_back(&now, n); /* one that yields again waits for the next turn */
+    }
+    for (struct list *n; (n = list_pop_front(&now)) != NULL;) {
+        dispatch_again(LIST_ENTRY(n, struct parked, node));
+    }
+}
+
+/* ---- pause ---- */
+
+static bool held_by_pause(const struct server *srv, const struct call *c) {
+    int64_t until = atomic_load_explicit(&srv->pause_until_ms, memory_order_relaxed);
+    if (until == 0 || c->now_ms >= until) {
+        return false;
+    }
+    bool writes = (c->cmd->flags & (CMD_WRITE | CMD_MAY_REPLICATE)) || txn_is_exec(c);
+    return writes || !atomic_load_explicit(&srv->pause_writes_only, memory_order_relaxed);
+}
+
+bool park_while_paused(struct session *s, struct call *c) {
+    struct worker *w = s->worker;
+    if (!held_by_pause(w->server, c)) {
+        return false;
+    }
+    struct parked *p = detach(c);
+    block(s, p, PARK_PAUSE);
+    list_push_back(&w->paused, &p->node);
+    int64_t until = atomic_load_explicit(&w->server->pause_until_ms, memory_order_relaxed);
+    timer_start(w->pause_timer, until - c->now_ms + 1, 0);
+    return true;
+}
+
+void park_wake_paused(struct worker *w) {
+    struct list now;
+    list_init(&now);
+    for (struct list *n; (n = list_pop_front(&w->paused)) != NULL;) {
+        list_push_back(&now, n);
+    }
+    for (struct list *n; (n = list_pop_front(&now)) != NULL;) {
+        dispatch_again(LIST_ENTRY(n, struct parked, node));
+    }
+}
+
+/* ---- acknowledgements ---- */
+
+static void acks_arrived(struct loop *loop, struct msg *msg) {
+    (void)loop;
+    struct sync *sync = (struct sync *)((char *)msg - offsetof(struct sync, msg));
+    struct parked *p = sync->parked;
+    mem_free(sync);
+    if (p->session == NULL) {
+        parked_free(p);
+        return;
+    }
+    struct session *s = p->session;
+    out_append(&s->out, &p->held);
+    park_done(p);
+    session_want_flush(s);
+}
+
+static bool give_back(struct sync *sync) {
+    return atomic_fetch_sub_explicit(&sync->due, 1, memory_order_acq_rel) == 1;
+}
+
+static void ack_done(struct sink_ack *ack) {
+    struct sync *sync = (struct sync *)ack;
+    if (give_back(sync)) {
+        loop_post(ack->loop, &sync->msg);
+    }
+}
+
+void park_hold_reply(struct session *s, struct call *c) {
+    struct worker *w = s->worker;
+    if (unlikely(w->server->tier.sink_count != 0)) {
+        w->held.proto = s->out.proto;
+        c->out = &w->held;
+    }
+}
+
+void park_commit(struct call *c, struct tier *tier, enum sink_change change,
+                 const struct key *key) {
+    struct sync *sync = c->sync;
+    if (sync == NULL) {
+        sync = mem_zalloc(sizeof(*sync));
+        sync->ack = (struct sink_ack){session_of(c->client)->worker->loop, ack_done};
+        sync->msg.run = acks_arrived;
+        atomic_init(&sync->due, 1);
+        c->sync = sync;
+    }
+    for (unsigned i = 0; i < tier->sink_count; i++) {
+        atomic_fetch_add_explicit(&sync->due, 1, memory_order_relaxed);
+    }
+    int acks = 0;
+    tier_commit(tier, change, key, c->now_ms, &sync->ack, &acks);
+    atomic_fetch_sub_explicit(&sync->due, (int)tier->sink_count - acks, memory_order_relaxed);
+}
+
+void park_release_reply(struct session *s, struct call *c) {
+    if (likely(c->out == &s->out)) {
+        return;
+    }
+    struct sync *sync = c->sync;
+    c->sync = NULL;
+    if (sync != NULL && atomic_load_explicit(&sync->due, memory_order_acquire) > 1) {
+        struct parked *p = detach(c);
+        out_append(&p->held, c->out);
+        p->call.out = &s->out;
+        block(s, p, PARK_ACKS);
+        sync->parked = p;
+        if (give_back(sync)) {
+            loop_post(sync->ack.loop, &sync->msg);
+        }
+        return;
+    }
+    mem_free(sync);
+    out_append(&s->out, c->out);
+    c->out = &s->out;
+}

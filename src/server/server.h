@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server: everything one process has, built and taken down by boot.c in one visible order. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/cmd/host.h"
+#include "src/tier/tier.h"
+
+struct conf;
+struct listener;
+struct worker;
+
+enum { MAX_LISTENERS = 32 };
+
+struct server {
+    struct host host; /* first: a host is its server */
+
+    /* fixed after boot */
+    struct tier tier;
+    struct worker **workers; /* host.loop_count of them */
+    struct listener *listeners[MAX_LISTENERS];
+    unsigned listener_count;
+    bool bound_by_choice; /* a bind directive was given: protected mode trusts it */
+
+    /* worker 0 only */
+    struct {
+        int64_t at_us;
+        uint64_t ops, in, out;
+    } rates; /* at the last sample */
+    uint64_t cron_runs;
+
+    /* atomic */
+    _Atomic uint64_t conf_version;    /* counts CONFIG SETs: workers refresh their snapshot */
+    _Atomic int64_t pause_until_ms;   /* CLIENT PAUSE; 0 none */
+    _Atomic bool pause_writes_only;
+    _Atomic unsigned next_worker;     /* round robin of accepted connections */
+    _Atomic int exit_code;
+    _Atomic unsigned running_workers; /* still draining at shutdown */
+    _Atomic int shutdown_save;        /* save at exit: -1 by the save points, 0 no, 1 yes */
+};
+
+static inline struct server *server_of(struct host *h) {
+    return (struct server *)h;
+}
+
+/* clients.c, txn.c, save.c, shutdown.c: the host's operations. */
+extern const struct host_ops server_ops;
+
+/* boot.c: limits, policy, log level and the like as the current configuration says. Any thread. */
+void server_apply_conf(struct server *srv);
+
+/* cron.c: worker 0 calls it about ten times a second. */
+void server_cron(struct server *srv);
+
+/* shutdown.c: begins the drain; safe from any loop, and twice. */
+void server_begin_shutdown(struct server *srv);

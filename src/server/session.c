@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* session: connections: bytes in, replies out, limits. */
+#include "src/server/session.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "src/base/check.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/rt/loop.h"
+#include "src/server/park.h"
+#include "src/server/server.h"
+#include "src/server/txn.h"
+
+enum {
+    OWN_ROOM_BYTES = 16 << 10,       /* read at least so much into an own buffer */
+    OWN_READ_BYTES = 1 << 20,        /* and at most so much at once: one turn's slice of a large value */
+    TURN_READ_BYTES = 1 << 20,       /* a session that sent more in one turn waits for the next */
+    TURN_WRITE_IOVECS = 64,
+    OWN_KEEP_BYTES = 32 << 10        /* an empty own buffer larger than this is freed */
+};
+
+/* ---- lists ---- */
+
+void session_make_ready(struct session *s) {
+    if (!s->closing && list_empty(&s->ready_node) && s->parked == NULL && s->in_at < s->in_n) {
+        list_push_back(&s->worker->ready, &s->ready_node);
+    }
+}
+
+void session_want_flush(struct session *s) {
+    if (!s->closing && list_empty(&s->flush_node)) {
+        list_push_back(&s->worker->flushing, &s->flush_node);
+    }
+}
+
+/* ---- input ---- */
+
+/* Moves what is left in the read area (or further up in own) to the start of own. */
+static void own_input(struct session *s) {
+    size_t left = s->in_n - s->in_at;
+    if (s->in != s->own.p) {
+        buf_clear(&s->own);
+        buf_put(&s->own, s->in + s->in_at, left);
+    } else if (s->in_at > 0) {
+        memmove(s->own.p, s->own.p + s->in_at, left);
+        s->own.n = left;
+    }
+    s->in = s->own.p;
+    s->in_at = 0;
+    s->in_n = left;
+}
+
+void session_keep_input(struct session *s) {
+    list_remove(&s->reader_node);
+    s->turn_read = 0;
+    if (s->in_at == s->in_n) {
+        s->in_at = s->in_n = 0;
+        s->in = NULL;
+        buf_clear(&s->own);
+        if (s->own.cap > OWN_KEEP_BYTES) {
+            buf_free(&s->own);
+        }
+    } else if (s->in != s->own.p) {
+        own_input(s);
+    }
+    atomic_store_explicit(&s->client.in_bytes, s->own.cap, memory_order_relaxed);
+    if (s->read_paused && !s->closing && s->parked == NULL) {
+        s->read_paused = false;
+        stream_read_start(&s->stream);
+    }
+}
+
+static void close_for_limit(struct session *s, const char *what, stat_t *counter) {
+    STAT_ADD(*counter, 1);
+    log_warning("client id=%llu addr=%s closed: %s", (unsigned long long)s->client.id,
+                s->client.addr, what);
+    session_close(s);
+}
+
+static struct session *of_stream(struct stream *stream) {
+    return (struct session *)((char *)stream - offsetof(struct session, stream));
+}
+
+/* Room in the session's own buffer: for what the request is known to need, in slices. */
+static void alloc_own(struct session *s, char **p, size_t *n) {
+    if (s->in != s->own.p || s->in_at > s->own.n / 2) {
+        own_input(s);
+    }
+    size_t want = OWN_ROOM_BYTES;
+    if (s->need > s->own.n) {
+        want = s->need - s->own.n;
+        want = want < OWN_ROOM_BYTES ? OWN_ROOM_BYTES : want;
+    }
+    if (!buf_try_reserve(&s->own, want) && !buf_try_reserve(&s->own, OWN_ROOM_BYTES)) {
+        *n = 0; /* the stream reports the end with an error */
+        return;
+    }
+    s->in = s->own.p;
+    *p = s->own.p + s->own.n;
+    *n = s->own.cap - s->own.n;
+    if (*n > OWN_READ_BYTES) {
+        *n = OWN_READ_BYTES;
+    }
+}
+
+static void on_alloc(struct stream *stream, char **p, size_t *n) {
+    struct session *s = of_stream(stream);
+    struct worker *w = s->worker;
+    size_t room = READ_AREA_BYTES - w->read_at;
+    if (s->in_n > 0 || s->own.n > 0 || room < OWN_ROOM_BYTES) {
+        alloc_own(s, p, n);
+        return;
+    }
+    *p = w->read_area + w->read_at;
+    *n = room < READ_CHUNK_BYTES ? room : READ_CHUNK_BYTES;
+}
+
+static void on_data(struct stream *stream, char *p, size_t n) {
+    struct session *s = of_stream(stream);
+    struct worker *w = s->worker;
+    if (p >= w->read_area && p < w->read_area + READ_AREA_BYTES) {
+        w->read_at += n;
+        s->in = p;
+        s->in_at = 0;
+        s->in_n = n;
+    } else {
+        s->own.n += n;
+        s->in_n = s->own.n;
+    }
+    s->turn_read += n;
+    STAT_ADD(w->stats->total_net_input_bytes, n);
+    STAT_ADD(w->stats->total_reads_processed, 1);
+    atomic_store_explicit(&s->client.net_in,
+                          atomic_load_explicit(&s->client.net_in, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+    if (list_empty(&s->reader_node)) {
+        list_push_back(&w->readers, &s->reader_node);
+    }
+    if (s->in_n - s->in_at > (size_t)w->conf->client_query_buffer_limit) {
+        close_for_limit(s, "client-query-buffer-limit",
+                        &w->stats->client_query_buffer_limit_disconnections);
+        return;
+    }
+    if (s->turn_read > TURN_READ_BYTES || s->parked != NULL) {
+        s->read_paused = true;
+        stream_read_stop(stream);
+    }
+    session_make_ready(s);
+}
+
+static void on_end(struct stream *stream, int err) {
+    struct session *s = of_stream(stream);
+    s->ended = true;
+    if (err != 0 || (s->in_at == s->in_n && s->parked == NULL && out_bytes(&s->out) == 0)) {
+        session_close(s);
+        return;
+    }
+    stream_read_stop(stream); /* half closed: what came before is still answered */
+    client_flag(&s->client, CLIENT_CLOSE_AFTER_REPLY, true);
+    session_want_flush(s);
+}
+
+/* ---- output ---- */
+
+void session_out_ready(struct session *s) {
+    struct worker *w = s->worker;
+    if (s->out.buf.p == NULL && w->spare_out_count > 0) {
+        s->out.buf = w->spare_out[--w->spare_out_count];
+    }
+}
+
+static void give_back_buffer(struct session *s) {
+    struct worker *w = s->worker;
+    buf_clear(&s->out.buf);
+    if (w->spare_out_count < SPARE_OUT_BUFS && s->out.buf.cap <= SPARE_OUT_MAX_BYTES) {
+        w->spare_out[w->spare_out_count++] = s->out.buf;
+        s->out.buf = (struct buf){0};
+    } else {
+        buf_free(&s->out.buf);
+    }
+}
+
+/* The pieces of o, refs in their places, from byte `from` on; at most max of them. */
+static int out_iovecs(const struct out *o, size_t from, struct iovec *iov, int max) {
+    int n = 0;
+    size_t at = 0, buf_at = 0;
+    for (uint32_t r = 0; r <= o->ref_count && n < max; r++) {
+        size_t stop = r < o->ref_count ? o->refs[r].at : o->buf.n;
+        struct slice parts[2] = {slice_make(o->buf.p + buf_at, stop - buf_at),
+                                 r < o->ref_count ? o->refs[r].bytes : slice_make("", 0)};
+        for (int i = 0; i < 2 && n < max; i++) {
+            size_t skip = from > at ? from - at : 0;
+            if (parts[i].n > skip) {
+                iov[n++] = (struct iovec){(void *)(uintptr_t)(parts[i].p + skip), parts[i].n - skip};
+            }
+            at += parts[i].n;
+        }
+        buf_at = stop;
+    }
+    return n;
+}
+
+/* What a queued tail keeps alive. */
+static void release_out(void *owner) {
+    struct out *o = owner;
+    out_free(o);
+    mem_free(o);
+}
+
+static void queue_rest(struct session *s, size_t sent) {
+    struct out *rest = mem_alloc(sizeof(*rest));
+    *rest = s->out;
+    s->out = (struct out){.proto = rest->proto};
+    int max = (int)rest->ref_count * 2 + 2;
+    struct iovec *iov = mem_alloc((size_t)max * sizeof(*iov));
+    int n = out_iovecs(rest, sent, iov, max);
+    stream_queue(&s->stream, iov, n, rest, release_out);
+    mem_free(iov);
+}
+
+static bool over_output_limit(struct session *s) {
+    const struct conf_output_limit *limit =
+        &s->worker->conf->client_output_buffer_limit[CONF_CLASS_NORMAL];
+    size_t held = out_bytes(&s->out) + s->stream.queued_bytes;
+    atomic_store_explicit(&s->client.out_bytes, held, memory_order_relaxed);
+    if (limit->hard_bytes > 0 && held > limit->hard_bytes) {
+        return true;
+    }
+    if (limit->soft_bytes == 0 || held <= limit->soft_bytes) {
+        s->out_soft_since_ms = 0;
+        return false;
+    }
+    int64_t now = loop_now_ms(s->worker->loop);
+    if (s->out_soft_since_ms == 0) {
+        s->out_soft_since_ms = now;
+    }
+    return now - s->out_soft_since_ms > limit->soft_s * 1000;
+}
+
+static void count_written(struct session *s, size_t n) {
+    STAT_ADD(s->worker->stats->total_net_output_bytes, n);
+    STAT_ADD(s->worker->stats->total_writes_processed, 1);
+    atomic_store_explicit(&s->client.net_out,
+                          atomic_load_explicit(&s->client.net_out, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+void session_flush(struct session *s) {
+    list_remove(&s->flush_node);
+    if (s->closing) {
+        return;
+    }
+    size_t total = out_bytes(&s->out);
+    if (total > 0 && s->stream.queued_bytes == 0) {
+        struct iovec iov[TURN_WRITE_IOVECS];
+        ssize_t sent;
+        if (likely(s->out.ref_count == 0)) {
+            iov[0] = (struct iovec){s->out.buf.p, s->out.buf.n};
+            sent = stream_try_writev(&s->stream, iov, 1);
+        } else {
+            int n = out_iovecs(&s->out, 0, iov, TURN_WRITE_IOVECS);
+            sent = stream_try_writev(&s->stream, iov, n);
+        }
+        if (unlikely(sent < 0)) {
+            session_close(s);
+            return;
+        }
+        count_written(s, (size_t)sent);
+        if (likely((size_t)sent == total)) {
+            if (s->out.ref_count > 0) {
+                out_truncate(&s->out, 0, 0);
+            }
+            give_back_buffer(s);
+            atomic_store_explicit(&s->client.out_bytes, 0, memory_order_relaxed);
+        } else {
+            queue_rest(s, (size_t)sent);
+        }
+    }
+    if (unlikely(s->stream.queued_bytes > 0)) {
+        if (over_output_limit(s)) {
+            close_for_limit(s, "client-output-buffer-limit",
+                            &s->worker->stats->client_output_buffer_limit_disconnections);
+        }
+        return;
+    }
+    if (unlikely(client_is(&s->client, CLIENT_CLOSE_AFTER_REPLY)) && s->parked == NULL &&
+        (!s->ended || list_empty(&s->ready_node))) {
+        session_close(s);
+    }
+}
+
+static void on_drained(struct stream *stream) {
+    struct session *s = of_stream(stream);
+    atomic_store_explicit(&s->client.out_bytes, 0, memory_order_relaxed);
+    session_flush(s);
+}
+
+/* ---- life ---- */
+
+static void on_closed(struct stream *stream) {
+    struct session *s = of_stream(stream);
+    buf_free(&s->own);
+    out_free(&s->out);
+    mem_free(s->client.name);
+    mem_free(s->client.lib_name);
+    mem_free(s->client.lib_ver);
+    mem_free(s->client.user);
+    mem_free(s);
+}
+
+void session_close(struct session *s) {
+    if (s->closing) {
+        return;
+    }
+    s->closing = true;
+    struct worker *w = s->worker;
+    struct host *h = &w->server->host;
+    list_remove(&s->ready_node);
+    list_remove(&s->reader_node);
+    list_remove(&s->flush_node);
+    if (s->parked != NULL) {
+        struct parked *p = s->parked;
+        s->parked = NULL;
+        park_orphan(p);
+    }
+    txn_forget(&s->client, h->l1);
+    if (client_is(&s->client, CLIENT_MONITOR)) {
+        atomic_fetch_sub_explicit(&h->monitors, 1, memory_order_relaxed);
+    }
+    lock_acquire(&w->sessions_lock);
+    list_remove(&s->client.node);
+    w->session_count--;
+    lock_release(&w->sessions_lock);
+    atomic_fetch_sub_explicit(&h->clients, 1, memory_order_relaxed);
+    stream_close(&s->stream);
+}
+
+static const struct stream_events events = {.alloc = on_alloc,
+                                            .data = on_data,
+                                            .end = on_end,
+                                            .drained = on_drained,
+                                            .closed = on_closed};
+
+static void refuse(int fd, const char *text) {
+    if (write(fd, text, strlen(text)) < 0) {
+        text = NULL; /* it will see the close */
+    }
+    close(fd);
+}
+
+static bool is_loopback(const struct stream *stream, bool is_unix) {
+    char name[CLIENT_ADDR_MAX];
+    stream_peer_name(stream, name, sizeof(name));
+    return is_unix || strncmp(name, "127.", 4) == 0 || strncmp(name, "[::1]", 5) == 0;
+}
+
+static const char protected_text[] =
+    "-DENIED Redis is running in protected mode because protected mode is enabled and no password "
+    "is set for the default user. In this mode connections are only accepted from the loopback "
+    "interface. Set a password (requirepass), bind to loopback only, or turn protected-mode off.\r\n";
+
+static void fill_client(struct session *s, bool is_unix) {
+    struct client *c = &s->client;
+    struct worker *w = s->worker;
+    struct host *h = &w->server->host;
+    c->id = atomic_fetch_add_explicit(&h->next_client_id, 1, memory_order_relaxed);
+    c->created_ms = loop_now_ms(w->loop);
+    c->fd = stream_fd(&s->stream);
+    c->loop_id = (int)w->id;
+    c->authenticated = w->conf->requirepass[0] == '\0';
+    stream_peer_name(&s->stream, c->addr, sizeof(c->addr));
+    stream_own_name(&s->stream, c->laddr, sizeof(c->laddr));
+    c->user = mem_strdup("default");
+    atomic_init(&c->flags, is_unix ? CLIENT_UNIX : 0);
+    atomic_init(&c->proto, 2);
+    atomic_init(&c->last_ms, c->created_ms);
+    atomic_init(&c->multi_count, -1);
+    s->out.proto = 2;
+}
+
+static void note_peak(struct host *h, int64_t clients) {
+    int64_t peak = atomic_load_explicit(&h->clients_peak, memory_order_relaxed);
+    while (clients > peak && !atomic_compare_exchange_weak_explicit(
+                                 &h->clients_peak, &peak, clients, memory_order_relaxed,
+                                 memory_order_relaxed)) {
+    }
+}
+
+void session_open(struct worker *w, int fd, bool is_unix) {
+    struct host *h = &w->server->host;
+    int64_t clients = atomic_fetch_add_explicit(&h->clients, 1, memory_order_relaxed) + 1;
+    if (clients > w->conf->maxclients) {
+        atomic_fetch_sub_explicit(&h->clients, 1, memory_order_relaxed);
+        STAT_ADD(w->stats->rejected_connections, 1);
+        refuse(fd, "-ERR max number of clients reached\r\n");
+        return;
+    }
+    struct session *s = mem_zalloc(sizeof(*s));
+    s->worker = w;
+    list_init(&s->ready_node);
+    list_init(&s->reader_node);
+    list_init(&s->flush_node);
+    int e = stream_adopt(&s->stream, w->loop, fd, is_unix, (int)w->conf->tcp_keepalive, &events);
+    if (e != 0) {
+        atomic_fetch_sub_explicit(&h->clients, 1, memory_order_relaxed);
+        close(fd);
+        mem_free(s);
+        return;
+    }
+    fill_client(s, is_unix);
+    lock_acquire(&w->sessions_lock);
+    list_push_back(&w->sessions, &s->client.node);
+    w->session_count++;
+    lock_release(&w->sessions_lock);
+    note_peak(h, clients);
+    STAT_ADD(w->stats->total_connections_received, 1);
+    if (w->conf->protected_mode && w->conf->requirepass[0] == '\0' &&
+        !w->server->bound_by_choice && !is_loopback(&s->stream, is_unix)) {
+        reply_error(&s->out, slice_make(protected_text + 1, sizeof(protected_text) - 4));
+        client_flag(&s->client, CLIENT_CLOSE_AFTER_REPLY, true);
+        session_want_flush(s);
+        return;
+    }
+    stream_read_start(&s->stream);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* session: one client connection: its input as it arrives, its replies in order, and the one call it may have parked.
+ * Belongs to its worker's loop. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/cmd/call.h"
+#include "src/cmd/client.h"
+#include "src/net/stream.h"
+#include "src/resp/parse.h"
+#include "src/server/worker.h"
+#include "src/tier/tier.h"
+
+struct parked;
+
+struct session {
+    struct client client; /* first: a client is its session */
+    struct stream stream;
+    struct worker *worker;
+
+    /* input: bytes [in_at, in_n) of in are unparsed; in lies in own, or in the worker's read area */
+    char *in;
+    size_t in_n, in_at;
+    struct buf own;
+    struct parse_resume resume;
+    size_t need;      /* total bytes the request at in_at is known to need, 0 unknown */
+    size_t turn_read; /* read in this turn */
+    bool read_paused;
+    bool ended;       /* the peer will send no more */
+    bool closing;
+
+    struct out out;
+    int64_t out_soft_since_ms; /* above the soft output limit since; 0 not */
+
+    struct parked *parked; /* the call this session waits for; input behind it waits too */
+
+    struct list ready_node, reader_node, flush_node;
+};
+
+static inline struct session *session_of(struct client *c) {
+    return (struct session *)c;
+}
+
+/* Adopts fd, which it owns from now on, also when refused (maxclients, protected mode: told and closed). */
+void session_open(struct worker *w, int fd, bool is_unix);
+/* Begins to close: no more calls, replies dropped. The memory goes when the loop has closed the handle. */
+void session_close(struct session *s);
+/* There is unparsed input, or may be: the worker looks at it in this or the next turn. */
+void session_make_ready(struct session *s);
+/* There are replies to write. */
+void session_want_flush(struct session *s);
+/* Writes what the socket takes; queues the rest; enforces client-output-buffer-limit. */
+void session_flush(struct session *s);
+/* End of a turn: input left in the read area moves to the session's own buffer. */
+void session_keep_input(struct session *s);
+/* A reply buffer from the worker's spares, when s has none. */
+void session_out_ready(struct session *s);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* txn: MULTI's queue, WATCH, and EXEC: the union of the queued calls' keys (and the watched ones) is locked once, so that the
+ * whole transaction is one run step. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "src/cmd/call.h"
+
+struct session;
+
+/* Whether the call is EXEC with something queued. */
+bool txn_is_exec(const struct call *c);
+/* Whether a queued call visits keys it does not name: every shard is locked then. */
+bool txn_needs_all(const struct call *c);
+/* The keys of all queued calls, in order, then the watched ones, into c->keys. */
+void txn_find_keys(struct call *c);
+/* Queues a copy of c and replies QUEUED. */
+enum err txn_queue(struct call *c);
+/* Drops queue and watches: the session closes, RESET. Locks the watched shards one by one. */
+void txn_forget(struct client *client, struct l1 *l1);
+
+/* Host operations. */
+enum err txn_multi(struct call *c);
+enum err txn_exec(struct call *c);
+enum err txn_discard(struct call *c);
+enum err txn_watch(struct call *c);
+enum err txn_unwatch(struct call *c);

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tier: makes the keys of a call resident before it runs (fill) and tells the slower tiers what it changed (commit). Sources
+ * and sinks are handed in at boot; with none, nothing here costs anything.
+ *
+ * Fill in three calls, so that the miss and the flight are one critical section:
+ *   lock shards -> fill_begin (joins or leads a flight for each missing key) -> unlock -> fill_launch
+ * and when the last answer is in, resume runs on the call's loop; the caller locks and begins again, until
+ * nothing is missing: a key may have been evicted, or written, in between. A key a source said is absent is
+ * settled for this call and not asked for again. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/base/hash.h"
+#include "src/iface/sink.h"
+#include "src/iface/source.h"
+#include "src/l1/l1.h"
+
+enum { TIER_MAX_SOURCES = 4, TIER_MAX_SINKS = 4 };
+
+struct loop;
+
+struct tier {
+    /* fixed after boot */
+    struct l1 *l1;
+    struct source *sources[TIER_MAX_SOURCES]; /* asked in this order; the first answer wins */
+    struct sink *sinks[TIER_MAX_SINKS];
+    unsigned source_count, sink_count;
+    int64_t fill_deadline_ms; /* how long one key's chain may take */
+    /* atomic */
+    _Atomic uint64_t fills, joined, found, absent, failed, dropped_late;
+};
+
+void tier_init(struct tier *t, struct l1 *l1);
+void tier_add_source(struct tier *t, struct source *s);
+void tier_add_sink(struct tier *t, struct sink *s);
+
+struct fill_wait;
+
+/* One call's fill; zeroed but for the first group, owned by the parked call, stays until resume has run with nothing
+ * pending. */
+struct fill {
+    struct tier *tier;
+    struct loop *loop;
+    const struct key *keys;
+    const bool *wanted; /* which of them must be resident */
+    int n;
+    void (*resume)(struct fill *f); /* on loop */
+    /* private */
+    bool *settled;
+    struct fill_wait *waits;
+    int pending;
+    bool failed; /* a source failed: the key counts as absent for this call */
+};
+
+/* With the shards of all keys locked. False: everything wanted is resident or known absent: run. True: flights were
+ * joined; unlock and call fill_launch. */
+bool fill_begin(struct fill *f, int64_t now_ms);
+/* With no lock held. resume may be called before this returns only through a message to the loop. */
+void fill_launch(struct fill *f, int64_t now_ms);
+/* Frees what fill_begin allocated. Nothing may be pending. */
+void fill_end(struct fill *f);
+
+/* Commit: with the key's shard locked, after the change. True when a sink will call ack->done and the reply must wait
+ * for it (once per true sink: *acks counts them). */
+void tier_commit_slow(struct tier *t, enum sink_change change, const struct key *key,
+                      int64_t now_ms, struct sink_ack *ack, int *acks);
+
+static inline void tier_commit(struct tier *t, enum sink_change change, const struct key *key,
+                               int64_t now_ms, struct sink_ack *ack, int *acks) {
+    if (__builtin_expect(t->sink_count != 0, 0)) {
+        tier_commit_slow(t, change, key, now_ms, ack, acks);
+    }
+}

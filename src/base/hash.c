@@ -28,9 +28,9 @@ uint64_t hash_bytes(const void *p, size_t n) {
 static uint16_t crc16(const char *p, size_t n) {
     uint16_t crc = 0;
     for (size_t i = 0; i < n; i++) {
-        crc ^= (uint16_t)((uint8_t)p[i] << 8);
+        crc = (uint16_t)(crc ^ ((uint8_t)p[i] << 8));
         for (int bit = 0; bit < 8; bit++) {
-            crc = crc & 0x8000 ? (uint16_t)(crc << 1 ^ 0x1021) : (uint16_t)(crc << 1);
+            crc = (uint16_t)(crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1);
         }
     }
     return crc;

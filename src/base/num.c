@@ -39,7 +39,7 @@ bool num_parse_i64(struct slice s, int64_t *out) {
     return true;
 }
 
-enum { FLOAT_TEXT_MAX = 256 };
+enum { FLOAT_TEXT_MAX = NUM_LD_MAX_LEN };
 
 /* A terminated copy of a number's text, or false when it cannot be one. */
 static bool float_text(struct slice s, char text[FLOAT_TEXT_MAX]) {

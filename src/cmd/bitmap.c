@@ -199,7 +199,8 @@ static enum err bitpos_run(struct call *c) {
     start = start < 0 ? start + total : start;
     end = end < 0 ? end + total : end;
     start = start < 0 ? 0 : start;
-    end = end < 0 ? 0 : end >= total ? total - 1 : end;
+    end = end < 0 ? 0 : end;
+    end = end >= total ? total - 1 : end;
     if (start > end) {
         reply_int(c->out, -1);
         return OK;

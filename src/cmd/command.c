@@ -49,7 +49,7 @@ static void reply_categories(struct out *o, const struct cmd *cmd) {
 }
 
 static void reply_tips(struct out *o, const struct cmd *cmd) {
-    struct reply_deferred d = reply_defer(o, '*');
+    struct reply_deferred d = reply_defer(o, '~');
     int64_t n = 0;
     for (const char *p = cmd->row->tips; p != NULL && *p != '\0'; n++) {
         size_t len = strcspn(p, ",");
@@ -117,11 +117,11 @@ static void reply_command(struct out *o, const struct cmd *cmd) {
     reply_int(o, step);
     reply_categories(o, cmd);
     reply_tips(o, cmd);
-    reply_array(o, cmd->spec_count);
+    reply_set(o, cmd->spec_count);
     for (int i = 0; i < cmd->spec_count; i++) {
         reply_spec(o, &cmd->specs[i]);
     }
-    reply_array(o, cmd->sub_count);
+    reply_set(o, cmd->sub_count);
     for (unsigned i = 0; i < cmd->sub_count; i++) {
         reply_command(o, &cmd->subs[i]);
     }

@@ -188,7 +188,7 @@ static enum err protocol_run(struct call *c) {
         reply_big_number(o, SLICE("1234567999999999999999999999999999999"));
     } else {
         return call_errorf(c, "ERR Wrong protocol type name. Please use one of the following: "
-                              "string|integer|double|null|array|set|map|attrib|push|verbatim|true|false");
+                              "string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false");
     }
     return OK;
 }

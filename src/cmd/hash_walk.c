@@ -113,8 +113,17 @@ enum err hscan_run(struct call *c) {
     struct out pairs = {.proto = c->out->proto};
     struct scanning s = {.out = &pairs, .all = true};
     enum err e = arg_cursor(c, 2, &cursor);
+    if (e == OK) {
+        e = call_get_type(c, 0, TYPE_HASH, &v);
+    }
     if (e != OK) {
         return e;
+    }
+    if (v.type == TYPE_NONE) {
+        reply_array(c->out, 2);
+        reply_bulk_cstr(c->out, "0");
+        reply_array(c->out, 0);
+        return OK;
     }
     for (int i = 3; i < c->argc; i += 2) {
         if (i + 1 >= c->argc) {
@@ -134,14 +143,7 @@ enum err hscan_run(struct call *c) {
             return ERR_SYNTAX;
         }
     }
-    e = call_get_type(c, 0, TYPE_HASH, &v);
-    if (e != OK) {
-        return e;
-    }
-    uint64_t next = 0;
-    if (v.type != TYPE_NONE) {
-        next = hash_scan(v.value, cursor, count > 100000 ? 100000 : (size_t)count, collect, &s);
-    }
+    uint64_t next = hash_scan(v.value, cursor, count > 100000 ? 100000 : (size_t)count, collect, &s);
     reply_array(c->out, 2);
     reply_bulk_int(c->out, (int64_t)next);
     reply_array(c->out, s.n);

@@ -75,7 +75,7 @@ enum err keys_run(struct call *c) {
 enum err arg_cursor(struct call *c, int i, unsigned long *cursor) {
     char text[32], *end;
     struct slice s = c->argv[i];
-    if (s.n == 0 || s.n >= sizeof(text) || isspace((unsigned char)s.p[0])) {
+    if (s.n >= sizeof(text) || (s.n > 0 && isspace((unsigned char)s.p[0]))) {
         return call_errorf(c, "ERR invalid cursor");
     }
     memcpy(text, s.p, s.n);

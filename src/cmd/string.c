@@ -26,7 +26,8 @@ static enum err parse_expire_option(struct call *c, int *i, struct set_options *
         if (!arg_is(c, *i, words[w].word)) {
             continue;
         }
-        if (*i + 1 >= c->argc || (o->flags & (SET_EXPIRE | SET_KEEPTTL | SET_PERSIST))) {
+        bool other = (o->flags & SET_EXPIRE) && o->expire_ms >> 32 != w; /* the same twice: the last counts */
+        if (*i + 1 >= c->argc || other || (o->flags & (SET_KEEPTTL | SET_PERSIST))) {
             return ERR_SYNTAX;
         }
         ++*i;
@@ -211,15 +212,23 @@ static enum err getex_run(struct call *c) {
             return e;
         }
     }
-    enum err e = check_expire_option(c, &o);
-    bool found = false;
-    if (e != OK || (e = reply_value(c, 0, &found)) != OK || !found) {
+    struct item_view v;
+    enum err e = call_get_type(c, 0, TYPE_STRING, &v);
+    if (e != OK) {
         return e;
     }
-    struct item_view v;
+    if (v.type == TYPE_NONE) {
+        reply_null(c->out);
+        return OK;
+    }
+    e = check_expire_option(c, &o);
+    if (e != OK) {
+        return e;
+    }
+    call_reply_string(c, &v);
     if (o.flags & SET_EXPIRE) {
         call_expire(c, 0, o.expire_ms);
-    } else if ((o.flags & SET_PERSIST) && call_peek(c, 0, &v) && v.expire_ms != L1_NO_TTL) {
+    } else if ((o.flags & SET_PERSIST) && v.expire_ms != L1_NO_TTL) {
         call_expire(c, 0, L1_NO_TTL);
     }
     return OK;

@@ -155,12 +155,13 @@ struct loop *loop_create(int id, const char *name, const struct loop_ops *ops, v
 }
 
 void loop_run(struct loop *loop) {
-    pthread_setname_np(pthread_self(), loop->name);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
 }
 
 static void *thread_main(void *arg) {
-    loop_run(arg);
+    struct loop *loop = arg;
+    pthread_setname_np(pthread_self(), loop->name); /* the main thread's name is the process's */
+    loop_run(loop);
     return NULL;
 }
 

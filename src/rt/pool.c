@@ -110,9 +110,10 @@ struct pool *pool_create(const struct pool_options *options) {
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->wake, NULL);
     for (unsigned i = 0; i < options->threads; i++) {
-        char name[16];
+        char name[32];
         CHECK(pthread_create(&p->threads[i], NULL, worker_main, p) == 0);
-        snprintf(name, sizeof(name), "%.10s-%u", options->name, i);
+        snprintf(name, sizeof(name), "%.8s-%u", options->name, i);
+        name[15] = '\0';
         pthread_setname_np(p->threads[i], name);
     }
     return p;

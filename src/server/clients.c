@@ -161,9 +161,15 @@ static bool check_password(struct host *h, struct slice user, struct slice passw
     return ok;
 }
 
+static void apply_conf(struct worker *w, void *arg) {
+    (void)arg;
+    server_apply_conf(w->server);
+}
+
+/* Applied from a message: the caller may hold shards (CONFIG SET inside EXEC), and a change of policy locks them all. */
 static void conf_changed(struct host *h) {
     struct server *srv = server_of(h);
-    server_apply_conf(srv);
+    worker_post(srv->workers[0], apply_conf, NULL);
     atomic_fetch_add_explicit(&srv->conf_version, 1, memory_order_release);
 }
 

@@ -78,8 +78,26 @@ void dispatch_resolve(struct slot *slot) {
     }
 }
 
-static void reject(struct session *s, struct call *c, enum err e) {
-    if (e != ERR_REPLIED) {
+/* EXEC itself was refused: the transaction goes, and the reply says why. */
+static void reject_exec(struct call *c, size_t mark, enum err e) {
+    char why[256];
+    const char *text = err_text(e);
+    snprintf(why, sizeof(why), "%s", text);
+    if (e == ERR_REPLIED) { /* the text was written already: take it back */
+        size_t n = c->out->buf.n - mark;
+        snprintf(why, sizeof(why), "%.*s", (int)(n > 3 ? n - 3 : 0), c->out->buf.p + mark + 1);
+        out_truncate(c->out, mark, c->out->ref_count);
+    }
+    const char *reason = strncmp(why, "ERR ", 4) == 0 ? why + 4 : why;
+    txn_forget(c->client, c->l1);
+    call_errorf(c, "EXECABORT Transaction discarded because of: %s", reason);
+}
+
+/* mark: where the reply began. */
+static void reject(struct session *s, struct call *c, size_t mark, enum err e) {
+    if (c->cmd != NULL && (c->cmd->flags & CMD_EXEC)) {
+        reject_exec(c, mark, e);
+    } else if (e != ERR_REPLIED) {
         reply_error(c->out, slice_cstr(err_text(e)));
     }
     if (client_is(&s->client, CLIENT_MULTI)) {
@@ -138,15 +156,16 @@ static enum err form_error(struct call *c) {
 /* What rarely applies: authentication, loading, MULTI's queue, monitors, pause. False when the call was answered,
  * queued or parked here. */
 static bool admit_slow(struct session *s, struct call *c) {
+    size_t mark = c->out->buf.n;
     struct worker *w = s->worker;
     const struct cmd *cmd = c->cmd;
     if (!s->client.authenticated && !(cmd->flags & CMD_NO_AUTH)) {
-        reject(s, c, ERR_NOAUTH);
+        reject(s, c, mark, ERR_NOAUTH);
         return false;
     }
     if (atomic_load_explicit(&c->host->loading, memory_order_relaxed) &&
         !(cmd->flags & CMD_LOADING)) {
-        reject(s, c, ERR_LOADING);
+        reject(s, c, mark, ERR_LOADING);
         return false;
     }
     if (client_is(&s->client, CLIENT_MULTI) && !(cmd->flags & CMD_DIRECT)) {
@@ -156,7 +175,7 @@ static bool admit_slow(struct session *s, struct call *c) {
                          ? ERR_OOM
                          : txn_queue(c);
         if (e != OK) {
-            reject(s, c, e);
+            reject(s, c, mark, e);
         }
         return false;
     }
@@ -311,7 +330,7 @@ static enum err run_many_keys(struct call *c, struct worker *w) {
 }
 
 static enum err call_run_step(struct call *c, struct worker *w) {
-    if (likely(c->nkeys == 1 && !txn_is_exec(c))) {
+    if (likely(c->nkeys == 1 && !(c->cmd->flags & (CMD_ALL_SHARDS | CMD_EXEC)))) {
         return run_one_key(c, w);
     }
     if (c->nkeys > 0 || (c->cmd->flags & CMD_ALL_SHARDS) || txn_is_exec(c)) {
@@ -403,7 +422,7 @@ void dispatch_run(struct slot *slot) {
     }
     bool unusual = w->slow || !s->client.authenticated || client_is(&s->client, UNUSUAL);
     if (unlikely(!well_formed(c))) {
-        reject(s, c, form_error(c));
+        reject(s, c, out_n, form_error(c));
     } else if (likely(!unusual) || admit_slow(s, c)) {
         run_admitted(s, c, w);
     }

@@ -1,7 +1,445 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* save: RDB files. A save walks each database in the order growth does not disturb, a few buckets at a time, so no lock is held for
+ * long; the file is not one instant's picture but holds every key once, as it was when its bucket was passed. */
 #include "src/server/save.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
 #include "src/cmd/call.h"
-enum err save_command(struct call *c, bool b){(void)b;reply_ok(c->out);return OK;}
-enum err save_reload(struct call *c, bool a, bool b){(void)a;(void)b;reply_ok(c->out);return OK;}
-bool save_now(struct server *s){(void)s;return true;}
-void save_by_points(struct server*s,const struct conf*c,int64_t n){(void)s;(void)c;(void)n;}
-bool save_load(struct server*s,struct buf*e){(void)s;(void)e;return true;}
+#include "src/conf/conf.h"
+#include "src/ds/crc64.h"
+#include "src/rt/pool.h"
+#include "src/server/server.h"
+#include "src/value/rdb.h"
+
+enum { SLICE_KEYS = 128, FLUSH_BYTES = 1 << 20, PATH_BYTES = 4200 };
+
+/* ---- writing ---- */
+
+struct writer {
+    FILE *file;
+    struct buf buf;
+    uint64_t crc;
+    bool compress, failed;
+    uint64_t keys;
+};
+
+static void write_out(struct writer *w) {
+    w->crc = crc64(w->crc, w->buf.p, w->buf.n);
+    w->failed |= fwrite(w->buf.p, 1, w->buf.n, w->file) != w->buf.n;
+    buf_clear(&w->buf);
+}
+
+static void put_aux(struct buf *b, const char *name, const char *value) {
+    buf_putc(b, (char)RDB_OP_AUX);
+    rdb_put_string(b, slice_cstr(name), false);
+    rdb_put_string(b, slice_cstr(value), false);
+}
+
+static void put_item(void *ctx, const struct key *key, const struct item_view *item) {
+    struct writer *w = ctx;
+    struct buf *b = &w->buf;
+    if (item->expire_ms != L1_NO_TTL) {
+        buf_putc(b, (char)RDB_OP_EXPIRETIME_MS);
+        buf_put(b, &item->expire_ms, 8);
+    }
+    buf_putc(b, (char)rdb_type_of(item->value));
+    rdb_put_string(b, key->name, w->compress);
+    rdb_put_body(b, item->str, item->value, w->compress);
+    w->keys++;
+}
+
+static void put_head(struct writer *w) {
+    char text[32];
+    buf_printf(&w->buf, "REDIS%04d", RDB_VERSION);
+    put_aux(&w->buf, "redis-ver", "7.0.15");
+    put_aux(&w->buf, "redis-bits", "64");
+    snprintf(text, sizeof(text), "%lld", (long long)(clock_now_ms() / 1000));
+    put_aux(&w->buf, "ctime", text);
+    put_aux(&w->buf, "strata-ver", STRATA_VERSION);
+}
+
+/* locked: the caller holds every shard. */
+static void put_database(struct writer *w, struct server *srv, unsigned db, bool locked) {
+    struct l1 *l1 = srv->host.l1;
+    uint8_t physical = l1->db_map[db];
+    uint64_t keys = l1_db_keys(l1, physical), cursor = 0;
+    if (keys == 0) {
+        return;
+    }
+    buf_putc(&w->buf, (char)RDB_OP_SELECTDB);
+    rdb_put_len(&w->buf, db);
+    buf_putc(&w->buf, (char)RDB_OP_RESIZEDB);
+    rdb_put_len(&w->buf, keys);
+    rdb_put_len(&w->buf, l1_db_expires(l1, physical));
+    do {
+        cursor = l1_scan(l1, cursor, SLICE_KEYS, physical, clock_now_ms(), locked, put_item, w);
+        if (w->buf.n > FLUSH_BYTES) {
+            write_out(w);
+        }
+    } while (cursor != 0 && !w->failed);
+}
+
+static bool write_file(struct server *srv, const struct conf *conf, const char *path, bool locked, uint64_t *keys) {
+    struct writer w = {.file = fopen(path, "we"), .compress = conf->rdbcompression};
+    if (w.file == NULL) {
+        return false;
+    }
+    l1_hold_shrink(srv->host.l1, true);
+    put_head(&w);
+    for (unsigned db = 0; db < (unsigned)conf->databases && !w.failed; db++) {
+        put_database(&w, srv, db, locked);
+    }
+    l1_hold_shrink(srv->host.l1, false);
+    buf_putc(&w.buf, (char)RDB_OP_EOF);
+    write_out(&w);
+    uint64_t crc = conf->rdbchecksum ? w.crc : 0;
+    w.failed |= fwrite(&crc, sizeof(crc), 1, w.file) != 1;
+    w.failed |= fflush(w.file) != 0 || fsync(fileno(w.file)) != 0;
+    w.failed |= fclose(w.file) != 0;
+    buf_free(&w.buf);
+    *keys = w.keys;
+    return !w.failed;
+}
+
+/* The one save at a time; the caller has moved save_state to SAVE_RUNNING. */
+static bool save_file(struct server *srv, bool locked) {
+    struct host *h = &srv->host;
+    struct conf *conf = conf_store_current(h->conf_store);
+    char temp[PATH_BYTES];
+    int64_t start = clock_mono_us(), dirty = atomic_load(&h->dirty);
+    uint64_t keys = 0;
+    snprintf(temp, sizeof(temp), "temp-%d.rdb", (int)getpid());
+    bool ok = write_file(srv, conf, temp, locked, &keys) && rename(temp, conf->dbfilename) == 0;
+    int64_t took_ms = (clock_mono_us() - start) / 1000;
+    if (ok) {
+        atomic_fetch_sub(&h->dirty, dirty);
+        atomic_store(&h->last_save_s, clock_now_ms() / 1000);
+        log_notice("DB saved on disk: %llu keys in %lld ms", (unsigned long long)keys, (long long)took_ms);
+    } else {
+        log_warning("Error saving DB on disk: %s: %s", conf->dbfilename, strerror(errno));
+        unlink(temp);
+    }
+    atomic_store(&h->last_save_took_ms, took_ms);
+    atomic_store(&h->last_save_ok, ok);
+    atomic_store(&h->save_state, SAVE_IDLE);
+    conf_unref(conf);
+    return ok;
+}
+
+static bool claim_save(struct host *h) {
+    int idle = SAVE_IDLE;
+    if (!atomic_compare_exchange_strong(&h->save_state, &idle, SAVE_RUNNING)) {
+        return false;
+    }
+    atomic_store(&h->save_started_ms, clock_now_ms());
+    return true;
+}
+
+bool save_now(struct server *srv) {
+    return claim_save(&srv->host) && save_file(srv, false);
+}
+
+struct save_job {
+    struct job job;
+    struct server *srv;
+};
+
+static void run_save(struct job *job) {
+    save_file(((struct save_job *)job)->srv, false);
+}
+
+static void free_save(struct job *job) {
+    mem_free(job);
+}
+
+static bool save_in_background(struct server *srv) {
+    if (!claim_save(&srv->host)) {
+        return false;
+    }
+    struct save_job *j = mem_zalloc(sizeof(*j));
+    j->srv = srv;
+    j->job.run = run_save;
+    j->job.done = free_save;
+    if (!pool_submit(srv->host.pool, 0, &j->job)) {
+        atomic_store(&srv->host.save_state, SAVE_IDLE);
+        mem_free(j);
+        return false;
+    }
+    return true;
+}
+
+/* SAVE waits for its file by yielding, so that its loop goes on; the work is the background save's. c->state, once
+ * set, says that it has begun. */
+
+enum err save_command(struct call *c, bool background) {
+    struct server *srv = server_of(c->host);
+    bool running = atomic_load(&c->host->save_state) == SAVE_RUNNING;
+    if (background) {
+        if (running) {
+            return call_errorf(c, "ERR Background save already in progress");
+        }
+        if (!save_in_background(srv)) {
+            return call_errorf(c, "ERR");
+        }
+        reply_status(c->out, "Background saving started");
+        return OK;
+    }
+    if (c->state == NULL) {
+        if (running) {
+            return call_errorf(c, "ERR Background save already in progress");
+        }
+        if (!save_in_background(srv)) {
+            return call_errorf(c, "ERR");
+        }
+        c->state = mem_alloc(1);
+        c->state_free = mem_free;
+        running = true;
+    }
+    if (running) {
+        return call_yield(c);
+    }
+    mem_free(c->state);
+    c->state = NULL;
+    if (!atomic_load(&c->host->last_save_ok)) {
+        return call_errorf(c, "ERR");
+    }
+    reply_ok(c->out);
+    return OK;
+}
+
+void save_by_points(struct server *srv, const struct conf *conf, int64_t now_ms) {
+    int64_t dirty = atomic_load(&srv->host.dirty), age_s = now_ms / 1000 - atomic_load(&srv->host.last_save_s);
+    long long seconds, changes;
+    int used;
+    for (const char *p = conf->save; sscanf(p, "%lld %lld%n", &seconds, &changes, &used) == 2; p += used) {
+        if (dirty >= changes && age_s >= seconds) {
+            log_notice("%lld changes in %lld seconds. Saving...", changes, seconds);
+            save_in_background(srv);
+            return;
+        }
+    }
+}
+
+/* ---- reading ---- */
+
+struct loading {
+    struct rdb_reader r;
+    struct server *srv;
+    struct hash_limits limits;
+    int64_t now_ms, expire_ms, databases;
+    unsigned db;
+    bool locked;
+    uint64_t keys, expired;
+    struct buf name, str;
+};
+
+static bool bad(struct loading *l, const char *why) {
+    l->r.error = why;
+    return false;
+}
+
+static bool store(struct loading *l, struct value *value) {
+    struct l1 *l1 = l->srv->host.l1;
+    struct key key = key_make(slice_make(l->name.p, l->name.n), l1->db_map[l->db]);
+    unsigned shard = l1_shard_of(l1, key.hash);
+    struct item_view view;
+    if (l->expire_ms != L1_NO_TTL && l->expire_ms <= l->now_ms) {
+        l->expired++;
+        value_unref(value);
+        return true;
+    }
+    if (!l->locked) {
+        l1_lock(l1, shard);
+    }
+    bool twice = l1_get(l1, &key, l->now_ms, L1_NOTOUCH, &view);
+    enum err e = value != NULL ? l1_set_value(l1, &key, value, l->expire_ms, l->now_ms)
+                               : l1_set(l1, &key, slice_make(l->str.p, l->str.n), l->expire_ms, 0, l->now_ms);
+    if (l1_over_limit(l1)) {
+        l1_make_room(l1, shard, 16, l->now_ms);
+    }
+    if (!l->locked) {
+        l1_unlock(l1, shard);
+    }
+    if (e != OK) {
+        value_unref(value);
+        return bad(l, "out of memory");
+    }
+    l->keys++;
+    return twice ? bad(l, "duplicate key") : true;
+}
+
+static bool skip_strings(struct loading *l, int n) {
+    for (; n > 0; n--) {
+        if (!rdb_get_string(&l->r, &l->str)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool get_plain_len(struct loading *l, uint64_t *n) {
+    bool special;
+    return rdb_get_len(&l->r, n, &special) && (!special || bad(l, "bad length"));
+}
+
+/* One opcode or key; *end at the end of the file's data. */
+static bool load_one(struct loading *l, bool *end) {
+    uint8_t type, byte;
+    uint64_t n;
+    int32_t seconds;
+    if (!rdb_get_byte(&l->r, &type)) {
+        return false;
+    }
+    switch (type) {
+    case RDB_OP_EOF:
+        *end = true;
+        return true;
+    case RDB_OP_AUX:
+        return skip_strings(l, 2);
+    case RDB_OP_FUNCTION2:
+        return skip_strings(l, 1);
+    case RDB_OP_RESIZEDB:
+        return get_plain_len(l, &n) && get_plain_len(l, &n);
+    case RDB_OP_SELECTDB:
+        if (!get_plain_len(l, &n)) {
+            return false;
+        }
+        l->db = (unsigned)n;
+        return n < (uint64_t)l->databases ? true : bad(l, "database number beyond `databases`");
+    case RDB_OP_EXPIRETIME_MS:
+        return rdb_get_bytes(&l->r, &l->expire_ms, 8);
+    case RDB_OP_EXPIRETIME:
+        if (!rdb_get_bytes(&l->r, &seconds, 4)) {
+            return false;
+        }
+        l->expire_ms = (int64_t)seconds * 1000;
+        return true;
+    case RDB_OP_FREQ:
+        return rdb_get_byte(&l->r, &byte);
+    case RDB_OP_IDLE:
+        return get_plain_len(l, &n);
+    case RDB_OP_MODULE_AUX:
+        return bad(l, "module data");
+    default:
+        break;
+    }
+    struct value *value;
+    bool ok = rdb_get_string(&l->r, &l->name) && rdb_get_value(&l->r, type, &l->limits, &l->str, &value) && store(l, value);
+    l->expire_ms = L1_NO_TTL;
+    return ok;
+}
+
+static bool load_bytes(struct loading *l, bool check) {
+    char head[10] = "";
+    uint64_t crc;
+    bool end = false;
+    if (!rdb_get_bytes(&l->r, head, 9) || memcmp(head, "REDIS", 5) != 0) {
+        return bad(l, "not an RDB file");
+    }
+    int version = atoi(head + 5);
+    if (version < 1 || version > RDB_MAX_VERSION) {
+        return bad(l, "unknown RDB version");
+    }
+    while (!end) {
+        if (!load_one(l, &end)) {
+            return false;
+        }
+    }
+    if (version >= 5) {
+        size_t n = (size_t)(l->r.p - l->r.start);
+        if (!rdb_get_bytes(&l->r, &crc, 8)) {
+            return false;
+        }
+        if (check && crc != 0 && crc != crc64(0, l->r.start, n)) {
+            return bad(l, "wrong checksum");
+        }
+    }
+    return true;
+}
+
+static bool load_file(struct server *srv, bool locked, struct buf *err) {
+    struct conf *conf = conf_store_current(srv->host.conf_store);
+    struct stat st;
+    int fd = open(conf->dbfilename, O_RDONLY | O_CLOEXEC);
+    bool ok = fd < 0 && errno == ENOENT;
+    if (fd >= 0 && fstat(fd, &st) == 0) {
+        size_t size = (size_t)st.st_size;
+        unsigned char *p = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+        struct loading l = {.r = {.start = p, .p = p, .end = p + size},
+                            .srv = srv,
+                            .limits = {(size_t)conf->hash_max_listpack_entries, (size_t)conf->hash_max_listpack_value},
+                            .now_ms = clock_now_ms(),
+                            .expire_ms = L1_NO_TTL,
+                            .databases = conf->databases,
+                            .locked = locked};
+        ok = p != MAP_FAILED && load_bytes(&l, conf->rdbchecksum);
+        if (ok) {
+            log_notice("DB loaded from disk: %llu keys, %llu expired ones left out", (unsigned long long)l.keys,
+                       (unsigned long long)l.expired);
+        } else {
+            buf_printf(err, "%s: refused at byte %zu: %s", conf->dbfilename, (size_t)(l.r.p - l.r.start),
+                       l.r.error != NULL ? l.r.error : "cannot be mapped");
+        }
+        buf_free(&l.name);
+        buf_free(&l.str);
+        if (p != NULL && p != MAP_FAILED) {
+            munmap(p, size);
+        }
+    } else if (!ok) {
+        buf_printf(err, "%s: %s", conf->dbfilename, strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    conf_unref(conf);
+    return ok;
+}
+
+static void forget_all(struct server *srv, bool locked) {
+    if (!locked) {
+        l1_lock_all(srv->host.l1);
+    }
+    l1_flush_all(srv->host.l1);
+    if (!locked) {
+        l1_unlock_all(srv->host.l1);
+    }
+}
+
+bool save_load(struct server *srv, struct buf *err) {
+    bool ok = load_file(srv, false, err);
+    if (!ok) {
+        forget_all(srv, false);
+    }
+    return ok;
+}
+
+/* Every shard is locked: the whole server waits, as it does in Redis. */
+enum err save_reload(struct call *c, bool nosave, bool noflush) {
+    struct server *srv = server_of(c->host);
+    struct buf err = {0};
+    if (!nosave && (!claim_save(c->host) || !save_file(srv, true))) {
+        return call_errorf(c, "ERR Error trying to save the DB, can't exit.");
+    }
+    if (!noflush) {
+        forget_all(srv, true);
+    }
+    if (!load_file(srv, true, &err)) {
+        forget_all(srv, true);
+        log_warning("%.*s", (int)err.n, err.p);
+        buf_free(&err);
+        return call_errorf(c, "ERR Error trying to load the RDB dump, check server logs.");
+    }
+    buf_free(&err);
+    reply_ok(c->out);
+    return OK;
+}

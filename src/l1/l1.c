@@ -155,7 +155,8 @@ unsigned l1_shards_of(const struct l1 *l1, const struct key *keys, size_t n, uin
 __attribute__((no_sanitize("thread"))) static const struct bucket *
 peek_bucket(const struct shard *s, uint64_t hash) {
     struct bucket *const *segments = __atomic_load_n(&s->segments, __ATOMIC_ACQUIRE);
-    uint32_t i = shard_index(s, hash);
+    uint32_t mask = ((uint32_t)1 << s->level) - 1, i = (uint32_t)hash & (mask << 1 | 1);
+    i = i < s->buckets ? i : i & mask;
     const struct bucket *segment = i / SEGMENT_BUCKETS < s->segment_cap ? segments[i / SEGMENT_BUCKETS] : NULL;
     return segment != NULL ? segment + i % SEGMENT_BUCKETS : NULL;
 }

@@ -7,7 +7,7 @@
 #include "src/base/check.h"
 #include "src/l1/shard.h"
 
-enum { BLOCK_ENTRIES = 14, HORIZON = 65000 /* ticks */ };
+enum { BLOCK_ENTRIES = 14, HORIZON = 65000 /* ticks */, TURN = 65536 };
 
 /* A table block of bucket numbers. */
 struct wheel_block {
@@ -144,8 +144,9 @@ bool wheel_run(struct shard *s, int64_t now_ms, unsigned budget) {
             slab_free(&s->slab, h);
         }
         s->wheel_tick++;
-        if (now_tick - s->wheel_tick > 4 * HORIZON) {
-            s->wheel_tick += (now_tick - s->wheel_tick) & ~(uint64_t)0xFFFF; /* the clock leapt: positions repeat */
+        if (now_tick - s->wheel_tick > 4 * TURN) {
+            /* the clock leapt: positions repeat, so whole turns can be left out, but for one */
+            s->wheel_tick += ((now_tick - s->wheel_tick) & ~(uint64_t)(TURN - 1)) - TURN;
         }
     }
     return false;

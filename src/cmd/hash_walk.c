@@ -9,6 +9,8 @@
 
 /* ---- HRANDFIELD ---- */
 
+enum { MAX_DRAWS = 1 << 20 /* with repeats: what one call may ask for under its shard's lock */ };
+
 static void reply_pair(struct out *o, struct slice field, struct slice value, bool with_values) {
     if (with_values && o->proto >= 3) {
         reply_array(o, 2);
@@ -62,7 +64,10 @@ enum err hrandfield_run(struct call *c) {
         return ERR_SYNTAX;
     }
     with_values = c->argc == 4;
-    if (count < -(INT64_MAX / 2) || count > INT64_MAX / 2) {
+    if (count == INT64_MIN) {
+        return call_errorf(c, "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
+    }
+    if ((with_values && (count < -(INT64_MAX / 2) || count > INT64_MAX / 2)) || count < -MAX_DRAWS) {
         return call_errorf(c, "ERR value is out of range");
     }
     enum err e = call_get_type(c, 0, TYPE_HASH, &v);

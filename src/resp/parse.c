@@ -178,7 +178,7 @@ static enum parse_status parse_count(struct slice in, const struct parse_limits 
         return in.n > MAX_HEADER ? fail(out, "Protocol error: too big mbulk count string")
                                  : PARSE_MORE;
     }
-    if (!valid || n > INT32_MAX || n > 1024 * 1024) {
+    if (!valid || n > INT32_MAX) {
         return fail(out, "Protocol error: invalid multibulk length");
     }
     if (n > limits->max_args) {

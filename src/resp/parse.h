@@ -18,7 +18,7 @@ enum parse_status {
 
 struct parse_limits {
     int64_t max_bulk_bytes;   /* proto-max-bulk-len */
-    int64_t max_args;         /* 1024*1024, or 10 before AUTH */
+    int64_t max_args;         /* INT32_MAX, or 10 before AUTH */
     int64_t max_auth_bulk;    /* 16384 before AUTH, else max_bulk_bytes */
     int64_t max_inline_bytes; /* 64 KiB */
 };

@@ -6,6 +6,7 @@
 
 #include "src/base/check.h"
 #include "src/base/clock.h"
+#include "src/base/log.h"
 #include "src/l1/shard.h"
 #include "src/server/monitor.h"
 #include "src/server/park.h"
@@ -109,7 +110,17 @@ static void reject(struct session *s, struct call *c, size_t mark, enum err e) {
     }
 }
 
+/* A browser tricked into posting to our port: what its body says must not run. Closes without a word. */
+static bool is_http(struct slice name) {
+    return slice_eqi(name, "post") || slice_eqi(name, "host:");
+}
+
 static enum err unknown_command(struct call *c) {
+    if (is_http(c->argv[0])) {
+        log_warning("possible cross-protocol attack from %s: connection closed", c->client->addr);
+        client_flag(c->client, CLIENT_CLOSE_AFTER_REPLY, true);
+        return ERR_REPLIED;
+    }
     struct buf args = {0};
     for (int i = 1; i < c->argc && args.n < 128; i++) {
         size_t room = 128 - args.n;

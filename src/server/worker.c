@@ -29,7 +29,7 @@ static struct parse_limits limits_of(const struct session *s) {
     const struct conf *conf = s->worker->conf;
     bool open = s->client.authenticated;
     return (struct parse_limits){.max_bulk_bytes = conf->proto_max_bulk_len,
-                                 .max_args = open ? 1024 * 1024 : 10,
+                                 .max_args = open ? INT32_MAX : 10,
                                  .max_auth_bulk = open ? conf->proto_max_bulk_len : 16384,
                                  .max_inline_bytes = 64 << 10};
 }

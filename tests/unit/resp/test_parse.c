@@ -7,7 +7,7 @@
 #include "src/resp/parse.h"
 #include "src/resp/reply.h"
 
-static const struct parse_limits limits = {512 << 20, 1024 * 1024, 512 << 20, 64 << 10};
+static const struct parse_limits limits = {512 << 20, INT32_MAX, 512 << 20, 64 << 10};
 
 struct row {
     const char *in;
@@ -26,7 +26,7 @@ static const struct row rows[] = {
     {"*0\r\n", PARSE_EMPTY, 0, NULL, NULL},
     {"*-1\r\n", PARSE_EMPTY, 0, NULL, NULL},
     {"*x\r\n", PARSE_ERROR, 0, NULL, "Protocol error: invalid multibulk length"},
-    {"*1048577\r\n", PARSE_ERROR, 0, NULL, "Protocol error: invalid multibulk length"},
+    {"*2147483648\r\n", PARSE_ERROR, 0, NULL, "Protocol error: invalid multibulk length"},
     {"*1\r\n+OK\r\n", PARSE_ERROR, 0, NULL, "Protocol error: expected '$', got '+'"},
     {"*1\r\n$-5\r\n", PARSE_ERROR, 0, NULL, "Protocol error: invalid bulk length"},
     {"*1\r\n$536870913\r\n", PARSE_ERROR, 0, NULL, "Protocol error: invalid bulk length"},

@@ -29,6 +29,10 @@ __attribute__((noreturn, cold)) static void out_of_memory(size_t n) {
 #ifdef STRATA_JEMALLOC
 #include <jemalloc/jemalloc.h>
 
+/* Read by jemalloc before main: freed pages go back to the system soon, as maxmemory bounds what is resident. */
+extern const char *malloc_conf;
+const char *malloc_conf = "narenas:4,background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
+
 static _Atomic size_t allocated_bytes, resident_bytes;
 
 #define raw_usable(p) malloc_usable_size((void *)(uintptr_t)(p))

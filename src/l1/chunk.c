@@ -11,10 +11,13 @@
 #include "src/base/lock.h"
 #include "src/base/mem.h"
 
+enum { TRIM_EXTENTS = 32 /* looked at in one trim: it holds the pool's lock */ };
+
 struct extent {
     struct list node; /* in pool->some while it has free chunks */
     char *base;
-    uint64_t free_bits; /* one per chunk */
+    uint64_t free_bits;    /* one per chunk */
+    uint64_t touched_bits; /* handed out since its memory last went back to the system */
 };
 
 struct chunk_pool {
@@ -22,7 +25,7 @@ struct chunk_pool {
     struct list some; /* extents with free chunks, fuller ones first */
     struct extent **all;
     size_t count, cap;
-    _Atomic size_t bytes;
+    _Atomic size_t bytes, resident;
 };
 
 _Static_assert(CHUNKS_PER_EXTENT == 64, "one bit per chunk");
@@ -82,6 +85,10 @@ void *chunk_take(struct chunk_pool *p) {
     if (e != NULL) {
         int bit = __builtin_ctzll(e->free_bits);
         e->free_bits &= e->free_bits - 1;
+        if (!(e->touched_bits >> bit & 1)) {
+            e->touched_bits |= (uint64_t)1 << bit;
+            atomic_fetch_add_explicit(&p->resident, CHUNK_BYTES, memory_order_relaxed);
+        }
         if (e->free_bits == 0) {
             list_remove(&e->node);
         }
@@ -105,6 +112,31 @@ static struct extent *extent_of(const struct chunk_pool *p, const char *chunk) {
     return p->all[lo];
 }
 
+/* Returns the memory of these free chunks to the system. */
+static size_t release(struct chunk_pool *p, struct extent *e, uint64_t bits) {
+    size_t n = 0;
+    e->touched_bits &= ~bits;
+    for (; bits != 0; bits &= bits - 1, n += CHUNK_BYTES) {
+        madvise(e->base + (size_t)__builtin_ctzll(bits) * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED);
+    }
+    atomic_fetch_sub_explicit(&p->resident, n, memory_order_relaxed);
+    return n;
+}
+
+void chunk_pool_trim(struct chunk_pool *p, size_t bytes) {
+    lock_acquire(&p->lock);
+    for (size_t i = p->count, extents = 0; i-- > 0 && bytes > 0 && extents < TRIM_EXTENTS; extents++) {
+        struct extent *e = p->all[i];
+        size_t n = release(p, e, e->free_bits & e->touched_bits);
+        bytes -= n < bytes ? n : bytes;
+    }
+    lock_release(&p->lock);
+}
+
+size_t chunk_pool_resident(const struct chunk_pool *p) {
+    return atomic_load_explicit(&p->resident, memory_order_relaxed);
+}
+
 void chunk_give(struct chunk_pool *p, void *chunk) {
     lock_acquire(&p->lock);
     struct extent *e = extent_of(p, chunk);
@@ -115,7 +147,7 @@ void chunk_give(struct chunk_pool *p, void *chunk) {
     }
     e->free_bits |= bit;
     if (e->free_bits == UINT64_MAX) {
-        madvise(e->base, EXTENT_BYTES, MADV_DONTNEED);
+        release(p, e, e->touched_bits);
         list_remove(&e->node);
         list_push_back(&p->some, &e->node);
     }

@@ -16,5 +16,9 @@ void *chunk_take(struct chunk_pool *pool);
 /* The memory stays mapped (a lock-free prefetch may still look at it), but is returned to the system when its whole
  * extent is free. */
 void chunk_give(struct chunk_pool *pool, void *chunk);
+/* Bytes that may be resident: chunks taken, and free ones whose memory has not gone back. */
+size_t chunk_pool_resident(const struct chunk_pool *pool);
+/* Gives about so many bytes of free chunks back to the system, in a bounded slice. */
+void chunk_pool_trim(struct chunk_pool *pool, size_t bytes);
 /* Bytes of chunks taken. */
 size_t chunk_pool_bytes(const struct chunk_pool *pool);

@@ -226,7 +226,8 @@ static bool try_patiently(struct lock *l) {
 }
 
 void l1_stats_read(const struct l1 *l1, struct l1_stats *out) {
-    *out = (struct l1_stats){.chunk_bytes = chunk_pool_bytes(l1->pool)};
+    *out = (struct l1_stats){.chunk_bytes = chunk_pool_bytes(l1->pool),
+                             .chunk_resident_bytes = chunk_pool_resident(l1->pool)};
     for (unsigned db = 0; db < L1_PHYSICAL_DBS; db++) {
         out->keys += l1_db_keys(l1, (uint8_t)db);
         out->expires += l1_db_expires(l1, (uint8_t)db);

@@ -164,6 +164,8 @@ bool l1_random(struct l1 *l1, uint8_t db, int64_t now_ms, bool locked, l1_visit_
 /* Bytes held now: chunks, tables, heap values. No lock needed. */
 size_t l1_bytes(const struct l1 *l1);
 void l1_set_limit(struct l1 *l1, size_t bytes); /* 0: none */
+/* Gives memory of free chunks back to the system, about so many bytes, in a bounded slice. Any thread. */
+void l1_trim(struct l1 *l1, size_t bytes);
 /* False for an unknown name. Items keep their metadata byte; the new policy starts from it. */
 bool l1_set_policy(struct l1 *l1, const char *name);
 const char *l1_policy_name(const struct l1 *l1);
@@ -191,6 +193,7 @@ bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_i
  * third group. */
 struct l1_stats {
     uint64_t keys, expires, expired, evicted, inserted;
+    uint64_t chunk_resident_bytes; /* chunks, and free ones not yet given back */
     uint64_t chunk_bytes, live_bytes, table_bytes, heap_bytes; /* live: item slots in use */
     uint64_t buckets, overflow_buckets, splits, merges, moved_by_compaction, pending_free_bytes;
     uint64_t flights, watches;

@@ -15,7 +15,8 @@ enum {
     TICK_SWEEP = 256,         /* buckets swept for flushed databases per slice */
     COMPACT_LOOK = 64,        /* chunks looked at per slice */
     COMPACT_BLOCKS = 512,     /* blocks moved per slice */
-    COMPACT_SHARE = 16        /* compact when a sixteenth of the chunks' bytes is free */
+    COMPACT_SHARE = 8,        /* compact when an eighth of the chunks' bytes is free, */
+    COMPACT_FLOOR = 8         /* and more than so many chunks: classes in use hold a part of one each */
 };
 
 static int64_t shard_bytes(const struct shard *s) {
@@ -38,6 +39,10 @@ size_t l1_bytes(const struct l1 *l1) {
 
 void l1_set_limit(struct l1 *l1, size_t bytes) {
     atomic_store_explicit(&l1->limit_bytes, bytes, memory_order_relaxed);
+}
+
+void l1_trim(struct l1 *l1, size_t bytes) {
+    chunk_pool_trim(l1->pool, bytes);
 }
 
 bool l1_over_limit(const struct l1 *l1) {
@@ -203,7 +208,7 @@ static void move_block(struct shard *s, uint32_t from, uint32_t to) {
 /* Empties one sparse chunk, if there is one. */
 static bool compact(struct shard *s) {
     const struct slab *slab = &s->slab;
-    if (slab->free_bytes < 4 * CHUNK_BYTES || slab->free_bytes * COMPACT_SHARE < slab->chunk_bytes) {
+    if (slab->free_bytes < COMPACT_FLOOR * CHUNK_BYTES + slab->chunk_bytes / COMPACT_SHARE) {
         return false;
     }
     uint32_t chunk = slab_sparse_chunk(&s->slab, COMPACT_LOOK);

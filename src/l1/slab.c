@@ -17,9 +17,12 @@ static size_t class_bytes(unsigned cls) {
     if (cls <= 32) {
         return (size_t)cls * 8;
     }
-    unsigned step = (cls - 33) / 16, within = (cls - 33) % 16 + 1;
-    size_t base = (size_t)256 << step;
-    return base + within * base / 16;
+    if (cls <= 48) {
+        return 256 + (size_t)(cls - 32) * 16;
+    }
+    unsigned step = (cls - 49) / 32, within = (cls - 49) % 32 + 1;
+    size_t base = (size_t)512 << step;
+    return base + within * base / 32;
 }
 
 unsigned slab_class_of(size_t bytes) {
@@ -27,9 +30,12 @@ unsigned slab_class_of(size_t bytes) {
     if (bytes <= 256) {
         return (unsigned)((bytes + 7) / 8);
     }
-    unsigned step = (unsigned)(63 - __builtin_clzll(bytes - 1)) - 8;
-    size_t base = (size_t)256 << step, unit = base / 16;
-    return 33 + step * 16 + (unsigned)((bytes - base + unit - 1) / unit) - 1;
+    if (bytes <= 512) {
+        return 32 + (unsigned)((bytes - 256 + 15) / 16);
+    }
+    unsigned step = (unsigned)(63 - __builtin_clzll(bytes - 1)) - 9;
+    size_t base = (size_t)512 << step, unit = base / 32;
+    return 49 + step * 32 + (unsigned)((bytes - base + unit - 1) / unit) - 1;
 }
 
 void slab_init(struct slab *s, struct chunk_pool *pool) {

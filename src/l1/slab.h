@@ -13,8 +13,8 @@
 #include "src/l1/chunk.h"
 
 enum {
-    SLAB_MAX = 4096,
-    SLAB_CLASSES = 32 + 4 * 16 + 1, /* 8..256 by 8, then 1/16 steps; class 0 is for table blocks of 64 bytes */
+    SLAB_MAX = 1152, /* larger values are the allocator's: more classes would leave more chunks half empty */
+    SLAB_CLASSES = 32 + 16 + 32 + 4 + 1, /* 8..256 by 8, to 512 by 16, to 1024 by 16, to 1152 by 32; class 0: table blocks of 64 */
     SLAB_TABLE_CLASS = 0,
     SLAB_FREE = 0xFF,
     HANDLES_PER_CHUNK = CHUNK_BYTES / 8

@@ -31,7 +31,7 @@
 #include "src/stats/slowlog.h"
 #include "src/stats/stats.h"
 
-enum { MAX_AUTO_THREADS = 16, SPARE_FDS = 64, BYTES_PER_SHARD = 4 << 20, MAX_AUTO_SHARDS = 64 };
+enum { MAX_AUTO_THREADS = 16, SPARE_FDS = 64, BYTES_PER_SHARD = 8 << 20, MAX_AUTO_SHARDS = 64 };
 
 /* ---- choices the configuration leaves to us ---- */
 

@@ -15,7 +15,7 @@
 #include "src/stats/latency.h"
 #include "src/stats/stats.h"
 
-enum { SLICE_US = 500, MIN_L1_SHARE = 4 /* l1 keeps at least a quarter of maxmemory */ };
+enum { SLICE_US = 500, STEER_SHARE = 8 };
 
 static size_t read_rss(void) {
     char text[128] = "";
@@ -37,11 +37,35 @@ static void raise_peak(_Atomic size_t *peak, size_t now) {
     }
 }
 
-/* maxmemory is for the whole process: what is resident beside the tier's live bytes (code, buffers, slack of the
- * allocators) is taken off the tier's share. */
+/* maxmemory is for the whole process. What the process takes beside the tier's chunks and values leaves `room` for those. The limit
+ * on the tier's live bytes is steered by what is over or under, slowly: evicting makes free blocks at once, but resident memory
+ * follows only behind compaction and the allocator, so a limit set by the difference itself would empty the cache. */
+static void steer_l1(struct server *srv, int64_t maxmemory, int64_t rss, const struct l1_stats *s) {
+    struct l1 *l1 = srv->host.l1;
+    if (maxmemory == 0) {
+        l1_set_limit(l1, 0);
+        srv->l1_limit = 0;
+        return;
+    }
+    int64_t other_heap = (int64_t)mem_allocated_bytes() - (int64_t)s->heap_bytes;
+    int64_t beside = rss - (int64_t)s->chunk_resident_bytes - (int64_t)mem_resident_bytes() + other_heap;
+    int64_t room = maxmemory - (beside > 0 ? beside : 0), floor = maxmemory / 4;
+    room = room > floor ? room : floor;
+    int64_t error = room - (int64_t)(s->chunk_bytes + s->heap_bytes);
+    if (rss > maxmemory) {
+        int64_t over = (maxmemory - rss) / 4;
+        error = over < error ? over : error;
+        l1_trim(l1, (size_t)(rss - maxmemory));
+    }
+    int64_t limit = (srv->l1_limit == 0 ? room : srv->l1_limit) + error / STEER_SHARE;
+    limit = limit > room ? room : limit < room / 4 * 3 ? room / 4 * 3 : limit;
+    srv->l1_limit = limit;
+    l1_set_limit(l1, (size_t)limit);
+}
+
 static void watch_memory(struct server *srv, const struct conf *conf) {
     struct host *h = &srv->host;
-    size_t rss = read_rss(), live = l1_bytes(h->l1);
+    size_t rss = read_rss();
     mem_refresh();
     struct l1_stats ls;
     l1_stats_read(h->l1, &ls);
@@ -50,15 +74,7 @@ static void watch_memory(struct server *srv, const struct conf *conf) {
     atomic_store_explicit(&h->used_bytes, used, memory_order_relaxed);
     raise_peak(&h->rss_peak_bytes, rss);
     raise_peak(&h->used_peak_bytes, used);
-    size_t limit = (size_t)conf->maxmemory;
-    if (limit == 0) {
-        l1_set_limit(h->l1, 0);
-        return;
-    }
-    size_t beside = rss > live ? rss - live : 0;
-    size_t room = limit > beside ? limit - beside : 0;
-    size_t floor = limit / MIN_L1_SHARE;
-    l1_set_limit(h->l1, room > floor ? room : floor);
+    steer_l1(srv, conf->maxmemory, (int64_t)rss, &ls);
 }
 
 static void sample_rates(struct server *srv, int64_t now_us) {

@@ -31,6 +31,7 @@ struct server {
         uint64_t ops, in, out;
     } rates; /* at the last sample */
     uint64_t cron_runs;
+    int64_t l1_limit; /* live bytes the memory tier may hold: see cron.c */
 
     /* atomic */
     _Atomic uint64_t conf_version;    /* counts CONFIG SETs: workers refresh their snapshot */

@@ -2,6 +2,7 @@
 import datetime
 import os
 import platform
+import re
 import subprocess
 
 import servers
@@ -44,7 +45,7 @@ class Report:
             f.write(self.text(command, kinds, rounds, steal))
 
     def text(self, command, kinds, rounds, steal):
-        out = ["# Benchmark result", "", "- commit: %s" % commit(), "- command: `%s`" % command,
+        out = ["# Benchmark result", "", "- commit: %s" % commit(kinds), "- command: `%s`" % command,
                "- date: %s UTC" % datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
                "- machine: %s" % machine(), "- steal while it ran: %.1f%% of one core" % steal, "- rounds: %s" % rounds]
         out += ["- %s: %s" % (name, kind.version()) for name, kind in kinds.items()]
@@ -59,9 +60,13 @@ def git(*words):
     return out.stdout.strip()
 
 
-def commit():
-    sha = git("rev-parse", "--short=12", "HEAD") or "unknown"
-    return sha + (" with uncommitted changes" if git("status", "--porcelain", "--", "src", "bench", "CMakeLists.txt") else "")
+def commit(kinds):
+    """HEAD, and what the binary says of itself when that is another commit."""
+    text = git("rev-parse", "--short=12", "HEAD") or "unknown"
+    built = re.search(r"\bsha=([0-9a-f]{7,})", next(iter(kinds.values())).version())
+    if built and not text.startswith(built.group(1)) and int(built.group(1), 16) != 0:
+        text += ", configured at %s" % built.group(1)
+    return text + (" with uncommitted changes" if git("status", "--porcelain", "--", "src", "bench", "CMakeLists.txt") else "")
 
 
 def machine():

@@ -66,7 +66,7 @@ def victim(kind, start, maxmemory, seconds):
 
 
 def section(report, kinds, quick):
-    rounds, seconds = (1, 3) if quick else (5, 5)
+    rounds, seconds = (3, 1.5) if quick else (5, 5)
     rows = []
     for label, start, maxmemory in CASES:
         got = {name: [] for name in kinds}
@@ -80,10 +80,10 @@ def section(report, kinds, quick):
             row += [measure.quartiles([g[0] for g in got[name]])[1], max(g[1] for g in got[name])]
         for peer in peers:
             low, middle, high = measure.quartiles([p[0] / o[0] for o, p in zip(got[ours], got[peer])])
-            row += [middle, "%.2f-%.2f" % (low, high)]
+            row += [middle, "%.2f-%.2f" % (low, high), "better" if low > 1 else "worse" if high < 1 else "no claim"]
         rows.append(row)
     head = [""] + [h for name in kinds for h in (name + " p99.9 us", "max us")]
-    head += [h for peer in list(kinds)[1:] for h in (peer + " / ours", "quartiles")]
+    head += [h for peer in list(kinds)[1:] for h in (peer + " / " + list(kinds)[0], "quartiles", "")]
     report.section("2. Tails beside a disturbance", head, rows,
                    ["victim: 5,000 GETs/s of 1,000 B on 10 connections, latency from when each was due, so that waiting in line counts; server, "
-                    "victim and disturbance on cores of their own as far as there are; %d rounds of %d s, fresh servers" % (rounds, seconds)])
+                    "victim and disturbance on cores of their own as far as there are; %d rounds of %g s, fresh servers" % (rounds, seconds)])

@@ -2,7 +2,6 @@
 /* hash_walk: HRANDFIELD and HSCAN. */
 #include "src/base/glob.h"
 #include "src/base/mem.h"
-#include "src/base/rng.h"
 #include "src/cmd/call.h"
 #include "src/cmd/hash.h"
 #include "src/cmd/key.h"
@@ -36,21 +35,22 @@ static void draw_repeating(struct call *c, const struct value *h, int64_t n, boo
     }
 }
 
-/* Distinct fields: a walk that takes each with the chance it needs (Knuth's selection sampling). */
+struct drawing {
+    struct out *out;
+    bool with_values;
+};
+
+static void draw_one(void *ctx, struct slice field, struct slice value) {
+    struct drawing *d = ctx;
+    reply_pair(d->out, field, value, d->with_values);
+}
+
 static void draw_distinct(struct call *c, const struct value *h, int64_t n, bool with_values) {
-    struct hash_iter it;
-    struct slice field, value;
-    int64_t left = (int64_t)value_len(h);
-    n = n > left ? left : n;
+    struct drawing d = {c->out, with_values};
+    int64_t len = (int64_t)value_len(h);
+    n = n > len ? len : n;
     reply_count(c->out, n, with_values);
-    hash_iter_init(&it, h);
-    while (n > 0 && hash_iter_next(&it, &field, &value)) {
-        if ((int64_t)rng_below((uint64_t)left) < n) {
-            reply_pair(c->out, field, value, with_values);
-            n--;
-        }
-        left--;
-    }
+    hash_sample(h, (size_t)n, draw_one, &d);
 }
 
 enum err hrandfield_run(struct call *c) {

@@ -13,6 +13,7 @@ struct dict {
     size_t len, bytes;
     size_t buckets;      /* in use */
     unsigned level;      /* 2^level <= buckets < 2^(level+1) */
+    size_t longest;      /* no chain was ever longer: bounds the draws of dict_random */
     size_t segment_cap;
     struct dict_entry ***segments;
 };
@@ -24,7 +25,7 @@ struct dict *dict_create(void) {
     d->segments[0] = mem_zalloc(SEGMENT * sizeof(**d->segments));
     d->buckets = 4;
     d->level = 2;
-    d->bytes = sizeof(*d) + SEGMENT * sizeof(void *);
+    d->bytes = sizeof(*d) + (SEGMENT + d->segment_cap) * sizeof(void *);
     return d;
 }
 
@@ -51,6 +52,7 @@ static void split(struct dict *d) {
             return;
         }
         memset(grown + d->segment_cap, 0, d->segment_cap * sizeof(*grown));
+        d->bytes += d->segment_cap * sizeof(*grown);
         d->segments = grown;
         d->segment_cap *= 2;
     }
@@ -77,6 +79,35 @@ static void split(struct dict *d) {
     }
 }
 
+static void free_segment(struct dict *d, size_t segment) {
+    mem_free(d->segments[segment]);
+    d->segments[segment] = NULL;
+    d->bytes -= SEGMENT * sizeof(void *);
+}
+
+/* Undoes the last split. */
+static void merge(struct dict *d) {
+    size_t last = d->buckets - 1, length = 0;
+    struct dict_entry *moved = *bucket_at(d, last);
+    *bucket_at(d, last) = NULL;
+    d->buckets--;
+    if (d->buckets < (size_t)1 << d->level) {
+        d->level--;
+    }
+    struct dict_entry **to = bucket_at(d, last - ((size_t)1 << d->level));
+    for (; *to != NULL; to = &(*to)->next) {
+        length++;
+    }
+    *to = moved;
+    for (; moved != NULL; moved = moved->next) {
+        length++;
+    }
+    d->longest = length > d->longest ? length : d->longest;
+    if (last % SEGMENT == 0) {
+        free_segment(d, last / SEGMENT);
+    }
+}
+
 struct dict_entry *dict_find(const struct dict *d, struct slice field) {
     uint64_t hash = hash_bytes(field.p, field.n);
     struct dict_entry *e = *bucket_at(d, bucket_index(d, hash));
@@ -91,8 +122,12 @@ static struct dict_entry *make_entry(uint64_t hash, struct slice field, struct s
     if (e != NULL) {
         *e = (struct dict_entry){
             .hash = hash, .field_len = (uint32_t)field.n, .value_len = (uint32_t)value.n};
-        memcpy(e->bytes, field.p, field.n);
-        memcpy(e->bytes + field.n, value.p, value.n);
+        if (field.n > 0) { /* an empty slice may have no address */
+            memcpy(e->bytes, field.p, field.n);
+        }
+        if (value.n > 0) {
+            memcpy(e->bytes + field.n, value.p, value.n);
+        }
     }
     return e;
 }
@@ -100,7 +135,8 @@ static struct dict_entry *make_entry(uint64_t hash, struct slice field, struct s
 int dict_set(struct dict *d, struct slice field, struct slice value) {
     uint64_t hash = hash_bytes(field.p, field.n);
     struct dict_entry **at = bucket_at(d, bucket_index(d, hash));
-    while (*at != NULL && !((*at)->hash == hash && slice_eq(dict_field(*at), field))) {
+    size_t length = 1;
+    for (; *at != NULL && !((*at)->hash == hash && slice_eq(dict_field(*at), field)); length++) {
         at = &(*at)->next;
     }
     struct dict_entry *old = *at;
@@ -117,6 +153,7 @@ int dict_set(struct dict *d, struct slice field, struct slice value) {
         return 0;
     }
     d->len++;
+    d->longest = length > d->longest ? length : d->longest;
     if (d->len > d->buckets) {
         split(d);
     }
@@ -137,6 +174,9 @@ bool dict_del(struct dict *d, struct slice field) {
     d->len--;
     d->bytes -= entry_bytes(e);
     mem_free(e);
+    for (int i = 0; i < 8 && d->buckets > 4 && d->len < d->buckets / 4; i++) {
+        merge(d); /* four a time would just keep pace with deletes */
+    }
     return true;
 }
 
@@ -165,9 +205,9 @@ struct dict_entry *dict_next(const struct dict *d, size_t *bucket, struct dict_e
 
 struct dict_entry *dict_random(const struct dict *d) {
     for (;;) {
-        /* a bucket, then a place in a chain of at most eight: uniform but for longer chains */
+        /* a bucket, then a place in the longest chain; a miss draws again, so every entry has the same chance */
         struct dict_entry *e = *bucket_at(d, rng_below(d->buckets));
-        for (uint64_t skip = rng_below(8); e != NULL && skip > 0; skip--) {
+        for (uint64_t skip = rng_below(d->longest); e != NULL && skip > 0; skip--) {
             e = e->next;
         }
         if (e != NULL) {
@@ -210,16 +250,28 @@ uint64_t dict_scan(const struct dict *d, uint64_t cursor, size_t count,
 
 bool dict_free_some(struct dict *d, size_t n) {
     while (d->buckets > 0) {
-        struct dict_entry **at = bucket_at(d, d->buckets - 1);
-        while (*at != NULL) {
-            if (n-- == 0) {
+        size_t last = d->buckets - 1;
+        struct dict_entry **at = bucket_at(d, last);
+        for (; *at != NULL; n--) {
+            if (n == 0) {
                 return false;
             }
             struct dict_entry *e = *at;
             *at = e->next;
+            d->bytes -= entry_bytes(e);
+            d->len--;
             mem_free(e);
         }
-        d->buckets--;
+        if (last % 16 == 0) { /* empty buckets cost time too */
+            if (n == 0) {
+                return false;
+            }
+            n--;
+        }
+        d->buckets = last;
+        if (last % SEGMENT == 0) {
+            free_segment(d, last / SEGMENT);
+        }
     }
     return true;
 }

@@ -35,10 +35,11 @@ int dict_set(struct dict *d, struct slice field, struct slice value);
 bool dict_del(struct dict *d, struct slice field);
 /* The next entry after (bucket, entry); start with *bucket = 0, entry NULL. NULL at the end. */
 struct dict_entry *dict_next(const struct dict *d, size_t *bucket, struct dict_entry *entry);
-/* d is not empty. */
+/* Every entry with the same chance. d is not empty; O(longest chain) draws on average. */
 struct dict_entry *dict_random(const struct dict *d);
 /* Bit-reversed order: an entry present all the time is visited, whatever grows. */
 uint64_t dict_scan(const struct dict *d, uint64_t cursor, size_t count,
                    void (*fn)(void *ctx, struct slice field, struct slice value), void *ctx);
-/* Frees up to n entries, not keeping the table in order; true when none is left. */
+/* Frees up to n entries and the buckets they leave, counting 16 empty buckets as one entry; only dict_len, dict_bytes
+ * and dict_destroy may follow. True when nothing is left. */
 bool dict_free_some(struct dict *d, size_t n);

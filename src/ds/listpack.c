@@ -29,9 +29,10 @@ static void set_header(unsigned char *lp, size_t bytes, size_t count) {
     lp[5] = (unsigned char)(n >> 8);
 }
 
-/* Bytes of the backward length that follows an element of n bytes. */
+/* Bytes of the backward length that follows an element of n bytes. From two bytes on, Redis leaves the last number
+ * that would fit to the next size: 16383 takes three bytes. */
 static size_t backlen_size(size_t n) {
-    return n < 128 ? 1 : n < 16384 ? 2 : n < 2097152 ? 3 : n < 268435456 ? 4 : 5;
+    return n <= 127 ? 1 : n < 16383 ? 2 : n < 2097151 ? 3 : n < 268435455 ? 4 : 5;
 }
 
 static size_t put_backlen(unsigned char *p, size_t n) {
@@ -196,7 +197,7 @@ static unsigned char *splice(unsigned char *lp, size_t at, size_t old_bytes, str
     }
     memmove(lp + at + fresh, lp + at + old_bytes, total - at - old_bytes);
     memcpy(lp + at, head, h);
-    if (data) {
+    if (data && s.n > 0) { /* an empty slice may have no address */
         memcpy(lp + at + h, s.p, s.n);
     }
     memcpy(lp + at + body, tail, t);

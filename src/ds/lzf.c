@@ -78,6 +78,9 @@ size_t lzf_compress(const void *in, size_t n, void *out_start, size_t cap) {
 }
 
 int lzf_decompress(const void *in, size_t n, void *out_start, size_t n_out) {
+    if (n == 0 || n_out == 0) {
+        return n == n_out; /* nothing gives nothing; the addresses may be NULL */
+    }
     const uint8_t *p = in, *end = p + n;
     uint8_t *start = out_start, *out = start, *out_end = start + n_out;
     while (p < end) {

@@ -13,7 +13,7 @@
 enum { T_STRING = 0, T_HASH = 4, T_HASH_ZIPMAP = 9, T_HASH_ZIPLIST = 13, T_HASH_LISTPACK = 16 };
 /* Special string forms. */
 enum { FORM_INT8, FORM_INT16, FORM_INT32, FORM_LZF };
-enum { LZF_MIN = 20 };
+enum { LZF_MIN = 20, ZIPLIST_HEAD = 10 };
 
 /* ---- writing ---- */
 
@@ -253,28 +253,75 @@ static bool get_plain_hash(struct rdb_reader *r, const struct hash_limits *limit
     return ok;
 }
 
-static bool get_listpack_hash(struct rdb_reader *r, const struct hash_limits *limits, const struct buf *raw,
-                              struct value *h) {
-    const unsigned char *lp = (const unsigned char *)raw->p;
+/* Every pair of the listpack into a dict of its own, NULL on failure; the dict knows a field that comes twice. */
+static struct dict *listpack_to_dict(struct rdb_reader *r, const unsigned char *lp) {
+    struct dict *d = dict_create();
     char a[LP_INT_TEXT], b[LP_INT_TEXT];
-    if (!lp_validate(lp, raw->n) || lp_len(lp) == 0 || lp_len(lp) % 2 != 0) {
-        return fail(r, "bad listpack");
-    }
     for (unsigned char *p = lp_first(lp); p != NULL; p = lp_next(lp, p)) {
         struct slice field = lp_get(p, a);
         p = lp_next(lp, p);
-        if (!add_pair(r, h, field, lp_get(p, b), limits)) {
-            return false;
+        int set = dict_set(d, field, lp_get(p, b));
+        if (set != 1) {
+            (void)fail(r, set < 0 ? "out of memory" : "duplicate hash field");
+            dict_destroy(&d);
+            return NULL;
         }
     }
+    return d;
+}
+
+/* Like Redis, a listpack stays one by its number of pairs alone, however long its values. The dict is built in any case:
+ * it finds a field that comes twice in linear time. */
+static bool get_listpack_hash(struct rdb_reader *r, const struct hash_limits *limits, const struct buf *raw,
+                              struct value *h) {
+    const unsigned char *lp = (const unsigned char *)raw->p;
+    if (!lp_validate(lp, raw->n) || lp_len(lp) == 0 || lp_len(lp) % 2 != 0) {
+        return fail(r, "bad listpack");
+    }
+    struct dict *d = listpack_to_dict(r, lp);
+    if (d == NULL) {
+        return false;
+    }
+    if (dict_len(d) > limits->max_entries) {
+        mem_free(h->u.lp);
+        h->u.dict = d;
+        h->encoding = ENC_HASHTABLE;
+        return true;
+    }
+    dict_destroy(&d);
+    unsigned char *own = mem_try_realloc(h->u.lp, raw->n);
+    if (own == NULL) {
+        return fail(r, "out of memory");
+    }
+    memcpy(own, lp, raw->n);
+    h->u.lp = own;
     return true;
 }
 
-/* One ziplist entry at *p; false at the end or when it does not fit. */
-static bool ziplist_entry(const unsigned char **p, const unsigned char *end, char *text, struct slice *out) {
+/* The length of the entry before, kept at the start of each ziplist entry; false when it is not `before` or the list
+ * ends. */
+static bool ziplist_backlink(const unsigned char **p, const unsigned char *end, size_t before) {
+    uint32_t kept;
+    if (end - *p < 1 || **p == 0xFF) {
+        return false;
+    }
+    kept = **p;
+    *p += 1;
+    if (kept == 0xFE) {
+        if (end - *p < 4) {
+            return false;
+        }
+        memcpy(&kept, *p, 4);
+        *p += 4;
+    }
+    return kept == before;
+}
+
+/* One ziplist entry at *p, behind one of *before bytes; false at the end or when it does not fit. */
+static bool ziplist_entry(const unsigned char **p, const unsigned char *end, size_t before, char *text,
+                          struct slice *out) {
     const unsigned char *at = *p;
-    at += at < end && *at == 0xFE ? 5 : 1; /* length of the one before */
-    if (at >= end || *at == 0xFF) {
+    if (!ziplist_backlink(&at, end, before) || at >= end) {
         return false;
     }
     unsigned char e = *at++;
@@ -320,21 +367,36 @@ static bool ziplist_entry(const unsigned char **p, const unsigned char *end, cha
 
 static bool get_ziplist_hash(struct rdb_reader *r, const struct hash_limits *limits, const struct buf *raw,
                              struct value *h) {
-    const unsigned char *p = (const unsigned char *)raw->p + 10, *end = (const unsigned char *)raw->p + raw->n;
-    char a[LP_INT_TEXT], b[LP_INT_TEXT];
-    struct slice field, value;
-    if (raw->n < 11 || end[-1] != 0xFF) {
+    if (raw->n < ZIPLIST_HEAD + 1) {
         return fail(r, "bad ziplist");
     }
-    while (ziplist_entry(&p, end, a, &field)) {
-        if (!ziplist_entry(&p, end, b, &value)) {
+    const unsigned char *start = (const unsigned char *)raw->p, *end = start + raw->n;
+    const unsigned char *p = start + ZIPLIST_HEAD, *f = NULL, *v = p; /* v: the last entry so far */
+    struct hash_limits any_length = {limits->max_entries, SIZE_MAX}; /* as Redis: the number alone decides */
+    char a[LP_INT_TEXT], b[LP_INT_TEXT];
+    struct slice field, value;
+    size_t entries = 0;
+    uint32_t total, tail;
+    uint16_t count;
+    memcpy(&total, start, 4);
+    memcpy(&tail, start + 4, 4);
+    memcpy(&count, start + 8, 2);
+    for (size_t before = 0; p < end - 1; before = (size_t)(p - v), entries += 2) {
+        f = p;
+        if (!ziplist_entry(&p, end - 1, before, a, &field)) {
             return fail(r, "bad ziplist");
         }
-        if (!add_pair(r, h, field, value, limits)) {
+        v = p;
+        if (!ziplist_entry(&p, end - 1, (size_t)(v - f), b, &value)) {
+            return fail(r, "bad ziplist");
+        }
+        if (!add_pair(r, h, field, value, &any_length)) {
             return false;
         }
     }
-    return p == end - 1 && value_len(h) > 0 ? true : fail(r, "bad ziplist");
+    bool sound = total == raw->n && *p == 0xFF && tail == (size_t)(v - start) &&
+                 (count == UINT16_MAX || count == entries);
+    return sound && entries > 0 ? true : fail(r, "bad ziplist");
 }
 
 /* A zipmap length at *p. */
@@ -358,12 +420,12 @@ static bool zipmap_len(const unsigned char **p, const unsigned char *end, uint64
 
 static bool get_zipmap_hash(struct rdb_reader *r, const struct hash_limits *limits, const struct buf *raw,
                             struct value *h) {
-    const unsigned char *p = (const unsigned char *)raw->p, *end = p + raw->n;
-    uint64_t n;
-    if (raw->n < 2 || end[-1] != 0xFF) {
+    if (raw->n < 2 || raw->p[raw->n - 1] != '\xFF') {
         return fail(r, "bad zipmap");
     }
-    p++; /* the number of pairs, not to be trusted */
+    const unsigned char *p = (const unsigned char *)raw->p, *end = p + raw->n;
+    uint64_t n;
+    unsigned pairs = *p++; /* 254: more than fit there */
     while (zipmap_len(&p, end, &n)) {
         const unsigned char *f = p;
         uint64_t fn = n;
@@ -380,7 +442,8 @@ static bool get_zipmap_hash(struct rdb_reader *r, const struct hash_limits *limi
         }
         p += n + spare;
     }
-    return p == end - 1 && value_len(h) > 0 ? true : fail(r, "bad zipmap");
+    bool sound = p == end - 1 && value_len(h) > 0 && (pairs >= 254 || pairs == value_len(h));
+    return sound ? true : fail(r, "bad zipmap");
 }
 
 static bool get_hash(struct rdb_reader *r, uint8_t type, const struct hash_limits *limits, struct buf *raw,
@@ -435,7 +498,7 @@ bool rdb_check_dump(struct slice payload, struct slice *body) {
     unsigned version = (unsigned)(foot[0] | foot[1] << 8);
     uint64_t crc;
     memcpy(&crc, foot + 2, sizeof(crc));
-    if (version > RDB_MAX_VERSION || (crc != 0 && crc != crc64(0, payload.p, payload.n - 8))) {
+    if (version > RDB_MAX_VERSION || crc != crc64(0, payload.p, payload.n - 8)) {
         return false;
     }
     *body = slice_make(payload.p, payload.n - 10);

@@ -164,6 +164,57 @@ void hash_random(const struct value *v, struct hash_iter *it, struct slice *fiel
     }
 }
 
+/* Adds p to an open-addressed set of mask + 1 places; false when it is there. */
+static bool set_add(const void **set, size_t mask, const void *p) {
+    size_t i = ((uintptr_t)p >> 4) * 0x9e3779b97f4a7c15ULL >> 20 & mask;
+    for (; set[i] != NULL; i = (i + 1) & mask) {
+        if (set[i] == p) {
+            return false;
+        }
+    }
+    set[i] = p;
+    return true;
+}
+
+/* Draws until n different entries have come up: at most a third of them are asked for, so a draw rarely repeats. */
+static bool sample_by_draws(const struct dict *d, size_t n,
+                            void (*fn)(void *ctx, struct slice field, struct slice value), void *ctx) {
+    size_t places = 4;
+    while (places < 2 * n) {
+        places *= 2;
+    }
+    const void **set = mem_try_alloc(places * sizeof(*set));
+    if (set == NULL) {
+        return false;
+    }
+    memset(set, 0, places * sizeof(*set));
+    while (n > 0) {
+        struct dict_entry *e = dict_random(d);
+        if (set_add(set, places - 1, e)) {
+            fn(ctx, dict_field(e), dict_value(e));
+            n--;
+        }
+    }
+    mem_free(set);
+    return true;
+}
+
+void hash_sample(const struct value *v, size_t n, void (*fn)(void *ctx, struct slice field, struct slice value), void *ctx) {
+    size_t left = value_len(v);
+    if (v->encoding == ENC_HASHTABLE && n < left / 3 && sample_by_draws(v->u.dict, n, fn, ctx)) {
+        return;
+    }
+    struct hash_iter it;
+    struct slice field, value;
+    hash_iter_init(&it, v);
+    for (; n > 0 && hash_iter_next(&it, &field, &value); left--) {
+        if (rng_below(left) < n) { /* selection sampling: each with the chance it needs */
+            fn(ctx, field, value);
+            n--;
+        }
+    }
+}
+
 uint64_t hash_scan(const struct value *v, uint64_t cursor, size_t count,
                    void (*fn)(void *ctx, struct slice field, struct slice value), void *ctx) {
     if (v->encoding == ENC_HASHTABLE) {

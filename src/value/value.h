@@ -76,6 +76,9 @@ bool hash_iter_next(struct hash_iter *it, struct slice *field, struct slice *val
 /* A uniformly random pair of a hash that is not empty. */
 void hash_random(const struct value *v, struct hash_iter *it, struct slice *field,
                  struct slice *value);
+/* Visits n different pairs (n <= value_len), every set of n with the same chance; the order means nothing. A few out of
+ * many are drawn, O(n); else one walk. Scratch of O(n) bytes; without memory for it, the walk. */
+void hash_sample(const struct value *v, size_t n, void (*fn)(void *ctx, struct slice field, struct slice value), void *ctx);
 /* Visits at least count pairs from cursor on; returns the next cursor, 0 at the end. The compact encoding is
  * visited whole. */
 uint64_t hash_scan(const struct value *v, uint64_t cursor, size_t count,

@@ -23,7 +23,7 @@ static bool read_number(const char *p, const char *end, int64_t *out) {
     bool negative = p < end && *p == '-';
     uint64_t v = 0;
     p += negative;
-    if (p >= end || end - p > 18 || (*p == '0' && end - p > 1)) {
+    if (p >= end || end - p > 18 || (*p == '0' && (negative || end - p > 1))) {
         return false;
     }
     for (; p < end; p++) {
@@ -184,12 +184,13 @@ static enum parse_status parse_count(struct slice in, const struct parse_limits 
     if (n > limits->max_args) {
         return fail(out, "Protocol error: unauthenticated multibulk length");
     }
-    out->used = (size_t)(next - in.p);
+    size_t used = (size_t)(next - in.p);
     if (n <= 0) {
+        out->used = used;
         return PARSE_EMPTY;
     }
     *resume = (struct parse_resume){
-        .scanned = out->used, .args_left = n, .argc = n, .phase = PHASE_BULKS};
+        .scanned = used, .args_left = n, .argc = n, .phase = PHASE_BULKS};
     return PARSE_OK;
 }
 
@@ -248,7 +249,10 @@ static enum parse_status scan_bulks(struct slice in, const struct parse_limits *
 
 /* The request is whole and valid: cut it. */
 static void cut_bulks(const char *p, int argc, struct slice *argv) {
-    p = (const char *)memchr(p, '\n', 32) + 1;
+    while (*p != '\r') { /* the byte behind the CR may be any, as in Redis */
+        p++;
+    }
+    p += 2;
     for (int i = 0; i < argc; i++) {
         size_t n = 0;
         for (p++; *p != '\r'; p++) {

@@ -26,7 +26,7 @@ struct parse_limits {
 struct request {
     int argc;
     struct slice *argv; /* array in the arena; bytes in the input (inline quoting: unquoted copy in the arena) */
-    size_t used;        /* input bytes consumed */
+    size_t used;        /* PARSE_OK and PARSE_EMPTY: input bytes consumed; else 0 */
     size_t need;        /* PARSE_MORE: total bytes of the request known so far to be needed, 0 unknown */
     const char *error;  /* PARSE_ERROR: "Protocol error: ..." without the ERR prefix; static or in the arena */
 };

@@ -18,7 +18,7 @@ enum err arg_bit_offset(struct call *c, int i, bool hash, int bits, uint64_t *of
 }
 
 static enum err setbit_run(struct call *c) {
-    uint64_t offset;
+    uint64_t offset = 0;
     int64_t on;
     struct item_view v;
     enum err e = arg_bit_offset(c, 2, false, 0, &offset);
@@ -45,7 +45,7 @@ static enum err setbit_run(struct call *c) {
 }
 
 static enum err getbit_run(struct call *c) {
-    uint64_t offset;
+    uint64_t offset = 0;
     struct item_view v;
     enum err e = arg_bit_offset(c, 2, false, 0, &offset);
     if (e != OK || (e = call_get_type(c, 0, TYPE_STRING, &v)) != OK) {

@@ -431,6 +431,7 @@ enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_
     struct shard *s = shard_of(l1, key);
     struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
     expire_ms = kept_deadline(s, old, expire_ms);
+    value.p = value.n > 0 ? value.p : "";
     if (old != NULL && overwrite_in_place(s, key, at, value, expire_ms, flags)) {
         wrote(s, key);
         return OK;

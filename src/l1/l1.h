@@ -80,8 +80,8 @@ struct l1 {
     struct l1_hooks hooks;
     struct chunk_pool *pool;
     void *shard_memory;
-    /* changed with every shard locked, so stable while any shard lock is held */
-    uint8_t db_map[L1_MAX_DBS];
+    /* changed with every shard locked, so stable while any shard lock is held; read before that to hash early */
+    _Atomic uint8_t db_map[L1_MAX_DBS];
     /* atomic */
     _Atomic size_t limit_bytes;
     _Atomic int64_t used_bytes;

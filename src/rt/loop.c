@@ -234,17 +234,21 @@ void *loop_uv(struct loop *loop) {
 
 struct timer {
     uv_timer_t uv;
+    struct loop *loop;
     void (*fn)(void *ctx);
     void *ctx;
 };
 
 static void timer_cb(uv_timer_t *h) {
     struct timer *t = h->data;
+    /* timers run before the poll and the turn after it: without this, what a timer made ready would wait for input */
+    uv_idle_start(&t->loop->idle, idle_cb);
     t->fn(t->ctx);
 }
 
 struct timer *timer_create_on(struct loop *loop, void (*fn)(void *ctx), void *ctx) {
     struct timer *t = mem_zalloc(sizeof(*t));
+    t->loop = loop;
     t->fn = fn;
     t->ctx = ctx;
     uv_timer_init(&loop->uv, &t->uv);

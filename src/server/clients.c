@@ -161,6 +161,12 @@ static bool check_password(struct host *h, struct slice user, struct slice passw
     return ok;
 }
 
+/* The turn that follows takes the new snapshot. */
+static void look_again(struct worker *w, void *arg) {
+    (void)w;
+    (void)arg;
+}
+
 static void apply_conf(struct worker *w, void *arg) {
     (void)arg;
     server_apply_conf(w->server);
@@ -169,8 +175,9 @@ static void apply_conf(struct worker *w, void *arg) {
 /* Applied from a message: the caller may hold shards (CONFIG SET inside EXEC), and a change of policy locks them all. */
 static void conf_changed(struct host *h) {
     struct server *srv = server_of(h);
-    worker_post(srv->workers[0], apply_conf, NULL);
     atomic_fetch_add_explicit(&srv->conf_version, 1, memory_order_release);
+    worker_post(srv->workers[0], apply_conf, NULL);
+    on_every_worker(h, look_again, NULL);
 }
 
 static void yield_call(struct call *c) {

@@ -146,7 +146,7 @@ void server_cron(struct server *srv) {
         save_by_points(srv, w->conf, now);
     }
     sample_rates(srv, start);
-    bool more = l1_tick(srv->host.l1, 0, srv->host.loop_count, now, SLICE_US);
+    bool more = l1_tick(srv->host.l1, 0, 1, now, SLICE_US);
     int64_t took_ms = (clock_mono_us() - start) / 1000;
     if (w->conf->latency_monitor_threshold > 0 && took_ms >= w->conf->latency_monitor_threshold) {
         latency_add(srv->host.latency, "expire-cycle", now / 1000, (uint64_t)took_ms);

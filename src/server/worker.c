@@ -136,6 +136,17 @@ static void run_window(struct worker *w, unsigned n) {
 
 /* ---- the turn ---- */
 
+/* Worker 0 has the server's cron; the others wake by themselves only to close idle clients. */
+static void start_cron(struct worker *w) {
+    if (w->id == 0) {
+        timer_start(w->cron, CRON_MS, CRON_MS);
+    } else if (w->conf->timeout > 0) {
+        timer_start(w->cron, 1000, 1000);
+    } else {
+        timer_stop(w->cron);
+    }
+}
+
 static void refresh_conf(struct worker *w) {
     uint64_t version = atomic_load_explicit(&w->server->conf_version, memory_order_acquire);
     if (likely(version == w->conf_version)) {
@@ -153,6 +164,9 @@ static void refresh_conf(struct worker *w) {
     w->latency_ticks = w->conf->latency_monitor_threshold <= 0
                            ? UINT64_MAX
                            : clock_us_to_ticks((uint64_t)w->conf->latency_monitor_threshold * 1000);
+    if (w->cron != NULL) {
+        start_cron(w);
+    }
 }
 
 static void look_around(struct worker *w) {
@@ -217,8 +231,6 @@ static void on_cron(void *ctx) {
     refresh_conf(w);
     if (w->id == 0) {
         server_cron(w->server);
-    } else if (l1_tick(w->server->host.l1, w->id, w->server->host.loop_count, now, 500)) {
-        timer_start(w->cron, 2, CRON_MS); /* behind: come back soon */
     }
     if (now - w->last_second_ms >= 1000 || now < w->last_second_ms) {
         w->last_second_ms = now;
@@ -291,7 +303,7 @@ struct worker *worker_create(struct server *srv, unsigned id) {
     w->loop = loop_create((int)id, name, &ops, w);
     w->cron = timer_create_on(w->loop, on_cron, w);
     w->pause_timer = timer_create_on(w->loop, on_pause_over, w);
-    timer_start(w->cron, CRON_MS, CRON_MS);
+    start_cron(w);
     return w;
 }
 

@@ -116,21 +116,39 @@ static int64_t shown(const struct op *op, uint64_t raw) {
     return op->is_signed ? as_signed(raw, op->bits) : (int64_t)raw;
 }
 
-/* Runs one operation on the bytes (p NULL: reads only) and replies. */
+/* What SET or INCRBY makes of a field that holds old; false: it overflows and FAIL was asked for. */
+static bool new_bits(const struct op *op, uint64_t old, uint64_t *fresh) {
+    /* SET takes the argument's 64 bits as the field's type does: signed, or not */
+    __int128 given = op->is_signed ? (__int128)op->value : (__int128)(uint64_t)op->value;
+    __int128 want = op->op == FIELD_SET ? given : (__int128)shown(op, old) + op->value;
+    return field_value(op, want, fresh);
+}
+
+/* If no operation changes the bytes as they are, all of them in a row do not. */
+static bool changes_something(const struct op *ops, int count, struct slice s) {
+    for (int i = 0; i < count; i++) {
+        uint64_t old = read_bits(s, ops[i].offset, ops[i].bits), fresh;
+        if (ops[i].op != FIELD_GET && new_bits(&ops[i], old, &fresh) && fresh != old) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Runs one operation on the bytes (p NULL: none of them changes any) and replies. */
 static void run_op(struct call *c, const struct op *op, struct slice s, char *p) {
     uint64_t old = read_bits(s, op->offset, op->bits), fresh;
     if (op->op == FIELD_GET) {
         reply_int(c->out, shown(op, old));
         return;
     }
-    /* SET takes the argument's 64 bits as the field's type does: signed, or not */
-    __int128 given = op->is_signed ? (__int128)op->value : (__int128)(uint64_t)op->value;
-    __int128 want = op->op == FIELD_SET ? given : (__int128)shown(op, old) + op->value;
-    if (!field_value(op, want, &fresh)) {
+    if (!new_bits(op, old, &fresh)) {
         reply_null(c->out);
         return;
     }
-    write_bits(p, op->offset, op->bits, fresh);
+    if (p != NULL) {
+        write_bits(p, op->offset, op->bits, fresh);
+    }
     reply_int(c->out, op->op == FIELD_SET ? shown(op, old) : shown(op, fresh));
 }
 
@@ -156,7 +174,9 @@ static enum err bitfield_generic(struct call *c, bool read_only) {
     }
     char *p = NULL;
     struct slice s = v.str;
-    if (writes) {
+    if (writes && s.n >= end && !changes_something(ops, count, s)) {
+        call_string_raw(c, 0);
+    } else if (writes) {
         size_t len = s.n > end ? s.n : end;
         e = call_string_mut(c, 0, len, &p);
         if (e != OK) {

@@ -57,6 +57,10 @@ enum err call_string_mut(struct call *c, int i, size_t len, char **out) {
     return e;
 }
 
+void call_string_raw(struct call *c, int i) {
+    l1_string_raw(c->l1, &c->keys[i]);
+}
+
 struct value *call_value_mut(struct call *c, int i) {
     return l1_value_mut(c->l1, &c->keys[i]);
 }

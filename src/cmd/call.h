@@ -112,6 +112,8 @@ enum err call_set_value(struct call *c, int i, struct value *value, int64_t expi
 /* String bytes for writing in place, len long; see l1_string_mut. */
 enum err call_string_mut(struct call *c, int i, size_t len, char **out)
     __attribute__((warn_unused_result));
+/* Notes that the present string is no longer to be reported as a number or a short string; not a change. */
+void call_string_raw(struct call *c, int i);
 /* The aggregate for changing in place; end with call_value_changed. NULL: no memory. */
 struct value *call_value_mut(struct call *c, int i);
 /* True when the key went with its last element. */

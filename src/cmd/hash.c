@@ -209,12 +209,22 @@ static enum err hdel_run(struct call *c) {
         }
         return e;
     }
+    struct hash_scratch scratch;
+    struct slice old;
+    int first = 2;
+    while (first < c->argc && !hash_get(v.value, c->argv[first], &scratch, &old)) {
+        first++;
+    }
+    if (first == c->argc) { /* nothing to delete is no change */
+        reply_int(c->out, 0);
+        return OK;
+    }
     struct value *h = call_value_mut(c, 0);
     if (h == NULL) {
         return ERR_OUT_OF_MEMORY;
     }
     int64_t n = 0;
-    for (int i = 2; i < c->argc; i++) {
+    for (int i = first; i < c->argc; i++) {
         n += hash_del(h, c->argv[i]);
     }
     call_value_changed(c, 0);

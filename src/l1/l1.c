@@ -590,6 +590,14 @@ enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t
     return OK;
 }
 
+void l1_string_raw(struct l1 *l1, const struct key *key) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    CHECK(table_find(s, key, &at));
+    unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    it[0] |= ITEM_RAW;
+}
+
 struct value *l1_value_mut(struct l1 *l1, const struct key *key) {
     struct shard *s = shard_of(l1, key);
     struct place at;

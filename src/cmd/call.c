@@ -22,12 +22,35 @@ static bool already_past(const struct call *c, int64_t expire_ms) {
     return expire_ms != L1_NO_TTL && expire_ms != L1_KEEP_TTL && expire_ms <= c->now_ms;
 }
 
+/* The value is nearly all of the input buffer: taking the buffer wastes little, copying a large one would stall. */
+static bool may_adopt(const struct call *c, struct slice value) {
+    const struct buf *in = c->input;
+    return value.p >= in->p && value.p + value.n <= in->p + in->n && value.n >= in->cap / 4 * 3;
+}
+
+static enum err set_adopted(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags) {
+    struct blob *b = blob_adopt(c->input->p, c->input->cap, value);
+    if (b == NULL) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    *c->input = (struct buf){0};
+    c->input = NULL;
+    c->adopted = blob_ref(b); /* the other arguments live in it, too */
+    enum err e = l1_set_blob(c->l1, &c->keys[i], b, expire_ms, l1_flags, c->now_ms);
+    if (e != OK) {
+        blob_unref(b);
+    }
+    return e;
+}
+
 enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags) {
     if (unlikely(already_past(c, expire_ms))) {
         call_del(c, i);
         return OK;
     }
-    enum err e = l1_set(c->l1, &c->keys[i], value, expire_ms, l1_flags, c->now_ms);
+    enum err e = unlikely(c->input != NULL) && may_adopt(c, value)
+                     ? set_adopted(c, i, value, expire_ms, l1_flags)
+                     : l1_set(c->l1, &c->keys[i], value, expire_ms, l1_flags, c->now_ms);
     if (likely(e == OK)) {
         call_changed(c, i, CHANGE_SET);
     }

@@ -64,6 +64,8 @@ struct call {
     bool all_locked;        /* every shard is locked: FLUSHALL, and EXEC with a CMD_WHOLE call */
     bool in_exec;           /* inside EXEC (or a script): may not yield or park */
     bool detached;          /* lives on the heap: parked or yielding */
+    struct buf *input;      /* the session's input, when this call's arguments fill it: call_set may adopt it; else NULL */
+    struct blob *adopted;   /* the blob that keeps the arguments since then; the dispatcher's to release */
     void *sync;             /* acknowledgements the reply waits for: src/server/park.c */
     void *state;            /* a yielding handler's own, NULL on the first run */
     void (*state_free)(void *state);

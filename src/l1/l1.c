@@ -18,6 +18,7 @@ struct blob *blob_ref(struct blob *b) {
 
 void blob_unref(struct blob *b) {
     if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1) {
+        mem_free(b->memory);
         mem_free(b);
     }
 }
@@ -25,8 +26,16 @@ void blob_unref(struct blob *b) {
 static struct blob *blob_create(size_t n) {
     struct blob *b = mem_try_alloc(sizeof(*b) + n);
     if (b != NULL) {
-        atomic_init(&b->refs, 1);
-        b->n = n;
+        *b = (struct blob){.refs = 1, .n = n, .size = n, .bytes = (char *)(b + 1)};
+    }
+    return b;
+}
+
+struct blob *blob_adopt(void *memory, size_t size, struct slice bytes) {
+    struct blob *b = mem_try_alloc(sizeof(*b));
+    if (b != NULL) {
+        *b = (struct blob){
+            .refs = 1, .n = bytes.n, .size = size, .bytes = (char *)(uintptr_t)bytes.p, .memory = memory};
     }
     return b;
 }
@@ -194,7 +203,7 @@ size_t shard_item_bytes(const struct shard *s, uint32_t handle) {
     }
     if (item_is(it, ITEM_HEAP)) {
         const void *p = item_pointer(item_value_at(it));
-        n += item_type(it) == TYPE_STRING ? ((const struct blob *)p)->n : value_bytes(p);
+        n += item_type(it) == TYPE_STRING ? ((const struct blob *)p)->size : value_bytes(p);
     }
     return n;
 }
@@ -426,6 +435,24 @@ static bool overwrite_in_place(struct shard *s, const struct key *key, struct pl
     return true;
 }
 
+/* Stores what is on the heap; the reference is the item's on success. */
+static enum err set_heap(struct shard *s, struct recipe *r, struct place *old) {
+    r->expire_ms = kept_deadline(s, old, r->expire_ms);
+    uint32_t h = make_item(s, r);
+    if (h == 0) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    if (!install(s, r->key, h, old)) {
+        unsigned char *it = slab_at(&s->slab, h);
+        it[0] &= (unsigned char)~ITEM_HEAP; /* the caller keeps its reference */
+        free_heap_part(it);
+        slab_free(&s->slab, h);
+        return ERR_OUT_OF_MEMORY;
+    }
+    wrote(s, r->key);
+    return OK;
+}
+
 enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_t expire_ms,
                 unsigned flags, int64_t now_ms) {
     struct shard *s = shard_of(l1, key);
@@ -448,38 +475,18 @@ enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_
         }
         memcpy(blob->bytes, value.p, value.n);
         r.heap = blob;
-    }
-    uint32_t h = make_item(s, &r);
-    if (h != 0 && r.heap == NULL && value.n > 0) {
-        memcpy(item_value_at(slab_at(&s->slab, h)), value.p, value.n);
-    }
-    if (h == 0 || !install(s, key, h, old)) {
-        if (h != 0) {
-            free_heap_part(slab_at(&s->slab, h));
-            slab_free(&s->slab, h);
-        } else if (r.heap != NULL) {
-            blob_unref(r.heap);
+        enum err e = set_heap(s, &r, old);
+        if (e != OK) {
+            blob_unref(blob);
         }
-        return ERR_OUT_OF_MEMORY;
+        return e;
     }
-    wrote(s, key);
-    return OK;
-}
-
-enum err l1_set_value(struct l1 *l1, const struct key *key, struct value *value, int64_t expire_ms,
-                      int64_t now_ms) {
-    struct shard *s = shard_of(l1, key);
-    struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
-    struct recipe r = {.key = key,
-                       .type = (enum value_type)value->type,
-                       .expire_ms = kept_deadline(s, old, expire_ms),
-                       .heap = value};
     uint32_t h = make_item(s, &r);
     if (h == 0) {
         return ERR_OUT_OF_MEMORY;
     }
+    memcpy(item_value_at(slab_at(&s->slab, h)), value.p, value.n);
     if (!install(s, key, h, old)) {
-        value_ref(value); /* the caller keeps its reference */
         free_heap_part(slab_at(&s->slab, h));
         slab_free(&s->slab, h);
         return ERR_OUT_OF_MEMORY;
@@ -488,9 +495,26 @@ enum err l1_set_value(struct l1 *l1, const struct key *key, struct value *value,
     return OK;
 }
 
+enum err l1_set_blob(struct l1 *l1, const struct key *key, struct blob *blob, int64_t expire_ms, unsigned flags,
+                     int64_t now_ms) {
+    struct shard *s = shard_of(l1, key);
+    struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
+    struct recipe r = {.key = key, .type = TYPE_STRING, .raw = flags & L1_RAW, .expire_ms = expire_ms, .heap = blob};
+    CHECK(!fits_inline(key, blob->n));
+    return set_heap(s, &r, old);
+}
+
+enum err l1_set_value(struct l1 *l1, const struct key *key, struct value *value, int64_t expire_ms,
+                      int64_t now_ms) {
+    struct shard *s = shard_of(l1, key);
+    struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
+    struct recipe r = {.key = key, .type = (enum value_type)value->type, .expire_ms = expire_ms, .heap = value};
+    return set_heap(s, &r, old);
+}
+
 /* The blob of an item for writing, at len bytes: in place when nobody shares it. NULL without memory. */
 static struct blob *blob_for_writing(struct blob *b, size_t len) {
-    if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1) {
+    if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1 && (b->memory == NULL || len <= b->n)) {
         size_t before = b->n;
         if (len > before && mem_usable(b) < sizeof(*b) + len) {
             size_t room = len + len / 8; /* an APPEND is rarely the last */
@@ -500,11 +524,13 @@ static struct blob *blob_for_writing(struct blob *b, size_t len) {
                 return NULL;
             }
             b = grown;
+            b->bytes = (char *)(b + 1);
         }
         if (len > before) {
             memset(b->bytes + before, 0, len - before);
         }
         b->n = len;
+        b->size = b->memory == NULL ? len : b->size;
         return b;
     }
     struct blob *copy = blob_create(len);
@@ -521,14 +547,14 @@ static struct blob *blob_for_writing(struct blob *b, size_t len) {
 static enum err mutate_blob(struct shard *s, const struct key *key, uint32_t h, size_t len, char **out) {
     unsigned char *it = slab_at(&s->slab, h);
     struct blob *b = item_pointer(item_value_at(it));
-    size_t before = b->n;
+    size_t before = b->size;
     b = blob_for_writing(b, len);
     if (b == NULL) {
         return ERR_OUT_OF_MEMORY;
     }
     memcpy(item_value_at(it), &b, sizeof(b));
     it[0] |= ITEM_RAW;
-    s->heap_bytes += len - before;
+    s->heap_bytes += b->size - before;
     *out = b->bytes;
     wrote(s, key);
     return OK;

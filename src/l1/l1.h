@@ -35,14 +35,19 @@ enum l1_flags {
     L1_RAW = 1 << 1     /* a written string reports encoding "raw" whatever its bytes (APPEND, SETBIT...) */
 };
 
-/* A large string's heap block, shared by reference with replies on their way out. */
+/* A large string outside the slab, shared by reference with replies on their way out. */
 struct blob {
     _Atomic uint32_t refs;
-    size_t n;
-    char bytes[];
+    size_t n;     /* bytes of the string */
+    size_t size;  /* bytes it keeps allocated */
+    char *bytes;  /* behind this head, or within memory */
+    void *memory; /* a buffer it adopted, from base/mem; or NULL */
 };
 struct blob *blob_ref(struct blob *b);
 void blob_unref(struct blob *b);
+/* A blob of one reference around bytes that lie within memory, size bytes from mem_alloc, which it owns from now on.
+ * NULL without memory. */
+struct blob *blob_adopt(void *memory, size_t size, struct slice bytes);
 
 /* What a reader sees of an item, borrowed as said above. */
 struct item_view {
@@ -119,6 +124,9 @@ bool l1_get(struct l1 *l1, const struct key *key, int64_t now_ms, unsigned flags
  * point into the item itself unless it is the item_view's own str (which is copied first). */
 enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_t expire_ms,
                 unsigned flags, int64_t now_ms) __attribute__((warn_unused_result));
+/* The same for a blob: takes the caller's reference on success. For values longer than an item holds. */
+enum err l1_set_blob(struct l1 *l1, const struct key *key, struct blob *blob, int64_t expire_ms, unsigned flags,
+                     int64_t now_ms) __attribute__((warn_unused_result));
 /* The same for an aggregate: takes the caller's reference on success. */
 enum err l1_set_value(struct l1 *l1, const struct key *key, struct value *value, int64_t expire_ms,
                       int64_t now_ms) __attribute__((warn_unused_result));

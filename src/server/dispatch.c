@@ -437,6 +437,9 @@ void dispatch_run(struct slot *slot) {
     } else if (likely(!unusual) || admit_slow(s, c)) {
         run_admitted(s, c, w);
     }
+    if (unlikely(c->adopted != NULL)) {
+        blob_unref(c->adopted);
+    }
     if (unlikely(unusual) && s->parked == NULL) {
         drop_unwanted_reply(s, out_n, out_refs);
     }

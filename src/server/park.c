@@ -34,6 +34,8 @@ static struct parked *detach(struct call *c) {
     p->call = *c;
     c = &p->call;
     c->detached = true;
+    c->input = NULL;
+    c->adopted = NULL;
     c->arena = &p->arena;
     struct slice *argv = arena_alloc(&p->arena, (size_t)c->argc * sizeof(*argv));
     size_t bytes = 0;

@@ -20,7 +20,8 @@
 enum {
     TURN_BUDGET_US = 2000, /* calls run in one turn before others' bytes are read again */
     FLUSH_EARLY_BYTES = 256 << 10, /* replies of one session that go out before the turn ends */
-    CRON_MS = 100
+    CRON_MS = 100,
+    ADOPT_MIN_BYTES = 64 << 10 /* a value in a buffer of its own is not copied from this size on */
 };
 
 /* ---- the window ---- */
@@ -78,6 +79,9 @@ static unsigned take_calls(struct worker *w, struct session *s, struct slot *slo
             slot->call.argc = r.argc;
             slot->call.argv = r.argv;
             dispatch_resolve(slot);
+            if (unlikely(s->in_n >= ADOPT_MIN_BYTES) && s->in == s->own.p && r.used == s->in_n) {
+                slot->call.input = &s->own;
+            }
         }
         slot->end = at;
         s->in_at = at;

@@ -72,47 +72,103 @@ void stream_read_stop(struct stream *s) {
     }
 }
 
+enum { SLICE_BYTES = 512 << 10 /* a reader as fast as we are would keep a larger write in the kernel for long */ };
+
+/* Copies the leading SLICE_BYTES at most; returns how many pieces that is. */
+static int cut_slice(const struct iovec *iov, int n, struct iovec *out, int max) {
+    size_t room = SLICE_BYTES;
+    int k = 0;
+    for (; k < n && k < max && room > 0; k++) {
+        out[k] = iov[k];
+        out[k].iov_len = out[k].iov_len < room ? out[k].iov_len : room;
+        room -= out[k].iov_len;
+    }
+    return k;
+}
+
+enum { SLICE_IOVECS = 64 };
+
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n) {
     ASSERT(s->queued_bytes == 0);
     _Static_assert(sizeof(struct iovec) == sizeof(uv_buf_t), "uv_buf_t is an iovec on unix");
+    struct iovec cut[SLICE_IOVECS];
+    if (unlikely(n > 1 || iov[0].iov_len > SLICE_BYTES)) {
+        n = cut_slice(iov, n, cut, SLICE_IOVECS);
+        iov = cut;
+    }
     int e = uv_try_write(uv_of(s), (const uv_buf_t *)(const void *)iov, (unsigned)n);
     return e == UV_EAGAIN ? 0 : e;
 }
 
+/* What waits to be written: one slice of it at a time is libuv's. */
 struct tail {
     uv_write_t req;
     struct stream *stream;
-    size_t bytes;
+    size_t slice_bytes;
     void *owner;
     void (*release)(void *owner);
+    int at, n;
+    struct iovec iov[];
 };
 
-static void write_cb(uv_write_t *req, int status) {
-    struct tail *t = req->data;
+static void tail_done(struct tail *t) {
     struct stream *s = t->stream;
-    (void)status; /* a broken connection shows on the reading side, or at the next write */
+    for (; t->at < t->n; t->at++) {
+        s->queued_bytes -= t->iov[t->at].iov_len;
+    }
     t->release(t->owner);
-    s->queued_bytes -= t->bytes;
     mem_free(t);
     if (s->queued_bytes == 0 && !s->closing) {
         s->events->drained(s);
     }
 }
 
+static void write_cb(uv_write_t *req, int status);
+
+/* False when libuv refuses. */
+static bool write_slice(struct tail *t) {
+    struct iovec cut[SLICE_IOVECS];
+    int n = cut_slice(t->iov + t->at, t->n - t->at, cut, SLICE_IOVECS);
+    t->slice_bytes = 0;
+    for (int i = 0; i < n; i++) {
+        t->slice_bytes += cut[i].iov_len;
+    }
+    return uv_write(&t->req, uv_of(t->stream), (const uv_buf_t *)(const void *)cut, (unsigned)n, write_cb) == 0;
+}
+
+static void write_cb(uv_write_t *req, int status) {
+    struct tail *t = req->data;
+    struct stream *s = t->stream;
+    size_t sent = t->slice_bytes;
+    s->queued_bytes -= sent;
+    while (t->at < t->n && sent >= t->iov[t->at].iov_len) {
+        sent -= t->iov[t->at++].iov_len;
+    }
+    if (t->at < t->n) {
+        t->iov[t->at].iov_base = (char *)t->iov[t->at].iov_base + sent;
+        t->iov[t->at].iov_len -= sent;
+    }
+    /* a broken connection shows on the reading side, or at the next write */
+    if (status != 0 || s->closing || t->at == t->n || !write_slice(t)) {
+        tail_done(t);
+    }
+}
+
 void stream_queue(struct stream *s, const struct iovec *iov, int n, void *owner,
                   void (*release)(void *owner)) {
-    struct tail *t = mem_zalloc(sizeof(*t));
-    *t = (struct tail){.stream = s, .owner = owner, .release = release};
-    for (int i = 0; i < n; i++) {
-        t->bytes += iov[i].iov_len;
-    }
+    ASSERT(s->queued_bytes == 0);
+    struct tail *t = mem_zalloc(sizeof(*t) + (size_t)n * sizeof(*iov));
+    t->stream = s;
+    t->owner = owner;
+    t->release = release;
+    t->n = n;
     t->req.data = t;
-    s->queued_bytes += t->bytes;
-    int e = uv_write(&t->req, uv_of(s), (const uv_buf_t *)(const void *)iov, (unsigned)n, write_cb);
-    if (e != 0) {
-        s->queued_bytes -= t->bytes;
-        release(owner);
-        mem_free(t);
+    memcpy(t->iov, iov, (size_t)n * sizeof(*iov));
+    for (int i = 0; i < n; i++) {
+        s->queued_bytes += iov[i].iov_len;
+    }
+    if (!write_slice(t)) {
+        tail_done(t);
     }
 }
 

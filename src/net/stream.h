@@ -47,10 +47,10 @@ int stream_adopt(struct stream *s, struct loop *loop, int fd, bool is_unix, int 
                  const struct stream_events *events);
 void stream_read_start(struct stream *s);
 void stream_read_stop(struct stream *s);
-/* Writes what the socket takes now: bytes written (0 when it takes none), or a negative uv code. Never while
+/* Writes what the socket takes now, half a megabyte at most: bytes written (0 when it takes none), or a negative uv code. Never while
  * queued_bytes > 0. */
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n);
-/* Queues bytes for writing as the socket takes them. release(owner) is called once, when they are written or
+/* Queues bytes for writing as the socket takes them, a slice in each turn of the loop. Nothing else may be queued. release(owner) is called once, when they are written or
  * dropped. */
 void stream_queue(struct stream *s, const struct iovec *iov, int n, void *owner,
                   void (*release)(void *owner));

@@ -95,6 +95,11 @@ void lock_init(struct lock *l, enum lock_class cls, uint32_t order) {
     l->order = order;
 }
 
+void lock_debug_note(struct lock *l) {
+    CHECK(mine.count < MAX_HELD);
+    mine.held[mine.count++] = l;
+}
+
 void lock_debug_acquire(struct lock *l) {
     if (mine.count > 0) {
         const struct lock *last = mine.held[mine.count - 1];
@@ -102,8 +107,7 @@ void lock_debug_acquire(struct lock *l) {
         CHECK(rank > last_rank ||
               (l->cls == last->cls && classes[l->cls].many && l->order > last->order));
     }
-    CHECK(mine.count < MAX_HELD);
-    mine.held[mine.count++] = l;
+    lock_debug_note(l);
 }
 
 void lock_debug_release(struct lock *l) {

@@ -12,13 +12,34 @@
 #include "src/base/check.h"
 
 static _Thread_local uint64_t fail_countdown;
+static _Thread_local bool fail_on; /* and do not stop at the first */
 
 void mem_fail_nth(uint64_t n) {
     fail_countdown = n;
+    fail_on = false;
 }
 
-static int injected_failure(void) {
-    return unlikely(fail_countdown != 0) && --fail_countdown == 0;
+void mem_fail_from(uint64_t n) {
+    fail_countdown = n;
+    fail_on = n != 0;
+}
+
+uint64_t mem_fail_left(void) {
+    return fail_countdown - (fail_on && fail_countdown == 1);
+}
+
+static bool injected_failure(void) {
+    if (likely(fail_countdown == 0)) {
+        return false;
+    }
+    if (fail_on && fail_countdown == 1) {
+        return true;
+    }
+    return --fail_countdown == 0;
+}
+
+bool mem_fails_now(void) {
+    return injected_failure();
 }
 
 __attribute__((noreturn, cold)) static void out_of_memory(size_t n) {

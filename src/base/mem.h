@@ -3,6 +3,7 @@
  * no; small fixed sizes go through mem_*, which abort when memory is gone. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,3 +35,9 @@ const char *mem_allocator_name(void);
 
 /* Tests: the nth mem_try_* call from now on this thread fails (1 = the next), 0 turns it off. */
 void mem_fail_nth(uint64_t n);
+/* The same, and every call behind it, too. */
+void mem_fail_from(uint64_t n);
+/* How many calls until the next failure; 0: none will come, or (after mem_fail_from) they all do. */
+uint64_t mem_fail_left(void);
+/* For memory a client chooses that is not the allocator's (mmap): counts like a mem_try_* call, true when it must fail. */
+bool mem_fails_now(void);

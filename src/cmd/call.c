@@ -102,15 +102,16 @@ bool call_del(struct call *c, int i) {
     return true;
 }
 
-bool call_expire(struct call *c, int i, int64_t expire_ms) {
+enum err call_expire(struct call *c, int i, int64_t expire_ms) {
     if (already_past(c, expire_ms)) {
-        return call_del(c, i);
+        call_del(c, i);
+        return OK;
     }
     if (!l1_expire(c->l1, &c->keys[i], expire_ms, c->now_ms)) {
-        return false;
+        return ERR_OUT_OF_MEMORY;
     }
     call_changed(c, i, CHANGE_EXPIRE);
-    return true;
+    return OK;
 }
 
 enum err call_errorf(struct call *c, const char *fmt, ...) {

@@ -121,8 +121,8 @@ struct value *call_value_mut(struct call *c, int i);
 /* True when the key went with its last element. */
 bool call_value_changed(struct call *c, int i);
 bool call_del(struct call *c, int i);
-/* Sets or removes (L1_NO_TTL) the deadline; a past one deletes. False when the key is absent. */
-bool call_expire(struct call *c, int i, int64_t expire_ms);
+/* Sets or removes (L1_NO_TTL) the deadline of a present key; a past one deletes. ERR_OUT_OF_MEMORY: the old one stands. */
+enum err call_expire(struct call *c, int i, int64_t expire_ms) __attribute__((warn_unused_result));
 
 /* ---- replies ---- */
 /* "-ERR ..." with arguments; returns ERR_REPLIED for `return call_errorf(...)`. */

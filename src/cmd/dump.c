@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* dump: DUMP and RESTORE. */
+#include "src/base/mem.h"
 #include "src/cmd/call.h"
 #include "src/cmd/key.h"
 #include "src/value/rdb.h"
+
+enum { BY_REFERENCE = 16 << 10 /* payloads from this size on are not copied */ };
 
 enum err dump_run(struct call *c) {
     struct item_view v;
@@ -11,9 +14,15 @@ enum err dump_run(struct call *c) {
         return OK;
     }
     struct buf b = {0};
-    rdb_dump(&b, v.str, v.value);
-    reply_bulk(c->out, buf_slice(&b));
-    buf_free(&b);
+    if (!rdb_dump(&b, v.str, v.value)) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    if (b.n >= BY_REFERENCE) {
+        reply_bulk_ref(c->out, buf_slice(&b), b.p, mem_free);
+    } else {
+        reply_bulk(c->out, buf_slice(&b));
+        buf_free(&b);
+    }
     return OK;
 }
 
@@ -80,7 +89,7 @@ enum err restore_run(struct call *c) {
     if (body.n < 1 || !rdb_get_value(&r, p[0], &limits, &str, &value) || r.p != r.end) {
         value_unref(value);
         buf_free(&str);
-        return ERR_BAD_FORMAT;
+        return r.no_memory ? ERR_OUT_OF_MEMORY : ERR_BAD_FORMAT;
     }
     int64_t expire = ttl == 0 ? L1_NO_TTL : o.absolute ? ttl : ttl > INT64_MAX - c->now_ms ? INT64_MAX : c->now_ms + ttl;
     e = value != NULL ? call_set_value(c, 0, value, expire) : call_set(c, 0, slice_make(str.p, str.n), expire, 0);

@@ -54,9 +54,11 @@ static enum err expire_generic(struct call *c, int64_t unit_ms, bool relative) {
         reply_int(c->out, 0);
         return OK;
     }
-    call_expire(c, 0, when < 0 ? 0 : when);
-    reply_int(c->out, 1);
-    return OK;
+    e = call_expire(c, 0, when < 0 ? 0 : when);
+    if (e == OK) {
+        reply_int(c->out, 1);
+    }
+    return e;
 }
 
 enum err expire_run(struct call *c) {
@@ -78,8 +80,11 @@ enum err pexpireat_run(struct call *c) {
 enum err persist_run(struct call *c) {
     struct item_view v;
     bool had = call_peek(c, 0, &v) && v.expire_ms != L1_NO_TTL;
-    reply_int(c->out, had && call_expire(c, 0, L1_NO_TTL));
-    return OK;
+    enum err e = had ? call_expire(c, 0, L1_NO_TTL) : OK;
+    if (e == OK) {
+        reply_int(c->out, had);
+    }
+    return e;
 }
 
 /* -2 absent, -1 without a deadline, else the rest or the deadline itself, rounded as Redis does. */

@@ -22,12 +22,17 @@ static enum err hash_for_writing(struct call *c, struct value **out, bool *fresh
     return *out == NULL ? ERR_OUT_OF_MEMORY : OK;
 }
 
-static enum err hash_store(struct call *c, struct value *h, bool fresh) {
-    if (fresh) {
-        return call_set_value(c, 0, h, L1_NO_TTL);
+/* e: how the writing went. A new hash is stored whole or not at all; of an old one what was written stays. */
+static enum err hash_store(struct call *c, struct value *h, bool fresh, enum err e) {
+    if (!fresh) {
+        call_value_changed(c, 0);
+        return e;
     }
-    call_value_changed(c, 0);
-    return OK;
+    if (e != OK) {
+        value_unref(h);
+        return e;
+    }
+    return call_set_value(c, 0, h, L1_NO_TTL);
 }
 
 static enum err hash_set_pairs(struct call *c, int64_t *created_count) {
@@ -43,8 +48,7 @@ static enum err hash_set_pairs(struct call *c, int64_t *created_count) {
         e = hash_set(h, c->argv[i], c->argv[i + 1], &limits, &created);
         *created_count += e == OK && created;
     }
-    enum err stored = hash_store(c, h, fresh);
-    return e != OK ? e : stored;
+    return hash_store(c, h, fresh, e);
 }
 
 static enum err hset_run(struct call *c) {
@@ -253,9 +257,7 @@ static enum err write_field(struct call *c, struct slice text) {
     if (e != OK) {
         return e;
     }
-    e = hash_set(h, c->argv[2], text, &limits, NULL);
-    enum err stored = hash_store(c, h, fresh);
-    return e != OK ? e : stored;
+    return hash_store(c, h, fresh, hash_set(h, c->argv[2], text, &limits, NULL));
 }
 
 static enum err hincrby_run(struct call *c) {

@@ -20,6 +20,7 @@ struct conf_store;
 struct l1;
 struct pool;
 struct stats;
+struct tier;
 struct slowlog;
 struct latency;
 
@@ -84,6 +85,7 @@ struct host {
     /* fixed after create */
     const struct host_ops *ops;
     struct l1 *l1;
+    struct tier *tier;
     struct conf_store *conf_store; /* the writable side; readers use call->conf */
     struct pool *pool;
     struct stats **stats; /* one per loop */

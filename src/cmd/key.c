@@ -2,6 +2,7 @@
 /* key: commands on keys of any type. Deadlines are in expire.c, whole-keyspace walks in scan.c, DUMP and RESTORE in dump.c. */
 #include "src/cmd/key.h"
 
+#include "src/base/mem.h"
 #include "src/cmd/call.h"
 
 static enum err del_run(struct call *c) {
@@ -43,15 +44,27 @@ static enum err type_run(struct call *c) {
 
 /* ---- moving values ---- */
 
+/* A string to be written elsewhere: the write may move the original. NULL without memory. */
+static char *copy_bytes(struct slice s) {
+    char *bytes = mem_try_alloc(s.n);
+    if (bytes != NULL) {
+        memcpy(bytes, s.p, s.n);
+    }
+    return bytes;
+}
+
 /* Key `from`'s value becomes key `to`'s too, with the deadline; strings are copied, aggregates shared until changed. */
 static enum err copy_value(struct call *c, int to, const struct item_view *v) {
     if (v->type != TYPE_STRING) {
         return call_set_value(c, to, value_ref(v->value), v->expire_ms);
     }
-    size_t n = v->str.n;
-    char *bytes = arena_alloc(c->arena, n); /* the write may move the original */
-    memcpy(bytes, v->str.p, n);
-    return call_set(c, to, slice_make(bytes, n), v->expire_ms, v->raw ? L1_RAW : 0);
+    char *bytes = copy_bytes(v->str);
+    if (bytes == NULL) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    enum err e = call_set(c, to, slice_make(bytes, v->str.n), v->expire_ms, v->raw ? L1_RAW : 0);
+    mem_free(bytes);
+    return e;
 }
 
 static enum err rename_generic(struct call *c, bool only_new, bool *done) {
@@ -110,9 +123,13 @@ static enum err store_in(struct call *c, const struct key *to, const struct item
         }
         return e;
     }
-    char *bytes = arena_alloc(c->arena, v->str.n);
-    memcpy(bytes, v->str.p, v->str.n);
-    return l1_set(c->l1, to, slice_make(bytes, v->str.n), v->expire_ms, v->raw ? L1_RAW : 0, c->now_ms);
+    char *bytes = copy_bytes(v->str);
+    if (bytes == NULL) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    enum err e = l1_set(c->l1, to, slice_make(bytes, v->str.n), v->expire_ms, v->raw ? L1_RAW : 0, c->now_ms);
+    mem_free(bytes);
+    return e;
 }
 
 static enum err move_run(struct call *c) {

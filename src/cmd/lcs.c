@@ -148,7 +148,11 @@ enum err lcs_run(struct call *c) {
     } else if (l.idx) {
         walk_back(c, &l, NULL);
     } else {
-        char *text = mem_alloc(n + 1);
+        char *text = mem_try_alloc(n + 1);
+        if (text == NULL) {
+            mem_free(l.table);
+            return ERR_OUT_OF_MEMORY;
+        }
         walk_back(c, &l, text);
         reply_bulk(c->out, slice_make(text, n));
         mem_free(text);

@@ -7,6 +7,7 @@
 #include "src/cmd/call.h"
 #include "src/cmd/conn.h"
 #include "src/cmd/observe.h"
+#include "src/tier/tier.h"
 
 static enum err dbsize_run(struct call *c) {
     reply_int(c->out, (int64_t)l1_db_keys(c->l1, c->db));
@@ -24,8 +25,8 @@ static enum err flush(struct call *c, bool all) {
     if (e != OK) {
         return e;
     }
-    bool done = all ? l1_flush_all(c->l1)
-                    : l1_flush_db(c->l1, atomic_load_explicit(&c->client->db, memory_order_relaxed));
+    int db = all ? -1 : atomic_load_explicit(&c->client->db, memory_order_relaxed);
+    bool done = tier_flush(c->host->tier, db);
     if (!done) {
         return call_errorf(c, "ERR flushed databases are still being swept, try again");
     }
@@ -53,7 +54,7 @@ static enum err swapdb_run(struct call *c) {
     if (a < 0 || b < 0 || a >= c->conf->databases || b >= c->conf->databases) {
         return ERR_DB_INDEX;
     }
-    l1_swap_db(c->l1, (unsigned)a, (unsigned)b);
+    tier_swap_db(c->host->tier, (unsigned)a, (unsigned)b);
     c->changed++;
     reply_ok(c->out);
     return OK;

@@ -225,13 +225,18 @@ static enum err getex_run(struct call *c) {
     if (e != OK) {
         return e;
     }
-    call_reply_string(c, &v);
+    size_t mark = c->out->buf.n;
+    uint32_t refs = c->out->ref_count;
+    call_reply_string(c, &v); /* a new deadline may move it */
     if (o.flags & SET_EXPIRE) {
-        call_expire(c, 0, o.expire_ms);
+        e = call_expire(c, 0, o.expire_ms);
     } else if ((o.flags & SET_PERSIST) && v.expire_ms != L1_NO_TTL) {
-        call_expire(c, 0, L1_NO_TTL);
+        e = call_expire(c, 0, L1_NO_TTL);
     }
-    return OK;
+    if (e != OK) {
+        out_truncate(c->out, mark, refs);
+    }
+    return e;
 }
 
 static enum err mget_run(struct call *c) {

@@ -6,24 +6,38 @@
 #include <stdint.h>
 
 #include "src/base/hash.h"
+#include "src/iface/item.h"
 
-struct item_view;
 struct loop;
 
-enum sink_change { SINK_SET, SINK_DEL, SINK_EXPIRE, SINK_FLUSH_DB, SINK_FLUSH_ALL };
+enum sink_change { SINK_SET, SINK_DEL, SINK_EXPIRE };
 
 /* A caller that must not answer before the sink has the change safe. */
 struct sink_ack {
     struct loop *loop;
-    /* Called once for every change that returned true, on any thread. */
+    /* Called once for every change that returned SINK_WAIT, on any thread. */
     void (*done)(struct sink_ack *ack);
+};
+
+/* What a sink made of a change; may be joined. */
+enum sink_result {
+    SINK_DONE = 0,
+    SINK_WAIT = 1, /* ack->done will be called and the reply must wait */
+    SINK_SAME = 2  /* the sink's tier now has this very value: evicting it needs no write */
 };
 
 struct sink {
     const char *name;
     void *ctx;
-    /* Called with the key's shard locked, so that one key's changes arrive in order: must only enqueue.
-     * item is NULL for SINK_DEL. Returns true when ack->done will be called and the reply must wait. */
-    bool (*changed)(struct sink *s, enum sink_change change, const struct key *key,
-                    const struct item_view *item, struct sink_ack *ack);
+    bool every_change; /* changed is called also for keys no tier below has */
+    bool acks;         /* changed may return SINK_WAIT */
+    /* Called with the key's shard locked, so that one key's changes arrive in order: must only enqueue. item is NULL for
+     * SINK_DEL. ack is NULL when the sink has no acks. */
+    unsigned (*changed)(struct sink *s, enum sink_change change, const struct key *key, const struct item_view *item,
+                        int64_t now_ms, struct sink_ack *ack);
+    /* An item no tier below has is leaving memory: the last chance to keep it. Shard locked. May be NULL. */
+    void (*evicted)(struct sink *s, const struct key *key, const struct item_view *item);
+    /* FLUSHDB, FLUSHALL, SWAPDB: logical database i is now physical number map[i]; emptied has a bit for each logical
+     * one whose number is to be seen as new. Every shard locked. May be NULL. */
+    void (*mapped)(struct sink *s, const uint8_t *map, uint64_t emptied);
 };

@@ -78,6 +78,9 @@ static struct extent *add_extent(struct chunk_pool *p) {
 }
 
 void *chunk_take(struct chunk_pool *p) {
+    if (mem_fails_now()) {
+        return NULL;
+    }
     lock_acquire(&p->lock);
     struct extent *e = list_empty(&p->some) ? add_extent(p)
                                             : LIST_ENTRY(p->some.next, struct extent, node);

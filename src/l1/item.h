@@ -22,6 +22,7 @@ enum {
     ITEM_HEAP = 0x10,
     ITEM_LONG_KEY = 0x20,
     ITEM_RAW = 0x40,
+    ITEM_ALONE = 0x80, /* no tier below has the key: kept over overwrites */
     ITEM_KEY_INLINE_MAX = 254
 };
 #define ITEM_MAX_DEADLINE ((int64_t)0xFFFFFFFFFFFF)

@@ -21,7 +21,21 @@ uint64_t l1_db_expires(const struct l1 *l1, uint8_t db) {
     return n;
 }
 
+uint64_t l1_db_same(const struct l1 *l1, uint8_t db) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        n += atomic_load_explicit(&l1->shards[i].db_same[db], memory_order_relaxed);
+    }
+    return n;
+}
+
 /* ---- databases ---- */
+
+void l1_restore_map(struct l1 *l1, const uint8_t *map) {
+    for (unsigned i = 0; i < L1_MAX_DBS; i++) {
+        l1->db_map[i] = map[i];
+    }
+}
 
 static void touch_db(struct l1 *l1, int physical) {
     for (unsigned i = 0; i < l1->shard_count; i++) {

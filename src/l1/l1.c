@@ -222,6 +222,9 @@ static void drop_item(struct shard *s, uint64_t hash, uint32_t handle, uint8_t m
         atomic_fetch_sub_explicit(&s->db_expires[it[1]], 1, memory_order_relaxed);
         s->ttl_items--;
     }
+    if (unlikely(meta & META_SAME)) {
+        atomic_fetch_sub_explicit(&s->db_same[it[1]], 1, memory_order_relaxed);
+    }
     s->items--;
     if (!shard_defer_free(s, it)) {
         free_heap_part(it);
@@ -377,6 +380,7 @@ static bool install(struct shard *s, const struct key *key, uint32_t h, const st
         at = *old;
         uint32_t before = at.bucket->handle[at.slot];
         uint8_t meta = at.bucket->meta[at.slot];
+        it[0] |= *(const unsigned char *)slab_at(&s->slab, before) & ITEM_ALONE;
         drop_item(s, key->hash, before, meta, false);
     }
     uint8_t bits = s->policy->insert(s, key->hash, h, bytes);
@@ -622,6 +626,32 @@ void l1_string_raw(struct l1 *l1, const struct key *key) {
     CHECK(table_find(s, key, &at));
     unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
     it[0] |= ITEM_RAW;
+}
+
+enum l1_below l1_below(const struct l1 *l1, const struct key *key) {
+    const struct shard *s = shard_of((struct l1 *)(uintptr_t)l1, key);
+    struct place at;
+    if (!table_find(s, key, &at)) {
+        return L1_BELOW_UNKNOWN;
+    }
+    if (at.bucket->meta[at.slot] & META_SAME) {
+        return L1_BELOW_SAME;
+    }
+    return item_is(slab_at(&s->slab, at.bucket->handle[at.slot]), ITEM_ALONE) ? L1_BELOW_ABSENT : L1_BELOW_UNKNOWN;
+}
+
+void l1_set_below(struct l1 *l1, const struct key *key, enum l1_below below) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    CHECK(table_find(s, key, &at));
+    unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    uint8_t *meta = &at.bucket->meta[at.slot];
+    bool was = *meta & META_SAME, same = below == L1_BELOW_SAME;
+    it[0] = (unsigned char)(below == L1_BELOW_ABSENT ? it[0] | ITEM_ALONE : it[0] & ~ITEM_ALONE);
+    *meta = (uint8_t)(same ? *meta | META_SAME : *meta & ~META_SAME);
+    if (was != same) {
+        atomic_fetch_add_explicit(&s->db_same[it[1]], same ? 1 : (uint32_t)-1, memory_order_relaxed);
+    }
 }
 
 struct value *l1_value_mut(struct l1 *l1, const struct key *key) {

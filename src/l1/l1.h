@@ -18,6 +18,7 @@
 #include "src/base/hash.h"
 #include "src/base/lock.h"
 #include "src/base/slice.h"
+#include "src/iface/item.h"
 #include "src/value/value.h"
 
 enum {
@@ -49,20 +50,10 @@ void blob_unref(struct blob *b);
  * NULL without memory. */
 struct blob *blob_adopt(void *memory, size_t size, struct slice bytes);
 
-/* What a reader sees of an item, borrowed as said above. */
-struct item_view {
-    enum value_type type;
-    bool raw;            /* string written with L1_RAW */
-    struct slice str;    /* TYPE_STRING: its bytes */
-    struct blob *blob;   /* TYPE_STRING longer than the inline limit: where str lives; else NULL */
-    struct value *value; /* other types */
-    int64_t expire_ms;   /* or L1_NO_TTL */
-};
-
 /* Told about an item that leaves the tier unasked. Called with the shard locked; must not call l1. */
 struct l1_hooks {
     void *ctx;
-    void (*evicted)(void *ctx, const struct key *key, const struct item_view *item);
+    void (*evicted)(void *ctx, const struct key *key, const struct item_view *item, bool clean);
     void (*expired)(void *ctx, const struct key *key, const struct item_view *item);
 };
 
@@ -145,6 +136,22 @@ bool l1_value_changed(struct l1 *l1, const struct key *key);
 bool l1_del(struct l1 *l1, const struct key *key, int64_t now_ms);
 /* Sets the deadline (or L1_NO_TTL) of an existing key; false when there is none. */
 bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t now_ms);
+
+/* ---- what slower tiers know of a key ----
+ * A tier below may hold an older version, or this very one. After every write commit settles which; l1 keeps it, through
+ * overwrites too, so that a hot key's next write need not ask below again. */
+enum l1_below {
+    L1_BELOW_UNKNOWN, /* new, or written since anybody looked; also for an absent key */
+    L1_BELOW_ABSENT,  /* no tier below has the key */
+    L1_BELOW_SAME     /* a tier below has this very value: eviction needs no write */
+};
+enum l1_below l1_below(const struct l1 *l1, const struct key *key);
+/* The key must be present. */
+void l1_set_below(struct l1 *l1, const struct key *key, enum l1_below below);
+/* Keys of physical database db whose value a tier below has, too. No lock needed. */
+uint64_t l1_db_same(const struct l1 *l1, uint8_t db);
+/* Before anything is stored: logical database i is physical number map[i]. */
+void l1_restore_map(struct l1 *l1, const uint8_t *map);
 
 /* ---- whole keyspace ---- */
 /* Live keys, keys with a deadline (both may include expired ones not yet swept, as in Redis) and the sum needed

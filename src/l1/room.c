@@ -120,7 +120,7 @@ static bool evict_one(struct shard *s, int64_t now_ms) {
     if (s->l1->hooks.evicted != NULL && !item_expired(it, now_ms)) {
         struct item_view view;
         shard_view(s, handle, &view);
-        s->l1->hooks.evicted(s->l1->hooks.ctx, &key, &view);
+        s->l1->hooks.evicted(s->l1->hooks.ctx, &key, &view, at.bucket->meta[at.slot] & META_SAME);
     }
     shard_remove_as(s, key.hash, at, true);
     atomic_fetch_add_explicit(&s->evicted, 1, memory_order_relaxed);
@@ -216,8 +216,8 @@ static bool compact(struct shard *s) {
         return false;
     }
     uint32_t from[COMPACT_BLOCKS];
-    unsigned n = slab_evacuate(&s->slab, chunk, from, COMPACT_BLOCKS);
     unsigned cls = slab->chunks[chunk].cls, moved = 0;
+    unsigned n = slab_evacuate(&s->slab, chunk, from, COMPACT_BLOCKS);
     for (; moved < n; moved++) {
         uint32_t to = slab_alloc(&s->slab, cls);
         if (to == 0) {
@@ -226,10 +226,15 @@ static bool compact(struct shard *s) {
         move_block(s, from[moved], to);
     }
     for (unsigned i = 0; i < moved; i++) {
-        slab_free(&s->slab, from[i]); /* the last one gives the chunk back */
+        slab_free(&s->slab, from[i]);
+    }
+    if (moved == n && n < COMPACT_BLOCKS) {
+        slab_give_back(&s->slab, chunk);
+    } else {
+        s->slab.sweep = chunk - 1; /* the rest of it next: two half moved chunks would trade places for ever */
     }
     atomic_fetch_add_explicit(&s->moved, moved, memory_order_relaxed);
-    return moved > 0;
+    return moved > 0 || n == 0;
 }
 
 /* ---- sweep of flushed databases ---- */

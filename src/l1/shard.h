@@ -16,6 +16,7 @@ enum {
     SEGMENT_BUCKETS = CHUNK_BYTES / 64,
     META_POLICY = 0x3F,       /* the policy's bits */
     META_TTL = 0x40,
+    META_SAME = 0x80,         /* a tier below has this very value */
     WHEEL_SLOTS = 256,
     TICK_SHIFT = 6,           /* a tick is 64 ms */
     LAZY_FREE_ELEMENTS = 64   /* larger aggregates are freed in slices */
@@ -76,7 +77,7 @@ struct shard {
     uint64_t sweep_generation;
 
     /* read without the lock */
-    _Atomic uint32_t db_keys[L1_PHYSICAL_DBS], db_expires[L1_PHYSICAL_DBS];
+    _Atomic uint32_t db_keys[L1_PHYSICAL_DBS], db_expires[L1_PHYSICAL_DBS], db_same[L1_PHYSICAL_DBS];
     _Atomic uint64_t expired, evicted, inserted, splits, moved;
     int64_t published_bytes;  /* this shard's part of l1->used_bytes */
 } __attribute__((aligned(64)));

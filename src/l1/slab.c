@@ -155,6 +155,13 @@ static void drop_chunk(struct slab *s, uint32_t i) {
     s->vacant = i;
 }
 
+static void drop_empty(struct slab *s, uint32_t i) {
+    struct slab_class *k = &s->classes[s->chunks[i].cls];
+    k->free_blocks -= k->per_chunk;
+    s->free_bytes -= (uint64_t)k->per_chunk * k->size;
+    drop_chunk(s, i);
+}
+
 static uint32_t live_blocks(const struct slab_chunk *c) {
     return (uint32_t)c->bump - c->free_count;
 }
@@ -201,9 +208,7 @@ void slab_free(struct slab *s, uint32_t handle) {
     s->live_bytes -= k->size;
     bool empty = live_blocks(c) == (i == 0); /* chunk 0 keeps its null block */
     if (empty && i != 0 && k->free_blocks >= 2 * (uint64_t)k->per_chunk) {
-        k->free_blocks -= k->per_chunk;
-        s->free_bytes -= (uint64_t)k->per_chunk * k->size;
-        drop_chunk(s, i);
+        drop_empty(s, i);
     } else if (!c->listed) {
         enlist(s, i);
     }
@@ -249,4 +254,11 @@ unsigned slab_evacuate(struct slab *s, uint32_t i, uint32_t *out, unsigned n) {
         }
     }
     return found;
+}
+
+void slab_give_back(struct slab *s, uint32_t i) {
+    struct slab_chunk *c = &s->chunks[i];
+    if (c->base != NULL && live_blocks(c) == 0) {
+        drop_empty(s, i);
+    }
 }

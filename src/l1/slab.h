@@ -65,6 +65,9 @@ static inline unsigned slab_class_at(const struct slab *s, uint32_t handle) {
 bool slab_is_live(const struct slab *s, uint32_t handle);
 /* A chunk worth emptying: its class has room for its blocks elsewhere. Looks at up to n chunks. UINT32_MAX: none. */
 uint32_t slab_sparse_chunk(struct slab *s, unsigned n);
-/* Takes the chunk out of allocation, and returns the handles of its live blocks (at most n, into out). Call again until
- * it returns 0: then the chunk is empty and has been given back. */
+/* Takes the chunk out of allocation, and returns the handles of its live blocks (at most n, into out): 0 when it is empty. Freeing
+ * the first of them puts it back. */
 unsigned slab_evacuate(struct slab *s, uint32_t chunk, uint32_t *out, unsigned n);
+/* An evacuated chunk that is empty now goes, even where slab_free keeps a spare: else the next look would fill it again from
+ * the chunk its blocks went to, for ever. */
+void slab_give_back(struct slab *s, uint32_t chunk);

@@ -222,6 +222,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
                                            .limit_bytes = (size_t)conf->maxmemory,
                                            .policy = policy_text(conf, &policy)});
     tier_init(&srv->tier, h->l1);
+    h->tier = &srv->tier;
     srv->bound_by_choice = conf_store_bind_given(store);
     atomic_store(&srv->shutdown_save, -1);
     buf_free(&policy);
@@ -316,4 +317,19 @@ int server_run(struct conf_store *store, const char *executable) {
     buf_free(&err);
     mem_free(srv);
     return code;
+}
+
+struct server *server_open(struct conf_store *store, const char *executable) {
+    struct server *srv = mem_zalloc(sizeof(*srv));
+    open_host(srv, store, executable);
+    server_apply_conf(srv);
+    open_workers(srv);
+    return srv;
+}
+
+void server_close(struct server **srv) {
+    close_workers(*srv);
+    close_host(*srv);
+    mem_free(*srv);
+    *srv = NULL;
 }

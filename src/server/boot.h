@@ -3,6 +3,13 @@
 #pragma once
 
 struct conf_store;
+struct server;
 
 /* Runs until an orderly stop; returns the exit code. Takes the store. */
 int server_run(struct conf_store *store, const char *executable);
+
+/* The server's parts without listeners, signals and running threads: for tests, which run worker 0's loop themselves.
+ * Takes the store. */
+struct server *server_open(struct conf_store *store, const char *executable);
+/* Every session must be closed. */
+void server_close(struct server **srv);

@@ -108,13 +108,15 @@ static void fill_resumed(struct fill *f) {
     dispatch_again(p);
 }
 
-static bool anything_missing(const struct call *c) {
+/* Whether some key must be fetched; what the sources' memory has becomes resident on the way. */
+static bool anything_cold(const struct call *c, struct tier *tier) {
     struct item_view view;
     const struct parked *p = c->detached ? parked_of((struct call *)(uintptr_t)c) : NULL;
     for (int i = 0; i < c->nkeys; i++) {
         bool wanted = c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
         bool settled = p != NULL && p->fill.settled != NULL && p->fill.settled[i];
-        if (wanted && !settled && !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
+        if (wanted && !settled && !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view) &&
+            tier_probe(tier, &c->keys[i], c->now_ms) == PROBE_UNKNOWN) {
             return true;
         }
     }
@@ -134,7 +136,7 @@ static void adjust_access(struct call *c) {
 bool park_for_fill(struct call *c, struct worker *w) {
     c->step = STEP_FILL;
     adjust_access(c);
-    if (!anything_missing(c)) {
+    if (!anything_cold(c, &w->server->tier)) {
         return false;
     }
     struct parked *p = detach(c);
@@ -151,9 +153,9 @@ bool park_for_fill(struct call *c, struct worker *w) {
     }
     p->fill.keys = c->keys;
     p->fill.n = c->nkeys;
+    /* what was cold a moment ago may be in memory by now: then the call just runs again */
     bool begun = fill_begin(&p->fill, c->now_ms);
-    CHECK(begun);
-    w->parking = (struct parking){.why = PARK_FILL, .parked = p};
+    w->parking = (struct parking){.why = begun ? PARK_FILL : PARK_YIELD, .parked = p};
     return true;
 }
 
@@ -266,7 +268,7 @@ static void ack_done(struct sink_ack *ack) {
 
 void park_hold_reply(struct session *s, struct call *c) {
     struct worker *w = s->worker;
-    if (unlikely(w->server->tier.sink_count != 0)) {
+    if (unlikely(w->server->tier.acks)) {
         w->held.proto = s->out.proto;
         c->out = &w->held;
     }
@@ -275,6 +277,11 @@ void park_hold_reply(struct session *s, struct call *c) {
 void park_commit(struct call *c, struct tier *tier, enum sink_change change,
                  const struct key *key) {
     struct sync *sync = c->sync;
+    int acks = 0;
+    if (!tier->acks) {
+        tier_commit(tier, change, key, c->now_ms, NULL, &acks);
+        return;
+    }
     if (sync == NULL) {
         sync = mem_zalloc(sizeof(*sync));
         sync->ack = (struct sink_ack){session_of(c->client)->worker->loop, ack_done};
@@ -285,7 +292,6 @@ void park_commit(struct call *c, struct tier *tier, enum sink_change change,
     for (unsigned i = 0; i < tier->sink_count; i++) {
         atomic_fetch_add_explicit(&sync->due, 1, memory_order_relaxed);
     }
-    int acks = 0;
     tier_commit(tier, change, key, c->now_ms, &sync->ack, &acks);
     atomic_fetch_sub_explicit(&sync->due, (int)tier->sink_count - acks, memory_order_relaxed);
 }

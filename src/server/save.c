@@ -409,7 +409,7 @@ static void forget_all(struct server *srv, bool locked) {
     if (!locked) {
         l1_lock_all(srv->host.l1);
     }
-    l1_flush_all(srv->host.l1);
+    tier_flush(&srv->tier, -1);
     if (!locked) {
         l1_unlock_all(srv->host.l1);
     }

@@ -134,7 +134,10 @@ enum err txn_watch(struct call *c) {
         }
         struct item_view view;
         bool found = l1_get(c->l1, key, c->now_ms, L1_NOTOUCH, &view);
-        struct watch *w = mem_alloc(sizeof(*w) + key->name.n);
+        struct watch *w = mem_try_alloc(sizeof(*w) + key->name.n);
+        if (w == NULL) {
+            return ERR_OUT_OF_MEMORY; /* the keys before this one stay watched */
+        }
         *w = (struct watch){.dirty = &client->watch_dirty,
                             .hash = key->hash,
                             .expire_ms = found ? view.expire_ms : L1_NO_TTL,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* commit: hands one changed key to every sink, in the order the changes were made. */
+/* commit: tells every sink what changed, in the order the changes were made, and notes what the tiers below know of a key. */
 #include "src/base/check.h"
 #include "src/tier/tier.h"
 
@@ -15,20 +15,64 @@ void tier_add_source(struct tier *t, struct source *s) {
 void tier_add_sink(struct tier *t, struct sink *s) {
     CHECK(t->sink_count < TIER_MAX_SINKS);
     t->sinks[t->sink_count++] = s;
+    t->every_change |= s->every_change;
+    t->acks |= s->acks;
 }
 
 void tier_commit_slow(struct tier *t, enum sink_change change, const struct key *key,
                       int64_t now_ms, struct sink_ack *ack, int *acks) {
+    if (l1_below(t->l1, key) == L1_BELOW_ABSENT && !t->every_change) {
+        return; /* the usual rewrite of a hot key: nobody below has it */
+    }
     struct item_view item;
-    bool present = (change == SINK_SET || change == SINK_EXPIRE) &&
-                   l1_get(t->l1, key, now_ms, L1_NOTOUCH, &item);
-    if (!present && change != SINK_FLUSH_DB && change != SINK_FLUSH_ALL) {
+    bool present = change != SINK_DEL && l1_get(t->l1, key, now_ms, L1_NOTOUCH, &item);
+    if (!present) {
         change = SINK_DEL; /* set with a deadline that has just passed */
     }
+    unsigned result = SINK_DONE;
     for (unsigned i = 0; i < t->sink_count; i++) {
         struct sink *s = t->sinks[i];
-        if (s->changed(s, change, key, present ? &item : NULL, ack)) {
-            ++*acks;
+        unsigned r = s->changed(s, change, key, present ? &item : NULL, now_ms, ack);
+        *acks += r & SINK_WAIT ? 1 : 0;
+        result |= r;
+    }
+    if (present) {
+        l1_set_below(t->l1, key, result & SINK_SAME ? L1_BELOW_SAME : L1_BELOW_ABSENT);
+    }
+}
+
+void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, bool same) {
+    struct tier *t = ctx;
+    for (unsigned i = 0; i < t->sink_count && !same; i++) {
+        if (t->sinks[i]->evicted != NULL) {
+            t->sinks[i]->evicted(t->sinks[i], key, item);
         }
+    }
+}
+
+static void tell_map(struct tier *t, uint64_t emptied) {
+    uint8_t map[L1_MAX_DBS];
+    for (unsigned i = 0; i < L1_MAX_DBS; i++) {
+        map[i] = t->l1->db_map[i];
+    }
+    for (unsigned i = 0; i < t->sink_count; i++) {
+        if (t->sinks[i]->mapped != NULL) {
+            t->sinks[i]->mapped(t->sinks[i], map, emptied);
+        }
+    }
+}
+
+bool tier_flush(struct tier *t, int logical) {
+    bool ok = logical < 0 ? l1_flush_all(t->l1) : l1_flush_db(t->l1, (unsigned)logical);
+    if (ok && t->sink_count != 0) {
+        tell_map(t, logical < 0 ? UINT64_MAX : (uint64_t)1 << logical);
+    }
+    return ok;
+}
+
+void tier_swap_db(struct tier *t, unsigned a, unsigned b) {
+    l1_swap_db(t->l1, a, b);
+    if (t->sink_count != 0) {
+        tell_map(t, 0);
     }
 }

@@ -49,30 +49,55 @@ static void wait_wake(struct waiter *waiter) {
     loop_post(w->fill->loop, &w->msg);
 }
 
-/* Stores what came, unless the key was written meanwhile. Shard locked. */
-static void store(struct lead *l, int64_t now_ms) {
-    struct fetch *f = &l->fetch;
-    if (l->flight->overtaken) {
-        count(&l->tier->dropped_late);
-        return;
-    }
-    bool expired = f->expire_ms != L1_NO_TTL && f->expire_ms <= now_ms;
-    struct key key = f->key;
-    if (expired) {
-        return;
-    }
-    enum err e;
+static void found_free(struct found *f) {
+    buf_free(&f->str);
     if (f->value != NULL) {
-        e = l1_set_value(l->tier->l1, &key, f->value, f->expire_ms, now_ms);
-        if (e == OK) {
-            f->value = NULL; /* l1 has the reference */
+        value_unref(f->value);
+        f->value = NULL;
+    }
+}
+
+enum { ROOM_VICTIMS = 16 };
+
+/* Makes the key resident. False: expired, or no memory. Shard locked, no views held. */
+static bool store(struct tier *t, const struct key *key, struct found *f, int64_t now_ms) {
+    if (f->expire_ms != L1_NO_TTL && f->expire_ms <= now_ms) {
+        return false;
+    }
+    if (l1_over_limit(t->l1)) {
+        l1_make_room(t->l1, l1_shard_of(t->l1, key->hash), ROOM_VICTIMS, now_ms);
+    }
+    if (f->value != NULL) {
+        if (l1_set_value(t->l1, key, f->value, f->expire_ms, now_ms) != OK) {
+            return false;
         }
-    } else {
-        e = l1_set(l->tier->l1, &key, buf_slice(&f->str), f->expire_ms, 0, now_ms);
+        f->value = NULL; /* l1 has the reference */
+    } else if (l1_set(t->l1, key, buf_slice(&f->str), f->expire_ms, f->raw ? L1_RAW : 0, now_ms) != OK) {
+        return false;
     }
-    if (e != OK) {
-        f->result = FETCH_ERROR;
+    if (f->same) {
+        l1_set_below(t->l1, key, L1_BELOW_SAME);
     }
+    return true;
+}
+
+enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_ms) {
+    for (unsigned i = 0; i < t->source_count; i++) {
+        struct source *s = t->sources[i];
+        struct found found = {.expire_ms = L1_NO_TTL};
+        enum probe_result r = s->probe == NULL ? PROBE_UNKNOWN : s->probe(s, key, now_ms, &found);
+        if (r == PROBE_FOUND) {
+            count(&t->found);
+            bool stored = store(t, key, &found, now_ms);
+            found_free(&found);
+            return stored ? PROBE_FOUND : PROBE_ABSENT;
+        }
+        if (r == PROBE_UNKNOWN) {
+            return PROBE_UNKNOWN;
+        }
+    }
+    count(&t->absent);
+    return PROBE_ABSENT;
 }
 
 /* The chain has ended: publish, end the flight, wake everyone. */
@@ -83,8 +108,10 @@ static void lead_finish(struct lead *l) {
     list_init(&woken);
     l1_lock(t->l1, l->shard);
     bool overtaken = l->flight->overtaken;
-    if (f->result == FETCH_FOUND) {
-        store(l, loop_now_ms(f->loop));
+    if (overtaken) {
+        count(&t->dropped_late); /* the key was written meanwhile */
+    } else if (f->result == FETCH_FOUND && !store(t, &f->key, &f->found, loop_now_ms(f->loop))) {
+        f->result = FETCH_ABSENT;
     }
     flight_end(&t->l1->shards[l->shard].flights, l->flight, &woken);
     l1_unlock(t->l1, l->shard);
@@ -96,10 +123,7 @@ static void lead_finish(struct lead *l) {
         w->failed = f->result == FETCH_ERROR;
         w->waiter.wake(&w->waiter);
     }
-    buf_free(&f->str);
-    if (f->value != NULL) {
-        value_unref(f->value);
-    }
+    found_free(&f->found);
     mem_free(l);
 }
 
@@ -133,7 +157,7 @@ static void join(struct fill *f, int i) {
         *w->lead = (struct lead){.tier = f->tier, .flight = flight, .shard = shard};
         w->lead->fetch.key = (struct key){slice_make(flight->name, flight->name_len), key->hash, key->db};
         w->lead->fetch.loop = f->loop;
-        w->lead->fetch.expire_ms = L1_NO_TTL;
+        w->lead->fetch.found.expire_ms = L1_NO_TTL;
         w->lead->fetch.done = lead_answered;
         count(&f->tier->fills);
     } else {
@@ -149,7 +173,8 @@ bool fill_begin(struct fill *f, int64_t now_ms) {
     ASSERT(f->pending == 0);
     for (int i = 0; i < f->n; i++) {
         if (!f->wanted[i] || (f->settled != NULL && f->settled[i]) ||
-            l1_get(f->tier->l1, &f->keys[i], now_ms, L1_NOTOUCH, &view)) {
+            l1_get(f->tier->l1, &f->keys[i], now_ms, L1_NOTOUCH, &view) ||
+            tier_probe(f->tier, &f->keys[i], now_ms) != PROBE_UNKNOWN) {
             continue;
         }
         if (f->settled == NULL) {

@@ -28,6 +28,7 @@ struct tier {
     struct source *sources[TIER_MAX_SOURCES]; /* asked in this order; the first answer wins */
     struct sink *sinks[TIER_MAX_SINKS];
     unsigned source_count, sink_count;
+    bool every_change, acks; /* some sink says so */
     int64_t fill_deadline_ms; /* how long one key's chain may take */
     /* atomic */
     _Atomic uint64_t fills, joined, found, absent, failed, dropped_late;
@@ -36,6 +37,10 @@ struct tier {
 void tier_init(struct tier *t, struct l1 *l1);
 void tier_add_source(struct tier *t, struct source *s);
 void tier_add_sink(struct tier *t, struct sink *s);
+
+/* Looks for an absent key in the memory of the sources, in order: FOUND, it is resident now; ABSENT, no source has it;
+ * UNKNOWN, only a fetch can tell. Shard locked. */
+enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_ms);
 
 struct fill_wait;
 
@@ -62,6 +67,12 @@ bool fill_begin(struct fill *f, int64_t now_ms);
 void fill_launch(struct fill *f, int64_t now_ms);
 /* Frees what fill_begin allocated. Nothing may be pending. */
 void fill_end(struct fill *f);
+
+/* l1's hook: an item leaves memory; when no tier below has it, the sinks may keep it. ctx is the tier. */
+void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, bool same);
+/* FLUSHDB of a logical database, or FLUSHALL (-1), and SWAPDB, in every tier. Every shard locked. False as l1_flush_db. */
+bool tier_flush(struct tier *t, int logical);
+void tier_swap_db(struct tier *t, unsigned a, unsigned b);
 
 /* Commit: with the key's shard locked, after the change. True when a sink will call ack->done and the reply must wait
  * for it (once per true sink: *acks counts them). */

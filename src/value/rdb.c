@@ -96,7 +96,29 @@ void rdb_put_body(struct buf *b, struct slice str, const struct value *value, bo
     }
 }
 
-void rdb_dump(struct buf *b, struct slice str, const struct value *value) {
+/* At most so many bytes: a string takes nine bytes of length besides its own, or less. */
+static size_t dump_bound(struct slice str, const struct value *value) {
+    enum { LEN_MAX = 9, FRAME = 1 + 2 + 8 };
+    size_t n = FRAME + LEN_MAX;
+    if (value == NULL) {
+        return n + str.n;
+    }
+    if (value->encoding == ENC_LISTPACK) {
+        return n + lp_bytes(value->u.lp);
+    }
+    struct hash_iter it;
+    struct slice field, v;
+    hash_iter_init(&it, value);
+    while (hash_iter_next(&it, &field, &v)) {
+        n += field.n + v.n + 2 * LEN_MAX;
+    }
+    return n;
+}
+
+bool rdb_dump(struct buf *b, struct slice str, const struct value *value) {
+    if (!buf_try_reserve(b, dump_bound(str, value))) {
+        return false;
+    }
     size_t start = b->n;
     buf_putc(b, (char)rdb_type_of(value));
     rdb_put_body(b, str, value, true);
@@ -104,6 +126,7 @@ void rdb_dump(struct buf *b, struct slice str, const struct value *value) {
     buf_putc(b, 0);
     uint64_t crc = crc64(0, b->p + start, b->n - start);
     buf_put(b, &crc, sizeof(crc));
+    return true;
 }
 
 /* ---- reading ---- */
@@ -111,6 +134,11 @@ void rdb_dump(struct buf *b, struct slice str, const struct value *value) {
 static bool fail(struct rdb_reader *r, const char *why) {
     r->error = why;
     return false;
+}
+
+static bool fail_memory(struct rdb_reader *r) {
+    r->no_memory = true;
+    return fail(r, "out of memory");
 }
 
 static size_t left(const struct rdb_reader *r) {
@@ -192,7 +220,7 @@ static bool get_lzf(struct rdb_reader *r, struct buf *out) {
         return fail(r, "length beyond the data");
     }
     if (!buf_try_reserve(out, (size_t)n)) {
-        return fail(r, "out of memory");
+        return fail_memory(r);
     }
     if (!lzf_decompress(r->p, (size_t)packed, out->p, (size_t)n)) {
         return fail(r, "bad compressed string");
@@ -218,7 +246,7 @@ bool rdb_get_string(struct rdb_reader *r, struct buf *out) {
         return fail(r, "length beyond the data");
     }
     if (!buf_try_reserve(out, (size_t)n)) {
-        return fail(r, "out of memory");
+        return fail_memory(r);
     }
     buf_put(out, r->p, (size_t)n);
     r->p += n;
@@ -232,7 +260,7 @@ static bool add_pair(struct rdb_reader *r, struct value *h, struct slice field, 
                      const struct hash_limits *limits) {
     bool created;
     if (hash_set(h, field, value, limits, &created) != OK) {
-        return fail(r, "out of memory");
+        return fail_memory(r);
     }
     return created ? true : fail(r, "duplicate hash field");
 }
@@ -262,7 +290,7 @@ static struct dict *listpack_to_dict(struct rdb_reader *r, const unsigned char *
         p = lp_next(lp, p);
         int set = dict_set(d, field, lp_get(p, b));
         if (set != 1) {
-            (void)fail(r, set < 0 ? "out of memory" : "duplicate hash field");
+            (void)(set < 0 ? fail_memory(r) : fail(r, "duplicate hash field"));
             dict_destroy(&d);
             return NULL;
         }
@@ -291,7 +319,7 @@ static bool get_listpack_hash(struct rdb_reader *r, const struct hash_limits *li
     dict_destroy(&d);
     unsigned char *own = mem_try_realloc(h->u.lp, raw->n);
     if (own == NULL) {
-        return fail(r, "out of memory");
+        return fail_memory(r);
     }
     memcpy(own, lp, raw->n);
     h->u.lp = own;

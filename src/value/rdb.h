@@ -33,13 +33,14 @@ void rdb_put_string(struct buf *b, struct slice s, bool compress);
 uint8_t rdb_type_of(const struct value *value);
 /* The body behind it. */
 void rdb_put_body(struct buf *b, struct slice str, const struct value *value, bool compress);
-/* A whole DUMP payload: type, body, version, checksum. */
-void rdb_dump(struct buf *b, struct slice str, const struct value *value);
+/* A whole DUMP payload: type, body, version, checksum. False without memory. */
+bool rdb_dump(struct buf *b, struct slice str, const struct value *value) __attribute__((warn_unused_result));
 
 /* ---- reading ---- */
 struct rdb_reader {
     const unsigned char *start, *p, *end;
     const char *error; /* why reading failed: static text */
+    bool no_memory;    /* and that it was for want of memory */
 };
 bool rdb_get_byte(struct rdb_reader *r, uint8_t *out);
 bool rdb_get_bytes(struct rdb_reader *r, void *out, size_t n);

@@ -38,7 +38,7 @@ static void check_round_trip(struct slice str, const struct value *value) {
     struct buf dump = {0}, back = {0};
     struct value *again;
     struct slice body;
-    rdb_dump(&dump, str, value);
+    CHECK(rdb_dump(&dump, str, value));
     CHECK(rdb_check_dump(buf_slice(&dump), &body));
     CHECK(decode((const unsigned char *)body.p, body.n, &back, &again));
     CHECK((value == NULL) == (again == NULL));

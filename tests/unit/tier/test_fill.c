@@ -24,7 +24,7 @@ static void gate_answer(struct gate *g, enum fetch_result result, const char *te
     struct fetch *f = g->waiting[--g->count];
     f->result = result;
     if (text != NULL) {
-        buf_puts(&f->str, text);
+        buf_puts(&f->found.str, text);
     }
     f->done(f);
 }
@@ -63,7 +63,7 @@ static struct fixture *setup(int sources) {
     tier_init(&t->tier, t->l1);
     t->loop = loop_create(0, "test", &ops, t);
     for (int i = 0; i < sources; i++) {
-        t->gate[i].source = (struct source){"gate", &t->gate[i], gate_fetch};
+        t->gate[i].source = (struct source){.name = "gate", .ctx = &t->gate[i], .fetch = gate_fetch};
         tier_add_source(&t->tier, &t->gate[i].source);
     }
     current = t;
@@ -208,21 +208,22 @@ struct heard {
     int count;
 };
 
-static bool hear(struct sink *s, enum sink_change change, const struct key *key, const struct item_view *item,
-                 struct sink_ack *ack) {
+static unsigned hear(struct sink *s, enum sink_change change, const struct key *key, const struct item_view *item,
+                     int64_t now_ms, struct sink_ack *ack) {
     (void)key;
+    (void)now_ms;
     (void)ack;
     struct heard *h = s->ctx;
     assert_int_equal(item != NULL, change == SINK_SET || change == SINK_EXPIRE);
     h->changes[h->count++] = change;
-    return h->count % 2 == 0;
+    return h->count % 2 == 0 ? SINK_WAIT : SINK_DONE;
 }
 
 static void sinks_hear_changes_in_order(void **state) {
     (void)state;
     struct fixture *t = setup(0);
     struct heard heard = {0};
-    struct sink sink = {"heard", &heard, hear};
+    struct sink sink = {.name = "heard", .ctx = &heard, .every_change = true, .changed = hear};
     struct key key = key_make(SLICE("k"), 0);
     int acks = 0;
     tier_add_sink(&t->tier, &sink);

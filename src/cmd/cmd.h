@@ -74,6 +74,10 @@ struct command {
     /* When options change the access of the keys (SET ... GET): may change specs[].access before locks are
      * taken, from the arguments alone. */
     void (*adjust)(const struct slice *argv, int argc, struct key_spec *specs, int count);
+    /* When a key is of another database than the client's (MOVE, COPY ... DB): that one's logical number, from the arguments
+     * alone, or -1. It is the last key's database, or for a command of one key that of a second key of the same name.
+     * Such a command runs with every shard locked (CMD_ALL_SHARDS). */
+    int (*other_db)(const struct slice *argv, int argc);
     const struct command *sub; /* subcommands, ended by a row without a name */
     const char *since, *cost, *summary;
     const char *group;     /* COMMAND DOCS group when it differs from the family's */

@@ -8,6 +8,7 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
+#include "src/tier/tier.h"
 #include "src/cmd/conn.h"
 
 #define LOAD(field) atomic_load_explicit(&c->host->field, memory_order_relaxed)
@@ -176,7 +177,7 @@ static void section_cluster(struct call *c, struct buf *b) {
 static void section_keyspace(struct call *c, struct buf *b) {
     for (unsigned db = 0; db < (unsigned)c->conf->databases; db++) {
         uint8_t physical = c->l1->db_map[db];
-        uint64_t keys = l1_db_keys(c->l1, physical);
+        uint64_t keys = tier_keys(c->host->tier, physical);
         if (keys > 0) {
             buf_printf(b, "db%u:keys=%llu,expires=%llu,avg_ttl=0\r\n", db, (unsigned long long)keys,
                        (unsigned long long)l1_db_expires(c->l1, physical));
@@ -198,6 +199,12 @@ static void section_tiers(struct call *c, struct buf *b) {
                (unsigned long long)s.overflow_buckets, (unsigned long long)s.inserted, (unsigned long long)s.evicted,
                (unsigned long long)s.expired, (unsigned long long)s.moved_by_compaction, (unsigned long long)s.flights,
                (unsigned long long)s.watches, hits, misses, hits + misses > 0 ? (double)hits / (double)(hits + misses) : 0.0);
+    struct tier *t = c->host->tier;
+    for (unsigned i = 0; i < t->source_count; i++) {
+        if (t->sources[i]->info != NULL) {
+            t->sources[i]->info(t->sources[i], b);
+        }
+    }
 }
 
 enum { IN_DEFAULT = 1, IN_ALL = 2 };

@@ -108,28 +108,19 @@ static bool arg_db(const struct call *c, int i, int64_t *db) {
     return num_parse_i64(c->argv[i], db) && *db >= 0 && *db < c->conf->databases;
 }
 
-/* A key of another database than the client's: its shard is not among those locked for the call, so the command runs
- * with every shard locked (CMD_ALL_SHARDS). */
-static struct key in_db(const struct call *c, int key, int64_t db) {
-    return key_make(c->keys[key].name, c->l1->db_map[db]);
+static int move_db(const struct slice *argv, int argc) {
+    int64_t db;
+    return argc == 3 && num_parse_i64(argv[2], &db) && db >= 0 && db < L1_MAX_DBS ? (int)db : -1;
 }
 
-static enum err store_in(struct call *c, const struct key *to, const struct item_view *v) {
-    if (v->type != TYPE_STRING) {
-        struct value *shared = value_ref(v->value);
-        enum err e = l1_set_value(c->l1, to, shared, v->expire_ms, c->now_ms);
-        if (e != OK) {
-            value_unref(shared);
+static int copy_db(const struct slice *argv, int argc) {
+    int64_t db = -1;
+    for (int i = 3; i + 1 < argc; i++) {
+        if (slice_eqi(argv[i], "db")) {
+            return num_parse_i64(argv[i + 1], &db) && db >= 0 && db < L1_MAX_DBS ? (int)db : -1;
         }
-        return e;
     }
-    char *bytes = copy_bytes(v->str);
-    if (bytes == NULL) {
-        return ERR_OUT_OF_MEMORY;
-    }
-    enum err e = l1_set(c->l1, to, slice_make(bytes, v->str.n), v->expire_ms, v->raw ? L1_RAW : 0, c->now_ms);
-    mem_free(bytes);
-    return e;
+    return -1;
 }
 
 static enum err move_run(struct call *c) {
@@ -144,12 +135,12 @@ static enum err move_run(struct call *c) {
     if (db == atomic_load_explicit(&c->client->db, memory_order_relaxed)) {
         return ERR_SAME_OBJECT;
     }
-    struct key to = in_db(c, 0, db);
-    if (!call_peek(c, 0, &v) || l1_get(c->l1, &to, c->now_ms, L1_NOTOUCH, &other)) {
+    if (!call_peek(c, 0, &v) || call_peek(c, 1, &other)) {
         reply_int(c->out, 0);
         return OK;
     }
-    enum err e = store_in(c, &to, &v);
+    call_peek(c, 0, &v);
+    enum err e = copy_value(c, 1, &v);
     if (e == OK) {
         call_del(c, 0);
         reply_int(c->out, 1);
@@ -177,17 +168,14 @@ static enum err copy_run(struct call *c) {
     if (db == here && slice_eq(c->argv[1], c->argv[2])) {
         return ERR_SAME_OBJECT;
     }
-    struct key to = in_db(c, 1, db);
     struct item_view v, other;
-    if (!call_peek(c, 0, &v) ||
-        (l1_get(c->l1, &to, c->now_ms, L1_NOTOUCH, &other) && !replace)) {
+    if (!call_peek(c, 0, &v) || (call_peek(c, 1, &other) && !replace)) {
         reply_int(c->out, 0);
         return OK;
     }
     call_peek(c, 0, &v);
-    enum err e = db == here ? copy_value(c, 1, &v) : store_in(c, &to, &v);
+    enum err e = copy_value(c, 1, &v);
     if (e == OK) {
-        c->changed += db != here;
         reply_int(c->out, 1);
     }
     return e;
@@ -314,9 +302,9 @@ static enum err wait_run(struct call *c) {
 
 const struct command key_commands[] = {
     {.name = "copy", .syntax = "source destination [DB destination-db] [REPLACE]", .arity = -3, .keys = "1:R 2:RW",
-     .flags = CMD_WRITE | CMD_DENYOOM | KS | CMD_ALL_SHARDS, .run = copy_run, .since = "6.2.0", .cost = "O(N) for the size of the value",
+     .flags = CMD_WRITE | CMD_DENYOOM | KS | CMD_ALL_SHARDS, .run = copy_run, .other_db = copy_db, .since = "6.2.0", .cost = "O(N) for the size of the value",
      .summary = "Copies a value to another key."},
-    {.name = "del", .syntax = "key [key ...]", .arity = -2, .keys = "1..-1:W", .flags = CMD_WRITE | KS, .run = del_run,
+    {.name = "del", .syntax = "key [key ...]", .arity = -2, .keys = "1..-1:RW", .flags = CMD_WRITE | KS, .run = del_run,
      .since = "1.0.0", .cost = "O(N) for N keys", .summary = "Deletes keys."},
     {.name = "dump", .syntax = "key", .arity = 2, .keys = "1:R", .flags = CMD_READONLY | KS, .run = dump_run,
      .since = "2.6.0", .cost = "O(N) for the size of the value", .summary = "Returns a value in RDB form.", .tips = "nondeterministic_output"},
@@ -330,7 +318,7 @@ const struct command key_commands[] = {
      .run = expiretime_run, .since = "7.0.0", .cost = "O(1)", .summary = "Returns the deadline in Unix seconds."},
     {.name = "keys", .syntax = "pattern", .arity = 2, .flags = CMD_READONLY | KS | CMD_DANGEROUS | CMD_WHOLE, .run = keys_run,
      .since = "1.0.0", .cost = "O(N) for all keys, in slices", .summary = "Returns the names of all keys that match a pattern.", .tips = "request_policy:all_shards,nondeterministic_output_order"},
-    {.name = "move", .syntax = "key db", .arity = 3, .keys = "1:RW", .flags = CMD_WRITE | CMD_FAST | KS | CMD_ALL_SHARDS, .run = move_run,
+    {.name = "move", .syntax = "key db", .arity = 3, .keys = "1:RW", .flags = CMD_WRITE | CMD_FAST | KS | CMD_ALL_SHARDS, .run = move_run, .other_db = move_db,
      .since = "1.0.0", .cost = "O(1)", .summary = "Moves a key to another database."},
     {.name = "object", .syntax = "subcommand [argument ...]", .arity = -2, .sub = object_subs, .flags = 0, .since = "2.2.3",
      .cost = "Depends on the subcommand.", .summary = "Looks inside a value."},
@@ -361,7 +349,7 @@ const struct command key_commands[] = {
      .since = "1.0.0", .cost = "O(1)", .summary = "Returns the time to live in seconds.", .tips = "nondeterministic_output"},
     {.name = "type", .syntax = "key", .arity = 2, .keys = "1:M", .flags = CMD_READONLY | CMD_FAST | KS, .run = type_run,
      .since = "1.0.0", .cost = "O(1)", .summary = "Returns the type of a value."},
-    {.name = "unlink", .syntax = "key [key ...]", .arity = -2, .keys = "1..-1:W", .flags = CMD_WRITE | CMD_FAST | KS, .run = del_run,
+    {.name = "unlink", .syntax = "key [key ...]", .arity = -2, .keys = "1..-1:RW", .flags = CMD_WRITE | CMD_FAST | KS, .run = del_run,
      .since = "4.0.0", .cost = "O(1) for each key", .summary = "Deletes keys; large values are freed later, as DEL's are too.", .tips = "request_policy:multi_shard,response_policy:agg_sum"},
     {.name = "wait", .syntax = "numreplicas timeout", .arity = 3, .flags = CMD_NOSCRIPT | CMD_CONNECTION, .run = wait_run, .since = "3.0.0",
      .cost = "O(1)", .summary = "Answers 0: there are no replicas.", .tips = "request_policy:all_shards,response_policy:agg_min"},

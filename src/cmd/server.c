@@ -10,7 +10,7 @@
 #include "src/tier/tier.h"
 
 static enum err dbsize_run(struct call *c) {
-    reply_int(c->out, (int64_t)l1_db_keys(c->l1, c->db));
+    reply_int(c->out, (int64_t)tier_keys(c->host->tier, c->db));
     return OK;
 }
 

@@ -405,6 +405,8 @@ static int64_t auto_maxmemory(void) {
     return total / 4 * 3;
 }
 
+enum { WRITE_BACK = 0, DURABILITY_ALWAYS = 2 /* places among the choices */ };
+
 bool conf_finish(struct conf *c, const char **name, struct buf *why) {
     if (c->maxmemory == -1) {
         c->maxmemory_is_auto = true;
@@ -418,9 +420,10 @@ bool conf_finish(struct conf *c, const char **name, struct buf *why) {
     if (!check_save(c, why)) {
         return false;
     }
-    *name = "l2";
-    if (c->l2) {
-        buf_puts(why, "this version has no disk tier; allowed: off");
+    *name = "l2-durability";
+    if (c->l2_durability == DURABILITY_ALWAYS && c->l2_write_policy == WRITE_BACK) {
+        buf_puts(why, "`always` needs `l2-write-policy through`: with back, a value is in memory only until it is evicted; "
+                      "allowed: none, everysec");
         return false;
     }
     *name = "l1-shards";

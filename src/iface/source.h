@@ -44,6 +44,10 @@ struct source {
     void *ctx;
     /* From memory, with the key's shard locked, on any thread; microseconds. NULL: always PROBE_UNKNOWN. */
     enum probe_result (*probe)(struct source *s, const struct key *key, int64_t now_ms, struct found *out);
+    /* Keys it has of a physical database, about; those memory has, too, among them. May be NULL. Any thread. */
+    int64_t (*key_count)(struct source *s, uint8_t physical);
+    /* Appends its lines of INFO. May be NULL. Any thread. */
+    void (*info)(struct source *s, struct buf *out);
     /* Starts f on f->loop's thread; may complete it before returning. */
     void (*fetch)(struct source *s, struct fetch *f);
 };

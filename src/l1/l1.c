@@ -628,16 +628,17 @@ void l1_string_raw(struct l1 *l1, const struct key *key) {
     it[0] |= ITEM_RAW;
 }
 
-enum l1_below l1_below(const struct l1 *l1, const struct key *key) {
-    const struct shard *s = shard_of((struct l1 *)(uintptr_t)l1, key);
-    struct place at;
-    if (!table_find(s, key, &at)) {
-        return L1_BELOW_UNKNOWN;
-    }
+enum l1_below shard_below(const struct shard *s, struct place at) {
     if (at.bucket->meta[at.slot] & META_SAME) {
         return L1_BELOW_SAME;
     }
     return item_is(slab_at(&s->slab, at.bucket->handle[at.slot]), ITEM_ALONE) ? L1_BELOW_ABSENT : L1_BELOW_UNKNOWN;
+}
+
+enum l1_below l1_below(const struct l1 *l1, const struct key *key) {
+    const struct shard *s = shard_of((struct l1 *)(uintptr_t)l1, key);
+    struct place at;
+    return table_find(s, key, &at) ? shard_below(s, at) : L1_BELOW_UNKNOWN;
 }
 
 void l1_set_below(struct l1 *l1, const struct key *key, enum l1_below below) {

@@ -50,10 +50,17 @@ void blob_unref(struct blob *b);
  * NULL without memory. */
 struct blob *blob_adopt(void *memory, size_t size, struct slice bytes);
 
+/* What the tiers below have of a key: see l1_below. */
+enum l1_below {
+    L1_BELOW_UNKNOWN, /* perhaps an older version; also for an absent key */
+    L1_BELOW_ABSENT,  /* no tier below has the key */
+    L1_BELOW_SAME     /* a tier below has this very value: eviction needs no write */
+};
+
 /* Told about an item that leaves the tier unasked. Called with the shard locked; must not call l1. */
 struct l1_hooks {
     void *ctx;
-    void (*evicted)(void *ctx, const struct key *key, const struct item_view *item, bool clean);
+    void (*evicted)(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below);
     void (*expired)(void *ctx, const struct key *key, const struct item_view *item);
 };
 
@@ -139,12 +146,7 @@ bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t 
 
 /* ---- what slower tiers know of a key ----
  * A tier below may hold an older version, or this very one. After every write commit settles which; l1 keeps it, through
- * overwrites too, so that a hot key's next write need not ask below again. */
-enum l1_below {
-    L1_BELOW_UNKNOWN, /* new, or written since anybody looked; also for an absent key */
-    L1_BELOW_ABSENT,  /* no tier below has the key */
-    L1_BELOW_SAME     /* a tier below has this very value: eviction needs no write */
-};
+ * overwrites too, so that a hot key's next write need not ask below again. With the key's shard locked. */
 enum l1_below l1_below(const struct l1 *l1, const struct key *key);
 /* The key must be present. */
 void l1_set_below(struct l1 *l1, const struct key *key, enum l1_below below);

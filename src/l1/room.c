@@ -120,7 +120,7 @@ static bool evict_one(struct shard *s, int64_t now_ms) {
     if (s->l1->hooks.evicted != NULL && !item_expired(it, now_ms)) {
         struct item_view view;
         shard_view(s, handle, &view);
-        s->l1->hooks.evicted(s->l1->hooks.ctx, &key, &view, at.bucket->meta[at.slot] & META_SAME);
+        s->l1->hooks.evicted(s->l1->hooks.ctx, &key, &view, shard_below(s, at));
     }
     shard_remove_as(s, key.hash, at, true);
     atomic_fetch_add_explicit(&s->evicted, 1, memory_order_relaxed);

@@ -124,5 +124,6 @@ void wheel_schedule(struct shard *s, uint32_t bucket, int64_t deadline_ms);
 bool wheel_run(struct shard *s, int64_t now_ms, unsigned budget);
 
 /* l1.c: what the others need of it */
+enum l1_below shard_below(const struct shard *s, struct place at);
 void shard_remove(struct shard *s, const struct key *key, struct place at);
 size_t shard_item_bytes(const struct shard *s, uint32_t handle);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "persist/disk.h"
 #include "src/base/check.h"
 #include "src/base/clock.h"
 #include "src/base/hash.h"
@@ -121,6 +122,11 @@ void server_apply_conf(struct server *srv) {
     log_set_level((enum log_level)conf->loglevel);
     slowlog_set_max(srv->host.slowlog, (size_t)conf->slowlog_max_len);
     l1_set_policy(srv->host.l1, policy_text(conf, &policy));
+    if (srv->disk != NULL) {
+        disk_tune(srv->disk, (size_t)conf->l2_max_value, (size_t)conf->l2_queue_size, conf->l2_max_size,
+                  (double)conf->l2_admit_when_full / 100);
+    }
+    srv->tier.fill_deadline_ms = conf->l2_read_deadline;
     conf_store_take_notes(srv->host.conf_store, &notes);
     if (notes.n > 0) {
         log_notice("accepted without effect: %.*s", (int)notes.n, notes.p);
@@ -196,6 +202,47 @@ static void make_run_id(char *out) {
     }
 }
 
+/* False: said why in the log. Before any key is hashed. */
+static bool open_disk(struct server *srv, const struct conf *conf) {
+    char err[512];
+    if (!conf->l2) {
+        return true;
+    }
+    srv->disk = disk_open(&(struct disk_options){.dir = "l2",
+                                                 .write_policy = (enum disk_write_policy)conf->l2_write_policy,
+                                                 .durability = (enum disk_durability)conf->l2_durability,
+                                                 .compression = conf->l2_compression,
+                                                 .direct_io = conf->l2_direct_io,
+                                                 .cache_bytes = (size_t)conf->l2_cache_size,
+                                                 .write_buffer_bytes = (size_t)conf->l2_write_buffer,
+                                                 .journal_bytes = (size_t)conf->l2_journal_size,
+                                                 .threads = (unsigned)conf->l2_threads,
+                                                 .read_depth = (unsigned)conf->l2_read_depth,
+                                                 .hash_limits = {(size_t)conf->hash_max_listpack_entries,
+                                                                 (size_t)conf->hash_max_listpack_value},
+                                                 .max_value_bytes = (size_t)conf->l2_max_value,
+                                                 .queue_bytes = (size_t)conf->l2_queue_size,
+                                                 .max_bytes = conf->l2_max_size,
+                                                 .admit_share = (double)conf->l2_admit_when_full / 100},
+                          err, sizeof(err));
+    if (srv->disk == NULL) {
+        log_warning("disk tier: %s", err);
+    }
+    return srv->disk != NULL;
+}
+
+static void settle_disk(void *ctx) {
+    disk_settle(ctx);
+}
+
+/* What only memory has goes to disk, so that the next start is warm. */
+static void close_disk(struct server *srv) {
+    if (srv->disk != NULL) {
+        tier_drain(&srv->tier, clock_now_ms(), settle_disk, srv->disk);
+        disk_close(&srv->disk);
+    }
+}
+
 static void open_host(struct server *srv, struct conf_store *store, const char *executable) {
     struct host *h = &srv->host;
     struct conf *conf = conf_store_current(store);
@@ -220,8 +267,14 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     h->pool = pool_create(&(struct pool_options){.name = "pool", .threads = 1, .lanes = 1, .depth = 16});
     h->l1 = l1_create(&(struct l1_options){.shards = choose_shards(conf, h->loop_count),
                                            .limit_bytes = (size_t)conf->maxmemory,
-                                           .policy = policy_text(conf, &policy)});
+                                           .policy = policy_text(conf, &policy),
+                                           .hooks = {&srv->tier, srv->disk != NULL ? tier_evicted : NULL, NULL}});
     tier_init(&srv->tier, h->l1);
+    if (srv->disk != NULL) {
+        l1_restore_map(h->l1, disk_map(srv->disk));
+        tier_add_source(&srv->tier, disk_source(srv->disk));
+        tier_add_sink(&srv->tier, disk_sink(srv->disk));
+    }
     h->tier = &srv->tier;
     srv->bound_by_choice = conf_store_bind_given(store);
     atomic_store(&srv->shutdown_save, -1);
@@ -290,11 +343,17 @@ int server_run(struct conf_store *store, const char *executable) {
         mem_free(srv);
         return code;
     }
+    if (!open_disk(srv, conf)) {
+        conf_unref(conf);
+        conf_store_free(&store);
+        mem_free(srv);
+        return code;
+    }
     raise_fd_limit(conf);
     open_host(srv, store, executable);
     server_apply_conf(srv);
     open_workers(srv);
-    if (!save_load(srv, &err)) {
+    if (srv->disk == NULL && !save_load(srv, &err)) {
         log_warning("%.*s", (int)err.n, err.p);
     } else if (listen_all(srv, conf)) {
         write_pidfile(conf);
@@ -308,6 +367,7 @@ int server_run(struct conf_store *store, const char *executable) {
         }
         log_notice("Strata is now ready to exit, bye bye...");
     }
+    close_disk(srv);
     for (unsigned i = 0; i < srv->listener_count; i++) {
         listener_close(&srv->listeners[i]);
     }

@@ -24,6 +24,29 @@ static uint8_t physical_db(const struct call *c) {
     return c->l1->db_map[atomic_load_explicit(&c->client->db, memory_order_relaxed)];
 }
 
+int keys_of_line(struct call *c, const struct cmd *cmd, const struct slice *argv, int argc, int db, struct key *keys,
+                 uint8_t *access, int max) {
+    int n = cmd_keys(cmd, argv, argc, NULL, NULL, 0);
+    if (n <= 0) {
+        return n;
+    }
+    int other = cmd->row->other_db != NULL ? cmd->row->other_db(argv, argc) : -1;
+    bool elsewhere = other >= 0 && other < c->conf->databases, second = elsewhere && n == 1;
+    if (keys == NULL) {
+        return n + second;
+    }
+    int *pos = arena_alloc(c->arena, (size_t)n * sizeof(*pos));
+    enum key_access *found = arena_alloc(c->arena, (size_t)n * sizeof(*found));
+    cmd_keys(cmd, argv, argc, pos, found, n);
+    for (int i = 0; i < n + second && i < max; i++) {
+        bool there = elsewhere && i == n + second - 1;
+        int at = i < n ? i : n - 1;
+        keys[i] = key_make(argv[pos[at]], c->l1->db_map[there ? other : db]);
+        access[i] = (uint8_t)(there ? KEY_RW : found[at]);
+    }
+    return n + second;
+}
+
 bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
     const struct cmd *cmd = c->cmd;
     c->db = physical_db(c);
@@ -34,7 +57,7 @@ bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
         return true;
     }
     const struct key_spec *spec = &cmd->specs[0];
-    if (likely(one != NULL && cmd->spec_count == 1 && spec->first == spec->last)) {
+    if (likely(one != NULL && cmd->spec_count == 1 && spec->first == spec->last && !(cmd->flags & CMD_ALL_SHARDS))) {
         *one = key_make(c->argv[spec->first], c->db);
         *one_access = (uint8_t)spec->access;
         c->keys = one;
@@ -42,19 +65,14 @@ bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
         c->nkeys = 1;
         return true;
     }
-    int n = cmd_keys(cmd, c->argv, c->argc, NULL, NULL, 0);
+    int db = atomic_load_explicit(&c->client->db, memory_order_relaxed);
+    int n = keys_of_line(c, cmd, c->argv, c->argc, db, NULL, NULL, 0);
     if (n < 0) {
         return false;
     }
-    int *pos = arena_alloc(c->arena, (size_t)n * sizeof(*pos));
-    enum key_access *access = arena_alloc(c->arena, (size_t)n * sizeof(*access));
-    cmd_keys(cmd, c->argv, c->argc, pos, access, n);
     c->keys = arena_alloc(c->arena, (size_t)n * sizeof(*c->keys));
     c->access = arena_alloc(c->arena, (size_t)n);
-    for (int i = 0; i < n; i++) {
-        c->keys[i] = key_make(c->argv[pos[i]], c->db);
-        c->access[i] = (uint8_t)access[i];
-    }
+    keys_of_line(c, cmd, c->argv, c->argc, db, c->keys, c->access, n);
     c->nkeys = n;
     return true;
 }
@@ -255,6 +273,11 @@ static bool db_moved(const struct call *c) {
     return unlikely(c->db != physical_db(c));
 }
 
+/* By its writes, or by what a slower tier gave for it. */
+static inline bool may_have_grown(const struct call *c, const struct worker *w) {
+    return c->changed != 0 || w->server->tier.source_count != 0;
+}
+
 static enum err run_one_key(struct call *c, struct worker *w) {
     struct l1 *l1 = c->l1;
     for (;;) {
@@ -271,7 +294,7 @@ static enum err run_one_key(struct call *c, struct worker *w) {
             return ERR_PARKED;
         }
         enum err e = run_handler(c, w);
-        if (unlikely(c->changed != 0 && l1_over_limit(l1))) {
+        if (unlikely(may_have_grown(c, w) && l1_over_limit(l1))) {
             l1_make_room(l1, shard, EVICT_PER_WRITE, c->now_ms);
         }
         l1_unlock(l1, shard);
@@ -307,6 +330,14 @@ static void make_room_after(struct call *c, const uint16_t *shards, unsigned n) 
     }
 }
 
+static void find_keys_again(struct call *c) {
+    if (txn_is_exec(c)) {
+        txn_find_keys(c);
+    } else {
+        call_find_keys(c, NULL, NULL);
+    }
+}
+
 /* Several keys, or every shard: MSET, RENAME, EXEC, FLUSHALL. */
 static enum err run_many_keys(struct call *c, struct worker *w) {
     uint16_t *shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
@@ -314,17 +345,12 @@ static enum err run_many_keys(struct call *c, struct worker *w) {
     for (;;) {
         unsigned n = l1_shards_of(c->l1, c->keys, (size_t)c->nkeys, shards);
         lock_keys(c, shards, n);
-        if (db_moved(c)) {
+        if (c->all_locked) {
+            find_keys_again(c); /* the shards are the same wherever the databases are now */
+        } else if (db_moved(c)) {
             unlock_keys(c, shards, n);
-            if (!txn_is_exec(c)) {
-                c->db = physical_db(c);
-                for (int i = 0; i < c->nkeys; i++) {
-                    c->keys[i] = key_make(c->keys[i].name, c->db);
-                }
-            } else {
-                txn_find_keys(c);
-                shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
-            }
+            find_keys_again(c);
+            shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
             continue;
         }
         if (unlikely(w->server->tier.source_count != 0) && park_for_fill(c, w)) {
@@ -333,7 +359,7 @@ static enum err run_many_keys(struct call *c, struct worker *w) {
         }
         enum err e = run_handler(c, w);
         unlock_keys(c, shards, n);
-        if (c->changed != 0) {
+        if (may_have_grown(c, w)) {
             make_room_after(c, shards, n);
         }
         return e;

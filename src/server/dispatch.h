@@ -27,5 +27,9 @@ void dispatch_again(struct parked *p);
 /* Extracts and hashes the keys of c (c->argv, c->cmd, logical database of the client). False when the arguments do not fit
  * the command's key positions. one/one_access: storage for a single key, or NULL. */
 bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access);
+/* The keys of one command line, at most max of them, when the client's logical database is db; returns how many there are,
+ * -1 when the arguments are too few. keys may be NULL. */
+int keys_of_line(struct call *c, const struct cmd *cmd, const struct slice *argv, int argc, int db, struct key *keys,
+                 uint8_t *access, int max);
 /* One call of a transaction, its keys' shards locked: run and commit, reply into c->out. */
 void dispatch_run_queued(struct call *c, struct worker *w);

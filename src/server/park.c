@@ -77,7 +77,7 @@ void park_done(struct parked *p) {
     atomic_store_explicit(&s->client.arg_bytes, 0, memory_order_relaxed);
     atomic_fetch_sub_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
     parked_free(p);
-    session_make_ready(s);
+    session_go_on(s);
 }
 
 void park_orphan(struct parked *p) {
@@ -133,10 +133,25 @@ static void adjust_access(struct call *c) {
     }
 }
 
+/* A key nobody could tell anything of counts as absent. A call that may write it, or say that there was nothing to write, makes
+ * that true below as well, or an older value might come back after the reply. */
+static void settle_failed(struct call *c, struct tier *tier) {
+    const struct fill *f = &parked_of(c)->fill;
+    struct item_view view;
+    for (int i = 0; i < c->nkeys; i++) {
+        if (f->settled[i] == FILL_FAILED && c->access[i] == KEY_RW && !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
+            park_commit(c, tier, SINK_DEL, &c->keys[i]);
+        }
+    }
+}
+
 bool park_for_fill(struct call *c, struct worker *w) {
     c->step = STEP_FILL;
     adjust_access(c);
     if (!anything_cold(c, &w->server->tier)) {
+        if (unlikely(c->detached && parked_of(c)->fill.failed)) {
+            settle_failed(c, &w->server->tier);
+        }
         return false;
     }
     struct parked *p = detach(c);

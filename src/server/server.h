@@ -10,6 +10,7 @@
 #include "src/tier/tier.h"
 
 struct conf;
+struct disk;
 struct listener;
 struct worker;
 
@@ -20,6 +21,7 @@ struct server {
 
     /* fixed after boot */
     struct tier tier;
+    struct disk *disk; /* the disk tier, NULL without */
     struct worker **workers; /* host.loop_count of them */
     struct listener *listeners[MAX_LISTENERS];
     unsigned listener_count;

@@ -29,6 +29,13 @@ void session_make_ready(struct session *s) {
     }
 }
 
+void session_go_on(struct session *s) {
+    session_make_ready(s);
+    if (!s->closing && s->read_paused && list_empty(&s->reader_node)) {
+        list_push_back(&s->worker->readers, &s->reader_node); /* the turn's end reads again */
+    }
+}
+
 void session_want_flush(struct session *s) {
     if (!s->closing && list_empty(&s->flush_node)) {
         list_push_back(&s->worker->flushing, &s->flush_node);

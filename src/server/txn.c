@@ -231,26 +231,21 @@ void txn_find_keys(struct call *c) {
     int total = 0;
     for (int i = 0; i < t->count; i++) {
         struct queued *q = &t->calls[i];
-        int n = cmd_keys(q->cmd, q->argv, q->argc, NULL, NULL, 0);
+        int n = keys_of_line(c, q->cmd, q->argv, q->argc, 0, NULL, NULL, 0);
         q->key_count = n < 0 ? 0 : n;
         total += q->key_count;
     }
     size_t all = (size_t)total + client->watch_count;
     c->keys = arena_alloc(c->arena, (all + 1) * sizeof(*c->keys));
     c->access = arena_alloc(c->arena, all + 1);
-    int *pos = arena_alloc(c->arena, (size_t)total * sizeof(*pos) + 1);
-    enum key_access *access = arena_alloc(c->arena, (size_t)total * sizeof(*access) + 1);
     int at = 0, db = atomic_load_explicit(&client->db, memory_order_relaxed);
     c->db = c->l1->db_map[db];
     for (int i = 0; i < t->count; i++) {
         struct queued *q = &t->calls[i];
         q->first_key = at;
         q->db = db;
-        cmd_keys(q->cmd, q->argv, q->argc, pos, access, q->key_count);
-        for (int k = 0; k < q->key_count; k++, at++) {
-            c->keys[at] = key_make(q->argv[pos[k]], c->l1->db_map[db]);
-            c->access[at] = (uint8_t)access[k];
-        }
+        keys_of_line(c, q->cmd, q->argv, q->argc, db, c->keys + at, c->access + at, q->key_count);
+        at += q->key_count;
         db = db_after(c, q, db);
     }
     for (size_t i = 0; i < client->watch_count; i++, at++) {
@@ -281,11 +276,9 @@ static void run_queued(struct call *c, const struct queued *q) {
                        .in_exec = true,
                        .sync = c->sync};
     one.db = c->l1->db_map[atomic_load_explicit(&c->client->db, memory_order_relaxed)];
-    if (q->key_count > 0 && one.keys[0].db != one.db) {
-        CHECK(c->all_locked); /* only a flush or swap in the queue moves a database under us */
-        for (int k = 0; k < q->key_count; k++) {
-            one.keys[k] = key_make(one.keys[k].name, one.db);
-        }
+    if (q->key_count > 0 && c->all_locked) { /* a flush or swap in the queue moves databases under us */
+        keys_of_line(c, q->cmd, q->argv, q->argc, atomic_load_explicit(&c->client->db, memory_order_relaxed), one.keys,
+                     one.access, q->key_count);
     }
     dispatch_run_queued(&one, w);
     c->sync = one.sync;

@@ -41,11 +41,11 @@ void tier_commit_slow(struct tier *t, enum sink_change change, const struct key 
     }
 }
 
-void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, bool same) {
+void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below) {
     struct tier *t = ctx;
-    for (unsigned i = 0; i < t->sink_count && !same; i++) {
+    for (unsigned i = 0; i < t->sink_count && below != L1_BELOW_SAME; i++) {
         if (t->sinks[i]->evicted != NULL) {
-            t->sinks[i]->evicted(t->sinks[i], key, item);
+            t->sinks[i]->evicted(t->sinks[i], key, item, below == L1_BELOW_ABSENT);
         }
     }
 }
@@ -75,4 +75,28 @@ void tier_swap_db(struct tier *t, unsigned a, unsigned b) {
     if (t->sink_count != 0) {
         tell_map(t, 0);
     }
+}
+
+uint64_t tier_keys(struct tier *t, uint8_t physical) {
+    int64_t below = 0;
+    for (unsigned i = 0; i < t->source_count; i++) {
+        struct source *s = t->sources[i];
+        below += s->key_count != NULL ? s->key_count(s, physical) : 0;
+    }
+    below -= below > 0 ? (int64_t)l1_db_same(t->l1, physical) : 0;
+    return l1_db_keys(t->l1, physical) + (below > 0 ? (uint64_t)below : 0);
+}
+
+static void drain_one(void *ctx, const struct key *key, const struct item_view *item) {
+    struct key whole = key_make(key->name, key->db); /* a scan's keys have no hash */
+    struct tier *t = ctx;
+    tier_evicted(t, &whole, item, l1_below(t->l1, &whole));
+}
+
+void tier_drain(struct tier *t, int64_t now_ms, void (*pause)(void *ctx), void *ctx) {
+    uint64_t cursor = 0;
+    do {
+        cursor = l1_scan(t->l1, cursor, 256, -1, now_ms, false, drain_one, t);
+        pause(ctx);
+    } while (cursor != 0);
 }

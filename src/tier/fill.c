@@ -36,8 +36,10 @@ static void wait_arrived(struct loop *loop, struct msg *msg) {
     (void)loop;
     struct fill_wait *w = (struct fill_wait *)((char *)msg - offsetof(struct fill_wait, msg));
     struct fill *f = w->fill;
-    f->settled[w->index] |= w->settle;
-    f->failed |= w->failed;
+    if (w->settle) {
+        f->settled[w->index] = w->failed ? FILL_FAILED : FILL_ABSENT;
+        f->failed |= w->failed;
+    }
     CHECK(f->pending > 0);
     if (--f->pending == 0) {
         f->resume(f);
@@ -57,15 +59,11 @@ static void found_free(struct found *f) {
     }
 }
 
-enum { ROOM_VICTIMS = 16 };
-
-/* Makes the key resident. False: expired, or no memory. Shard locked, no views held. */
+/* Makes the key resident. False: expired, or no memory. Shard locked. Room for it is made after the call that wanted it has
+ * run: made here it could cost another key of that call. */
 static bool store(struct tier *t, const struct key *key, struct found *f, int64_t now_ms) {
     if (f->expire_ms != L1_NO_TTL && f->expire_ms <= now_ms) {
         return false;
-    }
-    if (l1_over_limit(t->l1)) {
-        l1_make_room(t->l1, l1_shard_of(t->l1, key->hash), ROOM_VICTIMS, now_ms);
     }
     if (f->value != NULL) {
         if (l1_set_value(t->l1, key, f->value, f->expire_ms, now_ms) != OK) {

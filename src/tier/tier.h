@@ -44,6 +44,12 @@ enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_
 
 struct fill_wait;
 
+enum fill_settled {
+    FILL_OPEN,
+    FILL_ABSENT, /* no source has it */
+    FILL_FAILED  /* nobody could tell: it counts as absent */
+};
+
 /* One call's fill; zeroed but for the first group, owned by the parked call, stays until resume has run with nothing
  * pending. */
 struct fill {
@@ -54,10 +60,10 @@ struct fill {
     int n;
     void (*resume)(struct fill *f); /* on loop */
     /* private */
-    bool *settled;
+    uint8_t *settled; /* enum fill_settled of each key */
     struct fill_wait *waits;
     int pending;
-    bool failed; /* a source failed: the key counts as absent for this call */
+    bool failed; /* some key is FILL_FAILED */
 };
 
 /* With the shards of all keys locked. False: everything wanted is resident or known absent: run. True: flights were
@@ -68,8 +74,13 @@ void fill_launch(struct fill *f, int64_t now_ms);
 /* Frees what fill_begin allocated. Nothing may be pending. */
 void fill_end(struct fill *f);
 
+/* Keys of a physical database in all tiers, each once; exact but for what is on its way between them. Any thread. */
+uint64_t tier_keys(struct tier *t, uint8_t physical);
+/* Before the process ends: what only memory has goes to the sinks as if it were evicted; pause is called when they may need
+ * time. Every loop has stopped. */
+void tier_drain(struct tier *t, int64_t now_ms, void (*pause)(void *ctx), void *ctx);
 /* l1's hook: an item leaves memory; when no tier below has it, the sinks may keep it. ctx is the tier. */
-void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, bool same);
+void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below);
 /* FLUSHDB of a logical database, or FLUSHALL (-1), and SWAPDB, in every tier. Every shard locked. False as l1_flush_db. */
 bool tier_flush(struct tier *t, int logical);
 void tier_swap_db(struct tier *t, unsigned a, unsigned b);

@@ -74,9 +74,13 @@ class Conn:
         out, self.buf = self.buf[:end], self.buf[end:]
         return out
 
+    def read(self):
+        """The next reply, decoded."""
+        return decode(self.raw())[0]
+
     def cmd(self, *args):
         self.send(*args)
-        return decode(self.raw())[0]
+        return self.read()
 
 
 class Error(str):

@@ -67,7 +67,7 @@ static void bad_lines_are_refused_with_their_place(void **state) {
                 {"port\n", {":1:", "wrong number of arguments", ""}},
                 {"replicaof 1.2.3.4 5\n", {":1:", "replication", ""}},
                 {"requirepass ${STRATA_NO_SUCH}\n", {":1:", "not set", ""}},
-                {"l2 on\n", {"l2", "no disk tier", "off"}}};
+                {"l2-durability always\n", {"l2-durability", "through", "everysec"}}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct buf err = {0};
         struct conf_store *s = load(rows[i].text, &err);

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* disk: the tier's two faces, source and sink. Opening is open.c, writing writer.c. */
+#include "persist/disk.h"
+
+#include <string.h>
+
+#include "persist/disk_int.h"
+#include "persist/record.h"
+#include "src/base/check.h"
+#include "src/base/clock.h"
+#include "src/base/mem.h"
+#include "src/base/rng.h"
+#include "src/rt/loop.h"
+#include "src/rt/pool.h"
+
+enum { SMALL_KEY = 512, MIN_TTL_MS = 1000 };
+
+/* A record key on the stack when it is small. */
+struct raw_key {
+    struct buf b;
+    char room[SMALL_KEY];
+};
+
+static struct slice raw_key_make(struct raw_key *k, uint32_t generation, const struct key *key) {
+    bool small = RECORD_KEY_HEAD + key->name.n <= SMALL_KEY;
+    k->b = small ? (struct buf){.p = k->room, .cap = SMALL_KEY} : (struct buf){0};
+    record_put_key(&k->b, generation, key);
+    return buf_slice(&k->b);
+}
+
+static void raw_key_free(struct raw_key *k) {
+    if (k->b.p != k->room) {
+        buf_free(&k->b);
+    }
+}
+
+/* ---- reading ---- */
+
+/* A stored value as found; false when it is expired, or cannot be used. */
+static bool take_record(struct disk *d, struct slice raw, int64_t now_ms, struct found *out) {
+    int64_t expire_ms;
+    if (!record_deadline(raw, &expire_ms)) {
+        disk_count(&d->count.corrupt, 1);
+        return false;
+    }
+    if (expire_ms != -1 && expire_ms <= now_ms) {
+        return false;
+    }
+    if (!record_decode(raw, &d->options.hash_limits, out)) {
+        disk_count(&d->count.corrupt, 1);
+        return false;
+    }
+    out->same = true;
+    return true;
+}
+
+/* What is queued counts before what the store has. True: result says. */
+static bool probe_queue(struct disk *d, const struct key *key, uint32_t generation, int64_t now_ms, struct found *out,
+                        enum probe_result *result) {
+    struct lane *lane = disk_lane(d, key);
+    lane_lock(lane);
+    const struct op *op = lane_find(lane, key, generation);
+    if (op != NULL) {
+        bool found = op->change == CHANGE_PUT && take_record(d, buf_slice(&op->record), now_ms, out);
+        *result = found ? PROBE_FOUND : PROBE_ABSENT;
+    }
+    lane_unlock(lane);
+    return op != NULL;
+}
+
+static enum probe_result probe(struct source *s, const struct key *key, int64_t now_ms, struct found *out) {
+    struct disk *d = s->ctx;
+    uint32_t generation = state_generation(d->state, key->db);
+    enum probe_result result = PROBE_ABSENT;
+    disk_count(&d->count.probes, 1);
+    if (probe_queue(d, key, generation, now_ms, out, &result)) {
+        disk_count(&d->count.queue_hits, result == PROBE_FOUND);
+        return result;
+    }
+    if (!disk_enter(d)) {
+        return PROBE_ABSENT;
+    }
+    struct raw_key raw;
+    struct store_value v = {0};
+    switch (d->store->get(d->store, raw_key_make(&raw, generation, key), true, &v)) {
+    case STORE_FOUND:
+        result = take_record(d, v.bytes, now_ms, out) ? PROBE_FOUND : PROBE_ABSENT;
+        d->store->release(d->store, &v);
+        disk_count(&d->count.memory_hits, 1);
+        break;
+    case STORE_COLD:
+        result = PROBE_UNKNOWN;
+        break;
+    default:
+        disk_count(&d->count.absent, 1);
+    }
+    raw_key_free(&raw);
+    disk_leave(d);
+    return result;
+}
+
+struct read_job {
+    struct job job;
+    struct disk *disk;
+    struct fetch *fetch;
+};
+
+static void read_run(struct job *job) {
+    struct read_job *r = (struct read_job *)job;
+    struct disk *d = r->disk;
+    struct fetch *f = r->fetch;
+    struct raw_key raw;
+    struct store_value v = {0};
+    int64_t now_ms = clock_now_ms();
+    f->result = FETCH_ABSENT;
+    if (now_ms > f->deadline_ms) {
+        disk_count(&d->count.reads_late, 1);
+        f->result = FETCH_ERROR;
+        return;
+    }
+    if (!disk_enter(d)) {
+        return;
+    }
+    struct slice key = raw_key_make(&raw, state_generation(d->state, f->key.db), &f->key);
+    switch (d->store->get(d->store, key, false, &v)) {
+    case STORE_FOUND:
+        f->result = take_record(d, v.bytes, now_ms, &f->found) ? FETCH_FOUND : FETCH_ABSENT;
+        d->store->release(d->store, &v);
+        break;
+    case STORE_FAILED:
+        disk_count(&d->count.read_failures, 1);
+        f->result = FETCH_ERROR;
+        break;
+    default:
+        break;
+    }
+    disk_count(f->result == FETCH_FOUND ? &d->count.disk_hits : &d->count.disk_misses, 1);
+    raw_key_free(&raw);
+    disk_leave(d);
+}
+
+static void read_done(struct job *job) {
+    struct read_job *r = (struct read_job *)job;
+    struct fetch *f = r->fetch;
+    mem_free(r);
+    f->done(f);
+}
+
+static void fetch(struct source *s, struct fetch *f) {
+    struct disk *d = s->ctx;
+    struct read_job *r = mem_zalloc(sizeof(*r));
+    *r = (struct read_job){.job = {.loop = f->loop, .run = read_run, .done = read_done}, .disk = d, .fetch = f};
+    if (!pool_submit(d->pool, 0, &r->job)) {
+        disk_count(&d->count.reads_refused, 1);
+        mem_free(r);
+        f->result = FETCH_ERROR; /* past the bound a cold key is a miss */
+        f->done(f);
+    }
+}
+
+/* ---- writing ---- */
+
+/* Where replies wait for the log nothing is noted: an older version may stand for a change nobody was told of. */
+static void queue(struct disk *d, struct lane *lane, struct change_request *r) {
+    size_t puts = lane->puts, ops = lane->ops;
+    r->note = r->note && d->options.durability != DISK_ALWAYS;
+    lane_add(lane, d->state, r);
+    atomic_fetch_add_explicit(&d->puts_queued[r->key->db], (int64_t)lane->puts - (int64_t)puts, memory_order_relaxed);
+    atomic_fetch_add(&d->queued, lane->ops - ops); /* none when a queued change became this one */
+    disk_count(r->change == CHANGE_PUT ? &d->count.puts : &d->count.deletes, 1);
+}
+
+static size_t lane_room(const struct disk *d) {
+    return atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / STATE_LANES;
+}
+
+/* Deletes what the store, or the queue, may have of the key. Lane locked. */
+static void delete_below(struct disk *d, struct lane *lane, const struct key *key, uint32_t generation,
+                         struct sink_ack *ack, unsigned *result) {
+    const struct op *op = lane_find(lane, key, generation);
+    bool may = op != NULL && op->change == CHANGE_PUT;
+    if (op == NULL) {
+        struct raw_key raw;
+        may = d->store->may_have(d->store, raw_key_make(&raw, generation, key));
+        raw_key_free(&raw);
+    }
+    if (!may) {
+        return;
+    }
+    if (lane->bytes > 4 * lane_room(d)) {
+        disk_bypass(d, "the writer is too far behind"); /* an emptied store needs no delete */
+        return;
+    }
+    queue(d, lane, &(struct change_request){
+                       .change = CHANGE_DELETE, .key = key, .generation = generation, .note = true, .ack = ack});
+    *result |= ack != NULL ? SINK_WAIT : SINK_DONE;
+}
+
+static bool put_through(struct disk *d, struct lane *lane, const struct key *key, uint32_t generation,
+                        const struct item_view *item, struct sink_ack *ack) {
+    size_t size = record_size_hint(item);
+    if (size > atomic_load_explicit(&d->max_value_bytes, memory_order_relaxed)) {
+        disk_count(&d->count.too_large, 1);
+        return false;
+    }
+    if (lane->bytes + size > lane_room(d) && ack == NULL) {
+        disk_count(&d->count.queue_full, 1);
+        return false;
+    }
+    struct buf record = {0};
+    record_put_value(&record, item);
+    disk_count(&d->count.bytes_in, record.n);
+    queue(d, lane, &(struct change_request){.change = CHANGE_PUT, .key = key, .generation = generation,
+                                            .record = &record, .note = true, .ack = ack});
+    return true;
+}
+
+static unsigned changed(struct sink *s, enum sink_change change, const struct key *key, const struct item_view *item,
+                        int64_t now_ms, struct sink_ack *ack) {
+    struct disk *d = s->ctx;
+    unsigned result = SINK_DONE;
+    (void)now_ms;
+    if (!disk_enter(d)) {
+        return result;
+    }
+    uint32_t generation = state_generation(d->state, key->db);
+    struct lane *lane = disk_lane(d, key);
+    lane_lock(lane);
+    if (change != SINK_DEL && d->options.write_policy == DISK_THROUGH &&
+        put_through(d, lane, key, generation, item, ack)) {
+        result = SINK_SAME | (ack != NULL ? SINK_WAIT : SINK_DONE);
+    } else {
+        delete_below(d, lane, key, generation, ack, &result);
+    }
+    lane_unlock(lane);
+    disk_leave(d);
+    writer_wake(d);
+    return result;
+}
+
+/* Whether a value that leaves memory is worth writing: everything, until the store is full. */
+static bool admit(struct disk *d, const struct item_view *item, size_t size) {
+    if (size > atomic_load_explicit(&d->max_value_bytes, memory_order_relaxed)) {
+        disk_count(&d->count.too_large, 1);
+        return false;
+    }
+    if (item->expire_ms != -1 && item->expire_ms - clock_now_ms() < MIN_TTL_MS) {
+        disk_count(&d->count.too_short, 1);
+        return false;
+    }
+    uint32_t ppm = atomic_load_explicit(&d->admit_ppm, memory_order_relaxed);
+    if (atomic_load_explicit(&d->full, memory_order_relaxed) && ppm < 1000000 && rng_below(1000000) >= ppm) {
+        disk_count(&d->count.not_admitted, 1);
+        return false;
+    }
+    return true;
+}
+
+static void evicted(struct sink *s, const struct key *key, const struct item_view *item, bool alone) {
+    struct disk *d = s->ctx;
+    size_t size = record_size_hint(item);
+    bool admitted = admit(d, item, size);
+    if ((!admitted && alone) || !disk_enter(d)) {
+        return;
+    }
+    struct lane *lane = disk_lane(d, key);
+    uint32_t generation = state_generation(d->state, key->db);
+    lane_lock(lane);
+    bool room = lane->bytes + size <= lane_room(d);
+    disk_count(&d->count.queue_full, admitted && !room);
+    if (admitted && room) {
+        struct buf record = {0};
+        record_put_value(&record, item);
+        disk_count(&d->count.bytes_in, record.n);
+        queue(d, lane, &(struct change_request){
+                           .change = CHANGE_PUT, .key = key, .generation = generation, .record = &record, .note = !alone});
+    } else if (!alone) { /* dropped, it would uncover the older version */
+        delete_below(d, lane, key, generation, NULL, &(unsigned){0});
+    }
+    lane_unlock(lane);
+    disk_leave(d);
+    writer_wake(d);
+}
+
+static void mapped(struct sink *s, const uint8_t *map, uint64_t emptied) {
+    struct disk *d = s->ctx;
+    for (unsigned i = 0; i < STATE_LOGICAL; i++) {
+        if (emptied >> i & 1) {
+            state_renew(d->state, map[i]);
+            atomic_store_explicit(&d->keys[map[i]], 0, memory_order_relaxed);
+            atomic_store_explicit(&d->puts_queued[map[i]], 0, memory_order_relaxed);
+        }
+    }
+    state_set_map(d->state, map);
+}
+
+static int64_t key_count(struct source *s, uint8_t physical) {
+    struct disk *d = s->ctx;
+    return atomic_load_explicit(&d->keys[physical], memory_order_relaxed) +
+           atomic_load_explicit(&d->puts_queued[physical], memory_order_relaxed);
+}
+
+void disk_make_faces(struct disk *d) {
+    bool through = d->options.write_policy == DISK_THROUGH;
+    d->source = (struct source){.name = "l2", .ctx = d, .probe = probe, .fetch = fetch, .key_count = key_count, .info = disk_info};
+    d->sink = (struct sink){.name = "l2",
+                            .ctx = d,
+                            .every_change = through,
+                            .acks = d->options.durability == DISK_ALWAYS,
+                            .changed = changed,
+                            .evicted = evicted,
+                            .mapped = mapped};
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* disk: the disk tier: a source of what was demoted, a sink for what changes, over a store.
+ *
+ *   probe   queued changes, then the store's memory: microseconds, on the asking loop
+ *   fetch   a read that may block, on the tier's own threads
+ *   changed what the store may still have of a written key is deleted (back), or the new value goes down (through)
+ *   evicted a value that leaves memory goes down, when it is admitted
+ *
+ * One writer thread takes the queued changes to the store. What it cannot write, for whatever reason, ends the trust in the
+ * store: the tier is bypassed, emptied and opened again, while clients are served from memory. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "persist/store.h"
+#include "src/base/buf.h"
+#include "src/iface/sink.h"
+#include "src/iface/source.h"
+#include "src/value/value.h"
+
+enum disk_write_policy { DISK_BACK, DISK_THROUGH };
+enum disk_durability { DISK_NONE, DISK_EVERYSEC, DISK_ALWAYS };
+
+struct disk_options {
+    const char *dir; /* of the tier's files; created when missing */
+    enum disk_write_policy write_policy;
+    enum disk_durability durability;
+    int compression; /* enum rocks_compression */
+    bool direct_io;
+    size_t cache_bytes, write_buffer_bytes, journal_bytes;
+    unsigned threads, read_depth;
+    struct hash_limits hash_limits;
+    /* May change while it runs: disk_tune. */
+    size_t max_value_bytes, queue_bytes;
+    int64_t max_bytes;      /* 0: no limit */
+    double admit_share;     /* 1 all, 0 second chance when full, else this share at random when full */
+    struct store *store;    /* tests: instead of RocksDB */
+};
+
+struct disk;
+
+/* Opens or adopts the tier and sets the process's hash seed to its own: before any key is hashed. NULL with a message for the
+ * operator. */
+struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap);
+/* After the last call on it and with every loop stopped: writes what is queued, closes. */
+void disk_close(struct disk **d);
+struct source *disk_source(struct disk *d);
+struct sink *disk_sink(struct disk *d);
+/* Physical number of each logical database at open. */
+const uint8_t *disk_map(const struct disk *d);
+/* The options that may change. Any thread. */
+void disk_tune(struct disk *d, size_t max_value_bytes, size_t queue_bytes, int64_t max_bytes, double admit_share);
+/* Waits until what is queued is in the store. Not on a loop. */
+void disk_settle(struct disk *d);

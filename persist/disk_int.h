@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* disk_int: what the files of the disk tier share. */
+#pragma once
+
+#include <pthread.h>
+
+#include "persist/disk.h"
+#include "persist/lane.h"
+#include "persist/state.h"
+
+enum disk_mode { DISK_SERVING, DISK_BYPASSED };
+
+struct disk_counters {
+    _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, corrupt;
+    _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds;
+    _Atomic uint64_t not_admitted, too_large, too_short, queue_full;
+};
+
+struct disk {
+    /* fixed after open */
+    struct disk_options options;
+    struct source source;
+    struct sink sink;
+    struct state *state;
+    struct store *store;
+    struct pool *pool;
+    const char *adopted; /* how it was opened, for INFO */
+    struct lane lanes[STATE_LANES];
+    pthread_t writer;
+    pthread_mutex_t mutex; /* only to sleep and be woken */
+    pthread_cond_t wake, settled;
+    /* mutex */
+    bool stopping;
+    /* atomic */
+    _Atomic int mode;         /* enum disk_mode */
+    _Atomic bool asleep;      /* the writer is, or is about to be */
+    _Atomic uint64_t queued, done; /* changes ever queued and ever finished */
+    _Atomic uint32_t users;   /* reads under way in the store */
+    _Atomic size_t max_value_bytes, queue_bytes;
+    _Atomic int64_t max_bytes;
+    _Atomic uint32_t admit_ppm;
+    _Atomic bool full;        /* the store is near its limit */
+    _Atomic int64_t keys[STATE_PHYSICAL]; /* in the store */
+    _Atomic int64_t puts_queued[STATE_PHYSICAL];
+    struct disk_counters count;
+    char last_error[256];     /* writer's; read for INFO without care for a torn line */
+};
+
+static inline struct lane *disk_lane(struct disk *d, const struct key *key) {
+    return &d->lanes[key->hash >> 61];
+}
+static inline void disk_count(_Atomic uint64_t *c, uint64_t n) {
+    atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+}
+/* Enters the store for a read; false when it is bypassed. */
+static inline bool disk_enter(struct disk *d) {
+    atomic_fetch_add(&d->users, 1);
+    if (atomic_load(&d->mode) == DISK_SERVING) {
+        return true;
+    }
+    atomic_fetch_sub(&d->users, 1);
+    return false;
+}
+static inline void disk_leave(struct disk *d) {
+    atomic_fetch_sub(&d->users, 1);
+}
+
+/* disk.c: source and sink. */
+void disk_make_faces(struct disk *d);
+
+/* open.c: the source's info. */
+void disk_info(struct source *s, struct buf *b);
+
+/* writer.c */
+void writer_start(struct disk *d);
+void writer_stop(struct disk *d);
+/* Something was queued. Any thread, any lock of lower rank held. */
+void writer_wake(struct disk *d);
+/* The store cannot be trusted: bypass it until the writer has emptied it. Any thread. */
+void disk_bypass(struct disk *d, const char *why);

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* lane: changes on their way to the store, in order, readable until they are there. One lane has a part of the keys, so
+ * that one key's changes keep their order; the writer takes from all lanes in turn.
+ *
+ * All functions need the lane's lock, taken by the caller with lane_lock. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "persist/state.h"
+#include "src/base/buf.h"
+#include "src/base/hash.h"
+#include "src/base/lock.h"
+
+struct sink_ack;
+
+enum change { CHANGE_PUT, CHANGE_DELETE };
+
+/* One change; owned by its lane. */
+struct op {
+    struct op *next;    /* in order of arrival */
+    struct op *chain;   /* in the table */
+    uint64_t hash;
+    uint64_t note;      /* its place in the journal */
+    enum change change;
+    bool noted;         /* note means something: a kill before the write deletes the key */
+    bool taken;         /* the writer has it: it may be written already */
+    bool found;         /* reachable by lane_find: the newest of its key */
+    uint8_t physical;
+    size_t key_len;
+    struct buf record;  /* CHANGE_PUT */
+    struct sink_ack *ack;
+    char key[];         /* the record's key */
+};
+
+enum { LANE_BUCKETS = 1024 };
+
+struct lane {
+    struct lock lock;
+    unsigned id;
+    struct op *first, *untaken, *last;
+    size_t ops, puts, bytes;
+    struct op *table[LANE_BUCKETS];
+};
+
+/* What is to be queued. */
+struct change_request {
+    enum change change;
+    const struct key *key;
+    uint32_t generation;
+    struct buf *record;   /* CHANGE_PUT: taken over */
+    bool note;            /* the store may have an older version */
+    struct sink_ack *ack; /* called when the change is in the store; NULL */
+};
+
+void lane_init(struct lane *l, unsigned id);
+/* Drops what is queued, calling no one. */
+void lane_fini(struct lane *l);
+static inline void lane_lock(struct lane *l) {
+    lock_acquire(&l->lock);
+}
+static inline void lane_unlock(struct lane *l) {
+    lock_release(&l->lock);
+}
+
+/* The newest queued change of the key, or NULL. */
+struct op *lane_find(const struct lane *l, const struct key *key, uint32_t generation);
+/* Queues a change, or turns a queued one of the same key that nobody has taken yet into it. */
+void lane_add(struct lane *l, struct state *state, const struct change_request *r);
+/* The next ops nobody has taken, at most max and about max_bytes, in order; they stay readable. */
+size_t lane_take(struct lane *l, struct op **out, size_t max, size_t max_bytes);
+/* The first n taken ops are in the store (or given up): forgets them and their notes. Their acks go to acks (room for
+ * n), to be called without the lock; returns how many. */
+size_t lane_done(struct lane *l, struct state *state, size_t n, struct sink_ack **acks);

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* open: the disk tier's beginning and end, and what it says of itself. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "persist/disk_int.h"
+#include "persist/record.h"
+#include "persist/rocks.h"
+#include "src/base/clock.h"
+#include "src/base/hash.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/rt/pool.h"
+
+/* On RocksDB's threads: flushed databases' records and expired ones need not be kept. */
+static bool is_dead(void *ctx, struct slice key, struct slice value) {
+    struct disk *d = ctx;
+    uint32_t generation;
+    uint64_t hash;
+    struct slice name;
+    int64_t expire_ms;
+    if (!record_split_key(key, &generation, &hash, &name) || !record_deadline(value, &expire_ms)) {
+        return false;
+    }
+    return !state_is_live(d->state, generation) || (expire_ms != -1 && expire_ms <= clock_now_ms());
+}
+
+struct notes {
+    struct disk *d;
+    uint64_t n;
+    bool failed;
+};
+
+static void apply_note(void *ctx, struct slice record_key) {
+    struct notes *notes = ctx;
+    char err[256];
+    struct store_write w = {.key = record_key};
+    if (!notes->failed && !notes->d->store->write(notes->d->store, &w, 1, false, err, sizeof(err))) {
+        log_warning("disk tier: an invalidation could not be applied: %s", err);
+        notes->failed = true;
+    }
+    notes->n++;
+}
+
+/* After a kill: what was changed since its copy was written is deleted before anything is served. */
+static bool apply_notes(struct disk *d) {
+    struct notes notes = {.d = d};
+    state_each_note(d->state, apply_note, &notes);
+    if (!notes.failed) {
+        state_forget_all(d->state);
+        log_notice("disk tier: the server had been killed: %llu noted changes applied", (unsigned long long)notes.n);
+    }
+    return !notes.failed;
+}
+
+struct recount {
+    struct job job;
+    struct disk *d;
+    int64_t keys[STATE_PHYSICAL];
+};
+
+static bool recount_one(void *ctx, struct slice key, struct slice value) {
+    struct recount *r = ctx;
+    uint32_t generation;
+    uint64_t hash;
+    struct slice name;
+    (void)value;
+    if (record_split_key(key, &generation, &hash, &name)) {
+        for (unsigned i = 0; i < STATE_LOGICAL; i++) {
+            uint8_t physical = state_map(r->d->state)[i];
+            if (state_generation(r->d->state, physical) == generation) {
+                r->keys[physical]++;
+            }
+        }
+    }
+    return atomic_load(&r->d->mode) == DISK_SERVING;
+}
+
+static void recount_run(struct job *job) {
+    struct recount *r = (struct recount *)job;
+    if (disk_enter(r->d)) {
+        r->d->store->each(r->d->store, slice_make("", 0), recount_one, r);
+        for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
+            atomic_fetch_add(&r->d->keys[i], r->keys[i]);
+        }
+        disk_leave(r->d);
+    }
+}
+
+static void recount_done(struct job *job) {
+    mem_free(job);
+}
+
+/* Keys in the store: from the last orderly close, or counted in the background. */
+static void adopt_counts(struct disk *d, enum state_kind kind) {
+    int64_t total = 0;
+    if (kind == STATE_CLEAN) {
+        for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
+            atomic_store(&d->keys[i], (int64_t)state_count(d->state, (uint8_t)i));
+            total += d->keys[i];
+        }
+        log_notice("disk tier: adopted %lld keys", (long long)total);
+    } else if (kind == STATE_KILLED) {
+        struct recount *r = mem_zalloc(sizeof(*r));
+        r->job = (struct job){.run = recount_run, .done = recount_done};
+        r->d = d;
+        if (!pool_submit(d->pool, 1, &r->job)) {
+            mem_free(r);
+        }
+    }
+}
+
+static bool open_store(struct disk *d, enum state_kind *kind, char *err, size_t errcap) {
+    static const char *const how[] = {[STATE_FRESH] = "new",
+                                      [STATE_CLEAN] = "adopted",
+                                      [STATE_KILLED] = "adopted after a kill",
+                                      [STATE_DROPPED] = "emptied: changes before the kill are not known"};
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/db", d->options.dir);
+    struct rocks_options ro = {.path = path,
+                               .cache_bytes = d->options.cache_bytes,
+                               .write_buffer_bytes = d->options.write_buffer_bytes,
+                               .compression = (enum rocks_compression)d->options.compression,
+                               .direct_io = d->options.direct_io,
+                               .is_dead = is_dead,
+                               .is_dead_ctx = d};
+    bool erase = *kind == STATE_DROPPED || *kind == STATE_FRESH;
+    d->store = d->options.store != NULL ? d->options.store : rocks_open(&ro, erase, err, errcap);
+    if (d->store == NULL && !erase) { /* damaged: a cache begins again */
+        log_warning("disk tier: cannot be opened (%s): emptied", err);
+        *kind = STATE_DROPPED;
+        d->store = rocks_open(&ro, true, err, errcap);
+    }
+    if (d->store != NULL && *kind == STATE_KILLED && !apply_notes(d)) {
+        *kind = STATE_DROPPED;
+        if (!d->store->reset(d->store, err, errcap)) {
+            d->store->close(d->store);
+            d->store = NULL;
+        }
+    }
+    d->adopted = how[*kind];
+    return d->store != NULL;
+}
+
+struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap) {
+    enum state_kind kind;
+    char path[4096];
+    if (mkdir(o->dir, 0700) != 0 && errno != EEXIST) {
+        snprintf(err, errcap, "'%s' cannot be created: %s", o->dir, strerror(errno));
+        return NULL;
+    }
+    struct disk *d = mem_zalloc(sizeof(*d));
+    d->options = *o;
+    snprintf(path, sizeof(path), "%s/state", o->dir);
+    d->state = state_open(path, o->journal_bytes, &kind, err, errcap);
+    if (d->state == NULL) {
+        mem_free(d);
+        return NULL;
+    }
+    if (!open_store(d, &kind, err, errcap)) {
+        state_distrust(d->state, kind == STATE_DROPPED);
+        state_close(&d->state, false);
+        mem_free(d);
+        return NULL;
+    }
+    state_distrust(d->state, false);
+    hash_seed(state_hash_seed(d->state));
+    disk_tune(d, o->max_value_bytes, o->queue_bytes, o->max_bytes, o->admit_share);
+    for (unsigned i = 0; i < STATE_LANES; i++) {
+        lane_init(&d->lanes[i], i);
+    }
+    d->pool = pool_create(&(struct pool_options){.name = "l2-read", .threads = o->threads, .lanes = 2, .depth = o->read_depth});
+    disk_make_faces(d);
+    adopt_counts(d, kind);
+    log_notice("disk tier: '%s' %s", o->dir, d->adopted);
+    writer_start(d);
+    return d;
+}
+
+void disk_close(struct disk **dp) {
+    struct disk *d = *dp;
+    *dp = NULL;
+    writer_stop(d);
+    pool_destroy(&d->pool);
+    bool orderly = atomic_load(&d->mode) == DISK_SERVING;
+    for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
+        int64_t n = atomic_load(&d->keys[i]);
+        state_set_count(d->state, (uint8_t)i, n > 0 ? (uint64_t)n : 0);
+    }
+    for (unsigned i = 0; i < STATE_LANES; i++) {
+        lane_fini(&d->lanes[i]);
+    }
+    d->store->close(d->store);
+    state_close(&d->state, orderly);
+    mem_free(d);
+}
+
+struct source *disk_source(struct disk *d) {
+    return &d->source;
+}
+
+struct sink *disk_sink(struct disk *d) {
+    return &d->sink;
+}
+
+const uint8_t *disk_map(const struct disk *d) {
+    return state_map(d->state);
+}
+
+void disk_tune(struct disk *d, size_t max_value_bytes, size_t queue_bytes, int64_t max_bytes, double admit_share) {
+    atomic_store(&d->max_value_bytes, max_value_bytes);
+    atomic_store(&d->queue_bytes, queue_bytes);
+    atomic_store(&d->max_bytes, max_bytes);
+    atomic_store(&d->admit_ppm, (uint32_t)(admit_share * 1000000));
+}
+
+static void line(struct buf *b, const char *name, uint64_t n) {
+    buf_printf(b, "l2_%s:%llu\r\n", name, (unsigned long long)n);
+}
+
+void disk_info(struct source *s, struct buf *b) {
+    struct disk *d = s->ctx;
+    const struct disk_counters *c = &d->count;
+    struct store_stats st = {0};
+    struct pool_stats reads;
+    bool serving = disk_enter(d);
+    if (serving) {
+        d->store->stats(d->store, &st);
+        disk_leave(d);
+    }
+    int64_t keys = 0;
+    size_t queued = 0;
+    for (unsigned i = 0; i < STATE_LOGICAL; i++) {
+        keys += d->source.key_count(&d->source, state_map(d->state)[i]);
+    }
+    for (unsigned i = 0; i < STATE_LANES; i++) {
+        lane_lock(&d->lanes[i]);
+        queued += d->lanes[i].bytes;
+        lane_unlock(&d->lanes[i]);
+    }
+    pool_stats_read(d->pool, 0, &reads);
+    buf_printf(b, "l2_state:%s\r\nl2_adopted:%s\r\nl2_last_error:%s\r\n", serving ? "serving" : "bypassed", d->adopted,
+               d->last_error);
+    line(b, "keys", keys > 0 ? (uint64_t)keys : 0);
+    line(b, "disk_bytes", st.disk_bytes);
+    line(b, "memory_bytes", st.memory_bytes);
+    line(b, "windows", st.windows);
+    line(b, "windows_dropped", st.dropped_windows);
+    line(b, "compaction_pending_bytes", st.pending_compaction_bytes);
+    line(b, "write_stalled", st.stopped);
+    line(b, "probes", c->probes);
+    line(b, "hits_queue", c->queue_hits);
+    line(b, "hits_memory", c->memory_hits);
+    line(b, "hits_disk", c->disk_hits);
+    line(b, "misses_disk", c->disk_misses);
+    line(b, "misses_definite", c->absent);
+    line(b, "corrupt_records", c->corrupt);
+    line(b, "reads_refused", c->reads_refused);
+    line(b, "reads_late", c->reads_late);
+    line(b, "read_failures", c->read_failures);
+    line(b, "reads_waiting", reads.depth);
+    line(b, "reads_wait_us", reads.wait_us);
+    line(b, "reads_busy_us", reads.busy_us);
+    line(b, "puts", c->puts);
+    line(b, "deletes", c->deletes);
+    line(b, "batches", c->batches);
+    line(b, "bytes_in", c->bytes_in);
+    line(b, "queue_bytes", queued);
+    line(b, "journal_bytes", state_noted_bytes(d->state));
+    line(b, "journal_overflows", state_overflows(d->state));
+    line(b, "refused_admission", c->not_admitted);
+    line(b, "refused_size", c->too_large);
+    line(b, "refused_ttl", c->too_short);
+    line(b, "refused_queue", c->queue_full);
+    line(b, "write_failures", c->write_failures);
+    line(b, "rebuilds", c->rebuilds);
+}

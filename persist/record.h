@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* record: one key with its value as the disk tier stores it.
+ *
+ *   key:    generation u32 BE | hash u64 BE | name
+ *   value:  format u8 | type u8 | flags u8 | 0 u8 | deadline i64 LE, -1 none | body
+ *
+ * The body of a string is its bytes, of an aggregate its RDB body. The generation is the database's since its last flush,
+ * so that a flush is O(1); the hash before the name spreads keys evenly, and orders them as memory's shards do. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/buf.h"
+#include "src/base/hash.h"
+#include "src/iface/item.h"
+#include "src/iface/source.h"
+
+enum {
+    RECORD_FORMAT = 1,
+    RECORD_KEY_HEAD = 12,
+    RECORD_HEAD = 12
+};
+
+/* Appends the record's key. */
+void record_put_key(struct buf *b, uint32_t generation, const struct key *key);
+/* The parts of a stored key; false when it is none. name is borrowed. */
+bool record_split_key(struct slice raw, uint32_t *generation, uint64_t *hash, struct slice *name);
+/* Appends the record's value. */
+void record_put_value(struct buf *b, const struct item_view *item);
+/* An upper bound, cheaply, of what record_put_value appends. */
+size_t record_size_hint(const struct item_view *item);
+/* The deadline of a stored value (-1 none); false when it is no record of ours. */
+bool record_deadline(struct slice raw, int64_t *expire_ms);
+/* Type of a stored value, TYPE_NONE when it is no record. */
+enum value_type record_type(struct slice raw);
+/* Decodes into out (found->same untouched). False: corrupt, or no memory; out is empty then. */
+bool record_decode(struct slice raw, const struct hash_limits *limits, struct found *out);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* store: the records on disk as the disk tier sees them: an ordered map of bytes. RocksDB's is rocks.c; tests have one in
+ * memory that fails and waits on demand. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/slice.h"
+
+enum store_result {
+    STORE_FOUND,
+    STORE_ABSENT,
+    STORE_COLD, /* only a read that may block can tell */
+    STORE_FAILED
+};
+
+/* A value found, borrowed from the store until released. */
+struct store_value {
+    struct slice bytes;
+    void *pin;
+    bool old; /* it lies in the part that will be dropped next */
+};
+
+struct store_write {
+    struct slice key, value; /* value.p NULL: delete */
+};
+
+/* Numbers for INFO; 0 where the store does not know. */
+struct store_stats {
+    uint64_t disk_bytes, memory_bytes, keys_estimate, pending_compaction_bytes, windows, dropped_windows;
+    bool stopped; /* writes are stalled */
+};
+
+struct store {
+    void *ctx;
+    /* Any thread. memory_only: no I/O, microseconds; else it may read the disk. */
+    enum store_result (*get)(struct store *s, struct slice key, bool memory_only, struct store_value *out);
+    void (*release)(struct store *s, struct store_value *v);
+    /* Any thread, no I/O. False: certainly absent. */
+    bool (*may_have)(struct store *s, struct slice key);
+    /* One writer at a time. All or none, in the log when it returns; sync: and on the device. False with a reason. */
+    bool (*write)(struct store *s, const struct store_write *writes, size_t n, bool sync, char *err, size_t errcap);
+    /* The log so far to the device. */
+    bool (*sync_log)(struct store *s, char *err, size_t errcap);
+    /* Calls fn for the records of keys >= from in order until it returns false. May block. A key may come twice when it
+     * was rewritten meanwhile. False: failed. */
+    bool (*each)(struct store *s, struct slice from, bool (*fn)(void *ctx, struct slice key, struct slice value), void *ctx);
+    /* After writes, by the writer: starts and drops windows to stay within the size. May block. */
+    void (*maintain)(struct store *s, int64_t max_bytes);
+    void (*stats)(struct store *s, struct store_stats *out);
+    /* Forgets everything, reopens empty. No other call may be under way. */
+    bool (*reset)(struct store *s, char *err, size_t errcap);
+    void (*close)(struct store *s);
+};

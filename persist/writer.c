@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* writer: one thread takes the queued changes of all lanes to the store, in batches, and empties the store when it can no
+ * longer be trusted. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "persist/disk_int.h"
+#include "persist/record.h"
+#include "src/base/check.h"
+#include "src/base/clock.h"
+#include "src/base/log.h"
+
+enum { BATCH_OPS = 256, BATCH_BYTES = 1 << 20, RETRY_MS = 5000, SECOND_US = 1000000, FULL_PERCENT = 75 };
+
+void writer_wake(struct disk *d) {
+    if (atomic_load(&d->asleep)) {
+        pthread_mutex_lock(&d->mutex);
+        pthread_cond_signal(&d->wake);
+        pthread_mutex_unlock(&d->mutex);
+    }
+}
+
+void disk_bypass(struct disk *d, const char *why) {
+    if (atomic_exchange(&d->mode, DISK_BYPASSED) == DISK_SERVING) {
+        state_distrust(d->state, true);
+        snprintf(d->last_error, sizeof(d->last_error), "%s", why);
+        log_warning("disk tier: bypassed: %s", why);
+    }
+}
+
+/* ---- one batch ---- */
+
+struct batch {
+    struct op *ops[BATCH_OPS];
+    size_t n;
+    size_t of_lane[STATE_LANES];
+};
+
+static void take(struct disk *d, struct batch *b) {
+    b->n = 0;
+    for (unsigned i = 0; i < STATE_LANES; i++) {
+        struct lane *lane = &d->lanes[i];
+        lane_lock(lane);
+        b->of_lane[i] = lane_take(lane, b->ops + b->n, BATCH_OPS / STATE_LANES, BATCH_BYTES / STATE_LANES);
+        lane_unlock(lane);
+        b->n += b->of_lane[i];
+    }
+}
+
+static bool is_current(const struct disk *d, const struct op *op) {
+    uint32_t generation;
+    uint64_t hash;
+    struct slice name;
+    return record_split_key(slice_make(op->key, op->key_len), &generation, &hash, &name) &&
+           generation == state_generation(d->state, op->physical);
+}
+
+/* Whether the store has the key: a noted change may meet an older version, and only a read tells. */
+static bool had_key(struct disk *d, const struct op *op) {
+    struct store_value v = {0};
+    if (!op->noted || d->store->get(d->store, slice_make(op->key, op->key_len), false, &v) != STORE_FOUND) {
+        return false;
+    }
+    d->store->release(d->store, &v);
+    return true;
+}
+
+static void count_keys(struct disk *d, const struct batch *b) {
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = b->ops[i];
+        if (!is_current(d, op)) {
+            continue;
+        }
+        bool had = had_key(d, op), put = op->change == CHANGE_PUT;
+        if (had != put) {
+            atomic_fetch_add_explicit(&d->keys[op->physical], put ? 1 : -1, memory_order_relaxed);
+        }
+    }
+}
+
+static bool write_batch(struct disk *d, const struct batch *b) {
+    struct store_write writes[BATCH_OPS];
+    char err[256];
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = b->ops[i];
+        writes[i].key = slice_make(op->key, op->key_len);
+        writes[i].value = op->change == CHANGE_PUT ? buf_slice(&op->record) : slice_make(NULL, 0);
+    }
+    count_keys(d, b);
+    if (d->store->write(d->store, writes, b->n, d->options.durability == DISK_ALWAYS, err, sizeof(err))) {
+        disk_count(&d->count.batches, 1);
+        return true;
+    }
+    disk_count(&d->count.write_failures, 1);
+    disk_bypass(d, err);
+    return false;
+}
+
+static void finish(struct disk *d, const struct batch *b) {
+    struct sink_ack *acks[BATCH_OPS];
+    size_t at = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->ops[i]->change == CHANGE_PUT && is_current(d, b->ops[i])) {
+            atomic_fetch_sub_explicit(&d->puts_queued[b->ops[i]->physical], 1, memory_order_relaxed);
+        }
+    }
+    for (unsigned i = 0; i < STATE_LANES; i++) {
+        lane_lock(&d->lanes[i]);
+        at += lane_done(&d->lanes[i], d->state, b->of_lane[i], acks + at);
+        lane_unlock(&d->lanes[i]);
+    }
+    for (size_t i = 0; i < at; i++) {
+        acks[i]->done(acks[i]);
+    }
+    atomic_fetch_add(&d->done, b->n);
+}
+
+/* ---- rebuilding ---- */
+
+/* Empties a store that failed. Nothing is lost but cold values: every acknowledged invalidation holds of an empty store. */
+static bool rebuild(struct disk *d) {
+    char err[256];
+    struct batch b;
+    for (take(d, &b); b.n > 0; take(d, &b)) {
+        finish(d, &b);
+    }
+    while (atomic_load(&d->users) != 0) {
+        usleep(200);
+    }
+    if (!d->store->reset(d->store, err, sizeof(err))) {
+        snprintf(d->last_error, sizeof(d->last_error), "%s", err);
+        return false;
+    }
+    for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
+        atomic_store(&d->keys[i], 0);
+        atomic_store(&d->puts_queued[i], 0);
+    }
+    state_forget_all(d->state);
+    state_distrust(d->state, false);
+    disk_count(&d->count.rebuilds, 1);
+    atomic_store(&d->mode, DISK_SERVING);
+    log_notice("disk tier: emptied and serving again");
+    return true;
+}
+
+/* ---- the thread ---- */
+
+static void each_second(struct disk *d, uint64_t *synced) {
+    char err[256];
+    uint64_t batches = atomic_load(&d->count.batches);
+    int64_t max = atomic_load(&d->max_bytes);
+    if (d->options.durability == DISK_EVERYSEC && batches != *synced) {
+        *synced = batches;
+        if (!d->store->sync_log(d->store, err, sizeof(err))) {
+            disk_count(&d->count.write_failures, 1);
+            disk_bypass(d, err);
+            return;
+        }
+    }
+    struct store_stats st;
+    d->store->stats(d->store, &st);
+    atomic_store(&d->full, max > 0 && st.disk_bytes > (uint64_t)max / 100 * FULL_PERCENT);
+    d->store->maintain(d->store, max);
+}
+
+/* Until something is queued, or a second has passed when there is work each second. */
+static void sleep_a_while(struct disk *d, bool by_time) {
+    pthread_mutex_lock(&d->mutex);
+    atomic_store(&d->asleep, true);
+    if (atomic_load(&d->queued) == atomic_load(&d->done) && !d->stopping) {
+        pthread_cond_broadcast(&d->settled);
+        if (by_time) {
+            struct timespec until;
+            clock_gettime(CLOCK_REALTIME, &until);
+            until.tv_sec++;
+            pthread_cond_timedwait(&d->wake, &d->mutex, &until);
+        } else {
+            pthread_cond_wait(&d->wake, &d->mutex);
+        }
+    }
+    atomic_store(&d->asleep, false);
+    pthread_mutex_unlock(&d->mutex);
+}
+
+static bool is_stopping(struct disk *d) {
+    pthread_mutex_lock(&d->mutex);
+    bool stopping = d->stopping;
+    pthread_mutex_unlock(&d->mutex);
+    return stopping;
+}
+
+static void *writer_main(void *arg) {
+    struct disk *d = arg;
+    struct batch b;
+    uint64_t synced = 0;
+    int64_t last_us = clock_mono_us(), retry_us = 0;
+    for (;;) {
+        if (atomic_load(&d->mode) == DISK_BYPASSED) {
+            if (clock_mono_us() >= retry_us && !rebuild(d)) {
+                retry_us = clock_mono_us() + RETRY_MS * 1000;
+            }
+            if (is_stopping(d)) {
+                break;
+            }
+            if (atomic_load(&d->mode) == DISK_BYPASSED) {
+                usleep(20000);
+                continue;
+            }
+        }
+        take(d, &b);
+        if (b.n > 0) {
+            write_batch(d, &b);
+            finish(d, &b); /* after a failure, too: the emptied store makes every change true */
+        } else if (is_stopping(d)) {
+            break;
+        } else {
+            sleep_a_while(d, synced != atomic_load(&d->count.batches) || atomic_load(&d->max_bytes) > 0);
+        }
+        if (clock_mono_us() - last_us >= SECOND_US && atomic_load(&d->mode) == DISK_SERVING) {
+            last_us = clock_mono_us();
+            each_second(d, &synced);
+            synced = atomic_load(&d->count.batches);
+        }
+    }
+    return NULL;
+}
+
+void writer_start(struct disk *d) {
+    pthread_mutex_init(&d->mutex, NULL);
+    pthread_cond_init(&d->wake, NULL);
+    pthread_cond_init(&d->settled, NULL);
+    CHECK(pthread_create(&d->writer, NULL, writer_main, d) == 0);
+    pthread_setname_np(d->writer, "l2-writer");
+}
+
+void writer_stop(struct disk *d) {
+    pthread_mutex_lock(&d->mutex);
+    d->stopping = true;
+    pthread_cond_signal(&d->wake);
+    pthread_mutex_unlock(&d->mutex);
+    pthread_join(d->writer, NULL);
+    pthread_cond_destroy(&d->settled);
+    pthread_cond_destroy(&d->wake);
+    pthread_mutex_destroy(&d->mutex);
+}
+
+void disk_settle(struct disk *d) {
+    pthread_mutex_lock(&d->mutex);
+    while (atomic_load(&d->queued) != atomic_load(&d->done)) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        pthread_cond_signal(&d->wake);
+        pthread_cond_timedwait(&d->settled, &d->mutex, &until);
+    }
+    pthread_mutex_unlock(&d->mutex);
+}

@@ -9,11 +9,10 @@
 #include "src/base/check.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
-#include "src/base/rng.h"
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
 
-enum { SMALL_KEY = 512, MIN_TTL_MS = 1000 };
+enum { SMALL_KEY = 512 };
 
 /* A record key on the stack when it is small. */
 struct raw_key {
@@ -74,7 +73,10 @@ static enum probe_result probe(struct source *s, const struct key *key, int64_t 
     enum probe_result result = PROBE_ABSENT;
     disk_count(&d->count.probes, 1);
     if (probe_queue(d, key, generation, now_ms, out, &result)) {
-        disk_count(&d->count.queue_hits, result == PROBE_FOUND);
+        if (result == PROBE_FOUND) {
+            disk_count(&d->count.queue_hits, 1);
+            admit_undone(&d->admission, key->hash, clock_mono_us() / 1000);
+        }
         return result;
     }
     if (!disk_enter(d)) {
@@ -87,6 +89,7 @@ static enum probe_result probe(struct source *s, const struct key *key, int64_t 
         result = take_record(d, v.bytes, now_ms, out) ? PROBE_FOUND : PROBE_ABSENT;
         d->store->release(d->store, &v);
         disk_count(&d->count.memory_hits, 1);
+        admit_undone(&d->admission, key->hash, clock_mono_us() / 1000);
         break;
     case STORE_COLD:
         result = PROBE_UNKNOWN;
@@ -113,15 +116,21 @@ static void read_run(struct job *job) {
     struct store_value v = {0};
     int64_t now_ms = clock_now_ms();
     f->result = FETCH_ABSENT;
-    if (now_ms > f->deadline_ms) {
+    if (now_ms > f->deadline_ms && !d->options.reads_wait) {
         disk_count(&d->count.reads_late, 1);
         f->result = FETCH_ERROR;
+        return;
+    }
+    uint32_t generation = state_generation(d->state, f->key.db);
+    enum probe_result queued;
+    if (probe_queue(d, &f->key, generation, now_ms, &f->found, &queued)) {
+        f->result = queued == PROBE_FOUND ? FETCH_FOUND : FETCH_ABSENT;
         return;
     }
     if (!disk_enter(d)) {
         return;
     }
-    struct slice key = raw_key_make(&raw, state_generation(d->state, f->key.db), &f->key);
+    struct slice key = raw_key_make(&raw, generation, &f->key);
     switch (d->store->get(d->store, key, false, &v)) {
     case STORE_FOUND:
         f->result = take_record(d, v.bytes, now_ms, &f->found) ? FETCH_FOUND : FETCH_ABSENT;
@@ -134,7 +143,12 @@ static void read_run(struct job *job) {
     default:
         break;
     }
-    disk_count(f->result == FETCH_FOUND ? &d->count.disk_hits : &d->count.disk_misses, 1);
+    if (f->result == FETCH_FOUND) {
+        disk_count(&d->count.disk_hits, 1);
+        admit_undone(&d->admission, f->key.hash, clock_mono_us() / 1000);
+    } else {
+        disk_count(&d->count.disk_misses, 1);
+    }
     raw_key_free(&raw);
     disk_leave(d);
 }
@@ -163,8 +177,11 @@ static void fetch(struct source *s, struct fetch *f) {
 /* Where replies wait for the log nothing is noted: an older version may stand for a change nobody was told of. */
 static void queue(struct disk *d, struct lane *lane, struct change_request *r) {
     size_t puts = lane->puts, ops = lane->ops;
-    r->note = r->note && d->options.durability != DISK_ALWAYS;
-    lane_add(lane, d->state, r);
+    r->note = r->replaces && d->options.durability != DISK_ALWAYS;
+    const struct op *op = lane_add(lane, d->state, r);
+    if (r->change == CHANGE_PUT && atomic_load(&d->watch_count) != 0) {
+        disk_note_put(d, op);
+    }
     atomic_fetch_add_explicit(&d->puts_queued[r->key->db], (int64_t)lane->puts - (int64_t)puts, memory_order_relaxed);
     atomic_fetch_add(&d->queued, lane->ops - ops); /* none when a queued change became this one */
     disk_count(r->change == CHANGE_PUT ? &d->count.puts : &d->count.deletes, 1);
@@ -192,15 +209,15 @@ static void delete_below(struct disk *d, struct lane *lane, const struct key *ke
         return;
     }
     queue(d, lane, &(struct change_request){
-                       .change = CHANGE_DELETE, .key = key, .generation = generation, .note = true, .ack = ack});
+                       .change = CHANGE_DELETE, .key = key, .generation = generation, .replaces = true, .ack = ack});
     *result |= ack != NULL ? SINK_WAIT : SINK_DONE;
 }
 
 static bool put_through(struct disk *d, struct lane *lane, const struct key *key, uint32_t generation,
                         const struct item_view *item, struct sink_ack *ack) {
     size_t size = record_size_hint(item);
-    if (size > atomic_load_explicit(&d->max_value_bytes, memory_order_relaxed)) {
-        disk_count(&d->count.too_large, 1);
+    if (size > atomic_load_explicit(&d->admission.max_value_bytes, memory_order_relaxed)) {
+        disk_count(&d->admission.verdicts[REFUSED_SIZE], 1);
         return false;
     }
     if (lane->bytes + size > lane_room(d) && ack == NULL) {
@@ -211,7 +228,7 @@ static bool put_through(struct disk *d, struct lane *lane, const struct key *key
     record_put_value(&record, item);
     disk_count(&d->count.bytes_in, record.n);
     queue(d, lane, &(struct change_request){.change = CHANGE_PUT, .key = key, .generation = generation,
-                                            .record = &record, .note = true, .ack = ack});
+                                            .record = &record, .replaces = true, .ack = ack});
     return true;
 }
 
@@ -238,29 +255,21 @@ static unsigned changed(struct sink *s, enum sink_change change, const struct ke
     return result;
 }
 
-/* Whether a value that leaves memory is worth writing: everything, until the store is full. */
-static bool admit(struct disk *d, const struct item_view *item, size_t size) {
-    if (size > atomic_load_explicit(&d->max_value_bytes, memory_order_relaxed)) {
-        disk_count(&d->count.too_large, 1);
+/* Whether a value that leaves memory is worth a write. */
+static bool is_admitted(struct disk *d, const struct key *key, const struct item_view *item, size_t size, bool read) {
+    if (d->options.write_policy == DISK_AROUND && !read) {
+        disk_count(&d->admission.verdicts[REFUSED_UNREAD], 1);
         return false;
     }
-    if (item->expire_ms != -1 && item->expire_ms - clock_now_ms() < MIN_TTL_MS) {
-        disk_count(&d->count.too_short, 1);
-        return false;
-    }
-    uint32_t ppm = atomic_load_explicit(&d->admit_ppm, memory_order_relaxed);
-    if (atomic_load_explicit(&d->full, memory_order_relaxed) && ppm < 1000000 && rng_below(1000000) >= ppm) {
-        disk_count(&d->count.not_admitted, 1);
-        return false;
-    }
-    return true;
+    int64_t ttl_ms = item->expire_ms == -1 ? -1 : item->expire_ms - clock_now_ms();
+    return admit_value(&d->admission, key->hash, size, ttl_ms < -1 ? 0 : ttl_ms, clock_mono_us() / 1000) == ADMITTED;
 }
 
-static void evicted(struct sink *s, const struct key *key, const struct item_view *item, bool alone) {
+static void evicted(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e) {
     struct disk *d = s->ctx;
     size_t size = record_size_hint(item);
-    bool admitted = admit(d, item, size);
-    if ((!admitted && alone) || !disk_enter(d)) {
+    bool admitted = is_admitted(d, key, item, size, e->read);
+    if ((!admitted && e->alone) || !disk_enter(d)) {
         return;
     }
     struct lane *lane = disk_lane(d, key);
@@ -273,8 +282,8 @@ static void evicted(struct sink *s, const struct key *key, const struct item_vie
         record_put_value(&record, item);
         disk_count(&d->count.bytes_in, record.n);
         queue(d, lane, &(struct change_request){
-                           .change = CHANGE_PUT, .key = key, .generation = generation, .record = &record, .note = !alone});
-    } else if (!alone) { /* dropped, it would uncover the older version */
+                           .change = CHANGE_PUT, .key = key, .generation = generation, .record = &record, .replaces = !e->alone});
+    } else if (!e->alone) { /* dropped, it would uncover the older version */
         delete_below(d, lane, key, generation, NULL, &(unsigned){0});
     }
     lane_unlock(lane);
@@ -302,7 +311,7 @@ static int64_t key_count(struct source *s, uint8_t physical) {
 
 void disk_make_faces(struct disk *d) {
     bool through = d->options.write_policy == DISK_THROUGH;
-    d->source = (struct source){.name = "l2", .ctx = d, .probe = probe, .fetch = fetch, .key_count = key_count, .info = disk_info};
+    d->source = (struct source){.name = "l2", .ctx = d, .probe = probe, .fetch = fetch, .key_count = key_count, .walk = disk_walk, .watch = disk_watch, .unwatch = disk_unwatch, .unpack = disk_unpack, .info = disk_info};
     d->sink = (struct sink){.name = "l2",
                             .ctx = d,
                             .every_change = through,

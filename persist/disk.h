@@ -15,14 +15,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "persist/admit.h"
 #include "persist/store.h"
 #include "src/base/buf.h"
 #include "src/iface/sink.h"
 #include "src/iface/source.h"
 #include "src/value/value.h"
 
-enum disk_write_policy { DISK_BACK, DISK_THROUGH };
+enum disk_write_policy { DISK_BACK, DISK_THROUGH, DISK_AROUND };
 enum disk_durability { DISK_NONE, DISK_EVERYSEC, DISK_ALWAYS };
+
+/* What may change while it runs. */
+struct disk_limits {
+    struct admit_limits admit;
+    size_t queue_bytes; /* changes on their way to the store */
+    int64_t max_bytes;  /* on the device; 0: no limit */
+};
 
 struct disk_options {
     const char *dir; /* of the tier's files; created when missing */
@@ -31,12 +39,10 @@ struct disk_options {
     int compression; /* enum rocks_compression */
     bool direct_io;
     size_t cache_bytes, write_buffer_bytes, journal_bytes;
-    unsigned threads, read_depth;
+    unsigned threads_min, threads_max, read_depth;
+    bool reads_wait; /* past the depth and the deadline, too */
     struct hash_limits hash_limits;
-    /* May change while it runs: disk_tune. */
-    size_t max_value_bytes, queue_bytes;
-    int64_t max_bytes;      /* 0: no limit */
-    double admit_share;     /* 1 all, 0 second chance when full, else this share at random when full */
+    struct disk_limits limits;
     struct store *store;    /* tests: instead of RocksDB */
 };
 
@@ -51,7 +57,7 @@ struct source *disk_source(struct disk *d);
 struct sink *disk_sink(struct disk *d);
 /* Physical number of each logical database at open. */
 const uint8_t *disk_map(const struct disk *d);
-/* The options that may change. Any thread. */
-void disk_tune(struct disk *d, size_t max_value_bytes, size_t queue_bytes, int64_t max_bytes, double admit_share);
+/* Any thread. */
+void disk_tune(struct disk *d, const struct disk_limits *limits);
 /* Waits until what is queued is in the store. Not on a loop. */
 void disk_settle(struct disk *d);

@@ -8,12 +8,14 @@
 #include "persist/lane.h"
 #include "persist/state.h"
 
+struct put_watch;
+
 enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 
 struct disk_counters {
     _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, corrupt;
     _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds;
-    _Atomic uint64_t not_admitted, too_large, too_short, queue_full;
+    _Atomic uint64_t queue_full;
 };
 
 struct disk {
@@ -31,15 +33,17 @@ struct disk {
     pthread_cond_t wake, settled;
     /* mutex */
     bool stopping;
+    struct lock walk_lock;
+    struct put_watch *watches; /* walk_lock */
     /* atomic */
     _Atomic int mode;         /* enum disk_mode */
     _Atomic bool asleep;      /* the writer is, or is about to be */
     _Atomic uint64_t queued, done; /* changes ever queued and ever finished */
+    _Atomic uint32_t watch_count;
     _Atomic uint32_t users;   /* reads under way in the store */
-    _Atomic size_t max_value_bytes, queue_bytes;
+    struct admission admission;
+    _Atomic size_t queue_bytes;
     _Atomic int64_t max_bytes;
-    _Atomic uint32_t admit_ppm;
-    _Atomic bool full;        /* the store is near its limit */
     _Atomic int64_t keys[STATE_PHYSICAL]; /* in the store */
     _Atomic int64_t puts_queued[STATE_PHYSICAL];
     struct disk_counters count;
@@ -47,7 +51,7 @@ struct disk {
 };
 
 static inline struct lane *disk_lane(struct disk *d, const struct key *key) {
-    return &d->lanes[key->hash >> 61];
+    return &d->lanes[lane_of(hash_position(key->hash))];
 }
 static inline void disk_count(_Atomic uint64_t *c, uint64_t n) {
     atomic_fetch_add_explicit(c, n, memory_order_relaxed);
@@ -67,6 +71,15 @@ static inline void disk_leave(struct disk *d) {
 
 /* disk.c: source and sink. */
 void disk_make_faces(struct disk *d);
+
+/* walk.c: the source's walk and unpack. */
+uint64_t disk_walk(struct source *s, uint8_t physical, uint64_t from, uint64_t to, size_t want, int64_t now_ms, walked_fn fn,
+                   void *ctx);
+void *disk_watch(struct source *s, uint8_t physical, uint64_t from);
+bool disk_unwatch(struct source *s, void *watch, uint64_t to, walked_fn fn, void *ctx);
+/* A put was queued while somebody watches. The lane is locked. */
+void disk_note_put(struct disk *d, const struct op *op);
+bool disk_unpack(struct source *s, struct slice record, struct found *out);
 
 /* open.c: the source's info. */
 void disk_info(struct source *s, struct buf *b);

@@ -27,21 +27,21 @@ void lane_fini(struct lane *l) {
     l->first = NULL;
 }
 
-static struct op **slot_of(const struct lane *l, uint64_t hash) {
-    return (struct op **)(uintptr_t)&l->table[hash % LANE_BUCKETS];
+static struct op **slot_of(const struct lane *l, uint64_t position) {
+    return (struct op **)(uintptr_t)&l->table[lane_bucket(position)];
 }
 
 static bool is_key(const struct op *op, const struct key *key, uint32_t generation) {
     uint32_t g;
-    uint64_t hash;
+    uint64_t position;
     struct slice name;
-    return op->hash == key->hash && record_split_key(slice_make(op->key, op->key_len), &g, &hash, &name) &&
+    return op->position == hash_position(key->hash) && record_split_key(slice_make(op->key, op->key_len), &g, &position, &name) &&
            g == generation && slice_eq(name, key->name);
 }
 
 struct op *lane_find(const struct lane *l, const struct key *key, uint32_t generation) {
     lock_assert_held(&l->lock);
-    struct op *op = *slot_of(l, key->hash);
+    struct op *op = *slot_of(l, hash_position(key->hash));
     while (op != NULL && !is_key(op, key, generation)) {
         op = op->chain;
     }
@@ -49,7 +49,7 @@ struct op *lane_find(const struct lane *l, const struct key *key, uint32_t gener
 }
 
 static void unlink_found(struct lane *l, struct op *op) {
-    struct op **at = slot_of(l, op->hash);
+    struct op **at = slot_of(l, op->position);
     while (*at != op) {
         CHECK(*at != NULL);
         at = &(*at)->chain;
@@ -89,11 +89,12 @@ static struct op *make_op(const struct change_request *r) {
     struct op *op = mem_zalloc(sizeof(*op) + RECORD_KEY_HEAD + r->key->name.n);
     struct buf key = {.p = op->key, .cap = RECORD_KEY_HEAD + r->key->name.n}; /* written in place: it fits */
     record_put_key(&key, r->generation, r->key);
-    op->hash = r->key->hash;
+    op->position = hash_position(r->key->hash);
     op->change = r->change;
     op->physical = r->key->db;
     op->key_len = key.n;
     op->ack = r->ack;
+    op->replaces = r->replaces;
     if (r->change == CHANGE_PUT) {
         op->record = *r->record;
         *r->record = (struct buf){0};
@@ -101,10 +102,10 @@ static struct op *make_op(const struct change_request *r) {
     return op;
 }
 
-void lane_add(struct lane *l, struct state *state, const struct change_request *r) {
+struct op *lane_add(struct lane *l, struct state *state, const struct change_request *r) {
     struct op *old = lane_find(l, r->key, r->generation);
     if (join(l, old, r)) {
-        return;
+        return old;
     }
     if (old != NULL) {
         unlink_found(l, old);
@@ -115,8 +116,8 @@ void lane_add(struct lane *l, struct state *state, const struct change_request *
         op->note = state_note(state, l->id, slice_make(op->key, op->key_len));
     }
     op->found = true;
-    op->chain = *slot_of(l, op->hash);
-    *slot_of(l, op->hash) = op;
+    op->chain = *slot_of(l, op->position);
+    *slot_of(l, op->position) = op;
     if (l->last != NULL) {
         l->last->next = op;
     } else {
@@ -127,6 +128,7 @@ void lane_add(struct lane *l, struct state *state, const struct change_request *
     l->ops++;
     l->puts += op->change == CHANGE_PUT;
     l->bytes += op_bytes(op);
+    return op;
 }
 
 size_t lane_take(struct lane *l, struct op **out, size_t max, size_t max_bytes) {

@@ -22,9 +22,10 @@ enum change { CHANGE_PUT, CHANGE_DELETE };
 struct op {
     struct op *next;    /* in order of arrival */
     struct op *chain;   /* in the table */
-    uint64_t hash;
+    uint64_t position;  /* hash_position of its hash */
     uint64_t note;      /* its place in the journal */
     enum change change;
+    bool replaces;      /* the store may have the key */
     bool noted;         /* note means something: a kill before the write deletes the key */
     bool taken;         /* the writer has it: it may be written already */
     bool found;         /* reachable by lane_find: the newest of its key */
@@ -36,6 +37,19 @@ struct op {
 };
 
 enum { LANE_BUCKETS = 1024 };
+
+_Static_assert(STATE_LANES == 8, "lane_of takes three bits");
+/* A key's lane by the first bits of its position, its bucket in the lane's table by the next: both in the order of walks. */
+static inline unsigned lane_of(uint64_t position) {
+    return (unsigned)(position >> 61);
+}
+static inline unsigned lane_bucket(uint64_t position) {
+    return (unsigned)(position >> 51 & (LANE_BUCKETS - 1));
+}
+/* The last position of a bucket. */
+static inline uint64_t lane_bucket_last(unsigned lane, unsigned bucket) {
+    return ((uint64_t)lane << 61 | (uint64_t)bucket << 51) + (((uint64_t)1 << 51) - 1);
+}
 
 struct lane {
     struct lock lock;
@@ -51,7 +65,8 @@ struct change_request {
     const struct key *key;
     uint32_t generation;
     struct buf *record;   /* CHANGE_PUT: taken over */
-    bool note;            /* the store may have an older version */
+    bool replaces;        /* the store may have an older version */
+    bool note;            /* which must not be seen after a kill */
     struct sink_ack *ack; /* called when the change is in the store; NULL */
 };
 
@@ -67,8 +82,8 @@ static inline void lane_unlock(struct lane *l) {
 
 /* The newest queued change of the key, or NULL. */
 struct op *lane_find(const struct lane *l, const struct key *key, uint32_t generation);
-/* Queues a change, or turns a queued one of the same key that nobody has taken yet into it. */
-void lane_add(struct lane *l, struct state *state, const struct change_request *r);
+/* Queues a change, or turns a queued one of the same key that nobody has taken yet into it; returns it. */
+struct op *lane_add(struct lane *l, struct state *state, const struct change_request *r);
 /* The next ops nobody has taken, at most max and about max_bytes, in order; they stay readable. */
 size_t lane_take(struct lane *l, struct op **out, size_t max, size_t max_bytes);
 /* The first n taken ops are in the store (or given up): forgets them and their notes. Their acks go to acks (room for

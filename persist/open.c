@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* open: the disk tier's beginning and end, and what it says of itself. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,10 +19,10 @@
 static bool is_dead(void *ctx, struct slice key, struct slice value) {
     struct disk *d = ctx;
     uint32_t generation;
-    uint64_t hash;
+    uint64_t position;
     struct slice name;
     int64_t expire_ms;
-    if (!record_split_key(key, &generation, &hash, &name) || !record_deadline(value, &expire_ms)) {
+    if (!record_split_key(key, &generation, &position, &name) || !record_deadline(value, &expire_ms)) {
         return false;
     }
     return !state_is_live(d->state, generation) || (expire_ms != -1 && expire_ms <= clock_now_ms());
@@ -64,10 +65,10 @@ struct recount {
 static bool recount_one(void *ctx, struct slice key, struct slice value) {
     struct recount *r = ctx;
     uint32_t generation;
-    uint64_t hash;
+    uint64_t position;
     struct slice name;
     (void)value;
-    if (record_split_key(key, &generation, &hash, &name)) {
+    if (record_split_key(key, &generation, &position, &name)) {
         for (unsigned i = 0; i < STATE_LOGICAL; i++) {
             uint8_t physical = state_map(r->d->state)[i];
             if (state_generation(r->d->state, physical) == generation) {
@@ -167,11 +168,16 @@ struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap) {
     }
     state_distrust(d->state, false);
     hash_seed(state_hash_seed(d->state));
-    disk_tune(d, o->max_value_bytes, o->queue_bytes, o->max_bytes, o->admit_share);
+    admit_init(&d->admission);
+    disk_tune(d, &o->limits);
+    lock_init(&d->walk_lock, LOCK_WALK, 0);
     for (unsigned i = 0; i < STATE_LANES; i++) {
         lane_init(&d->lanes[i], i);
     }
-    d->pool = pool_create(&(struct pool_options){.name = "l2-read", .threads = o->threads, .lanes = 2, .depth = o->read_depth});
+    d->pool = pool_create(&(struct pool_options){.name = "l2-read", .threads = o->threads_min,
+                                                   .threads_max = o->threads_max,
+                                                   .lanes = 2,
+                                                   .depth = o->reads_wait ? UINT_MAX : o->read_depth});
     disk_make_faces(d);
     adopt_counts(d, kind);
     log_notice("disk tier: '%s' %s", o->dir, d->adopted);
@@ -194,6 +200,7 @@ void disk_close(struct disk **dp) {
     }
     d->store->close(d->store);
     state_close(&d->state, orderly);
+    admit_fini(&d->admission);
     mem_free(d);
 }
 
@@ -209,11 +216,10 @@ const uint8_t *disk_map(const struct disk *d) {
     return state_map(d->state);
 }
 
-void disk_tune(struct disk *d, size_t max_value_bytes, size_t queue_bytes, int64_t max_bytes, double admit_share) {
-    atomic_store(&d->max_value_bytes, max_value_bytes);
-    atomic_store(&d->queue_bytes, queue_bytes);
-    atomic_store(&d->max_bytes, max_bytes);
-    atomic_store(&d->admit_ppm, (uint32_t)(admit_share * 1000000));
+void disk_tune(struct disk *d, const struct disk_limits *l) {
+    admit_tune(&d->admission, &l->admit);
+    atomic_store(&d->queue_bytes, l->queue_bytes);
+    atomic_store(&d->max_bytes, l->max_bytes);
 }
 
 static void line(struct buf *b, const char *name, uint64_t n) {
@@ -261,6 +267,7 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "reads_late", c->reads_late);
     line(b, "read_failures", c->read_failures);
     line(b, "reads_waiting", reads.depth);
+    line(b, "reads_threads", pool_threads(d->pool));
     line(b, "reads_wait_us", reads.wait_us);
     line(b, "reads_busy_us", reads.busy_us);
     line(b, "puts", c->puts);
@@ -270,9 +277,15 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "queue_bytes", queued);
     line(b, "journal_bytes", state_noted_bytes(d->state));
     line(b, "journal_overflows", state_overflows(d->state));
-    line(b, "refused_admission", c->not_admitted);
-    line(b, "refused_size", c->too_large);
-    line(b, "refused_ttl", c->too_short);
+    static const char *const reasons[ADMIT_VERDICTS] = {
+        [ADMITTED] = "admitted",         [REFUSED_SIZE] = "refused_size",     [REFUSED_TTL] = "refused_ttl",
+        [REFUSED_UNREAD] = "refused_unread", [REFUSED_RULE] = "refused_admission", [REFUSED_BUDGET] = "refused_budget",
+        [REFUSED_THRASH] = "refused_thrash"};
+    for (unsigned i = 0; i < ADMIT_VERDICTS; i++) {
+        line(b, reasons[i], d->admission.verdicts[i]);
+    }
+    line(b, "thrash_guard", admit_is_guarding(&d->admission, clock_mono_us() / 1000));
+    line(b, "thrash_guard_windows", d->admission.guarded_windows);
     line(b, "refused_queue", c->queue_full);
     line(b, "write_failures", c->write_failures);
     line(b, "rebuilds", c->rebuilds);

@@ -22,20 +22,24 @@ static uint64_t get_be(const char *p, int n) {
     return v;
 }
 
-void record_put_key(struct buf *b, uint32_t generation, const struct key *key) {
+void record_put_start(struct buf *b, uint32_t generation, uint64_t position) {
     char head[RECORD_KEY_HEAD];
     put_be(head, generation, 4);
-    put_be(head + 4, key->hash, 8);
+    put_be(head + 4, position, 8);
     buf_put(b, head, sizeof(head));
+}
+
+void record_put_key(struct buf *b, uint32_t generation, const struct key *key) {
+    record_put_start(b, generation, hash_position(key->hash));
     buf_put_slice(b, key->name);
 }
 
-bool record_split_key(struct slice raw, uint32_t *generation, uint64_t *hash, struct slice *name) {
+bool record_split_key(struct slice raw, uint32_t *generation, uint64_t *position, struct slice *name) {
     if (raw.n < RECORD_KEY_HEAD) {
         return false;
     }
     *generation = (uint32_t)get_be(raw.p, 4);
-    *hash = get_be(raw.p + 4, 8);
+    *position = get_be(raw.p + 4, 8);
     *name = slice_make(raw.p + RECORD_KEY_HEAD, raw.n - RECORD_KEY_HEAD);
     return true;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* record: one key with its value as the disk tier stores it.
  *
- *   key:    generation u32 BE | hash u64 BE | name
+ *   key:    generation u32 BE | position u64 BE | name
  *   value:  format u8 | type u8 | flags u8 | 0 u8 | deadline i64 LE, -1 none | body
  *
  * The body of a string is its bytes, of an aggregate its RDB body. The generation is the database's since its last flush,
- * so that a flush is O(1); the hash before the name spreads keys evenly, and orders them as memory's shards do. */
+ * so that a flush is O(1); the position (hash_position) before the name spreads keys evenly, and orders them as memory does. */
 #pragma once
 
 #include <stdbool.h>
@@ -25,8 +25,10 @@ enum {
 
 /* Appends the record's key. */
 void record_put_key(struct buf *b, uint32_t generation, const struct key *key);
+/* Appends the least key of a generation from a position on. */
+void record_put_start(struct buf *b, uint32_t generation, uint64_t position);
 /* The parts of a stored key; false when it is none. name is borrowed. */
-bool record_split_key(struct slice raw, uint32_t *generation, uint64_t *hash, struct slice *name);
+bool record_split_key(struct slice raw, uint32_t *generation, uint64_t *position, struct slice *name);
 /* Appends the record's value. */
 void record_put_value(struct buf *b, const struct item_view *item);
 /* An upper bound, cheaply, of what record_put_value appends. */

@@ -437,6 +437,7 @@ static bool open_windows(struct rocks *r, char *err, size_t errcap) {
     char **found = rocksdb_list_column_families(r->opts, r->path, &count, &message);
     if (message != NULL) { /* no database yet */
         rocksdb_free(message);
+        rocksdb_list_column_families_destroy(found, 0);
         message = NULL;
         found = NULL;
         count = 0;

@@ -51,16 +51,16 @@ static void take(struct disk *d, struct batch *b) {
 
 static bool is_current(const struct disk *d, const struct op *op) {
     uint32_t generation;
-    uint64_t hash;
+    uint64_t position;
     struct slice name;
-    return record_split_key(slice_make(op->key, op->key_len), &generation, &hash, &name) &&
+    return record_split_key(slice_make(op->key, op->key_len), &generation, &position, &name) &&
            generation == state_generation(d->state, op->physical);
 }
 
-/* Whether the store has the key: a noted change may meet an older version, and only a read tells. */
+/* Whether the store has the key: where it may, only a read tells. */
 static bool had_key(struct disk *d, const struct op *op) {
     struct store_value v = {0};
-    if (!op->noted || d->store->get(d->store, slice_make(op->key, op->key_len), false, &v) != STORE_FOUND) {
+    if (!op->replaces || d->store->get(d->store, slice_make(op->key, op->key_len), false, &v) != STORE_FOUND) {
         return false;
     }
     d->store->release(d->store, &v);
@@ -161,7 +161,7 @@ static void each_second(struct disk *d, uint64_t *synced) {
     }
     struct store_stats st;
     d->store->stats(d->store, &st);
-    atomic_store(&d->full, max > 0 && st.disk_bytes > (uint64_t)max / 100 * FULL_PERCENT);
+    atomic_store(&d->admission.full, max > 0 && st.disk_bytes > (uint64_t)max / 100 * FULL_PERCENT);
     d->store->maintain(d->store, max);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* call: what handlers do to keys, and the replies and argument checks they share. */
 #include "src/cmd/call.h"
+#include "src/tier/tier.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -95,11 +96,15 @@ bool call_value_changed(struct call *c, int i) {
 }
 
 bool call_del(struct call *c, int i) {
-    if (!l1_del(c->l1, &c->keys[i], c->now_ms)) {
-        return false;
+    bool found = l1_del(c->l1, &c->keys[i], c->now_ms);
+    bool unseen = !found && c->access[i] == KEY_W && c->host->tier->sink_count != 0;
+    if (unseen) {
+        l1_del_below(c->l1, &c->keys[i]);
     }
-    call_changed(c, i, CHANGE_DEL);
-    return true;
+    if (found || unseen) {
+        call_changed(c, i, CHANGE_DEL);
+    }
+    return found;
 }
 
 enum err call_expire(struct call *c, int i, int64_t expire_ms) {
@@ -184,6 +189,12 @@ enum err call_reply_help(struct call *c, const char *const *lines) {
     reply_status(c->out, "    Print this help.");
     reply_defer_end(c->out, d, count + 2);
     return OK;
+}
+
+enum err call_wait(struct call *c, struct call_job *job) {
+    ASSERT(call_may_yield(c));
+    c->host->ops->wait(c, job);
+    return ERR_PARKED;
 }
 
 enum err call_yield(struct call *c) {

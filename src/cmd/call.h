@@ -23,6 +23,7 @@
 #include "src/conf/conf.h"
 #include "src/l1/l1.h"
 #include "src/resp/reply.h"
+#include "src/rt/pool.h"
 #include "src/stats/stats.h"
 
 #define CALL_STEPS(X)                                                                              \
@@ -153,3 +154,12 @@ static inline bool call_may_yield(const struct call *c) {
     return !c->in_exec;
 }
 enum err call_yield(struct call *c);
+
+/* Work a handler has done on a thread that may block: the handler returns call_wait(c, job) and runs again when job->run has
+ * (or when there was no thread for it: refused). Lives in c->state. Where call_may_yield. */
+struct call_job {
+    struct job job; /* run is the handler's, the rest the dispatcher's */
+    void *parked;
+    bool refused;
+};
+enum err call_wait(struct call *c, struct call_job *job);

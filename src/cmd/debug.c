@@ -5,6 +5,7 @@
 
 #include "src/base/clock.h"
 #include "src/cmd/call.h"
+#include "src/tier/tier.h"
 
 /* The words of enable-debug-command, in the row's order. */
 enum { DEBUG_NO, DEBUG_YES, DEBUG_LOCAL };
@@ -68,6 +69,32 @@ static enum err set_active_expire_run(struct call *c) {
         return e;
     }
     atomic_store(&c->l1->active_expire, !arg_is(c, 2, "0"));
+    reply_ok(c->out);
+    return OK;
+}
+
+/* DEBUG EVICT: everything leaves memory, as if it were full. DEBUG PROBE 0: what slower tiers have in memory counts as cold. */
+static enum err evict_run(struct call *c) {
+    enum err e = check_allowed(c);
+    if (e != OK) {
+        return e;
+    }
+    int64_t n = 0;
+    for (unsigned i = 0; i < c->l1->shard_count; i++) {
+        l1_lock(c->l1, i);
+        n += l1_evict(c->l1, i, UINT32_MAX, c->now_ms);
+        l1_unlock(c->l1, i);
+    }
+    reply_int(c->out, n);
+    return OK;
+}
+
+static enum err probe_run(struct call *c) {
+    enum err e = check_allowed(c);
+    if (e != OK) {
+        return e;
+    }
+    atomic_store(&c->host->tier->never_probe, arg_is(c, 2, "0"));
     reply_ok(c->out);
     return OK;
 }
@@ -196,8 +223,10 @@ static enum err protocol_run(struct call *c) {
 static enum err help_run(struct call *c) {
     static const char *const lines[] = {"CLOCK ADVANCE <milliseconds>", "    Move the server's wall clock.",
                                         "ERROR <string>", "    Return a Redis protocol error with <string> as message.",
+                                        "EVICT", "    Evict every key from memory.",
                                         "OBJECT <key>", "    Show low level info about <key> and associated value.",
                                         "POPULATE <count> [<prefix>] [<size>]", "    Create <count> string keys named key:<num>.",
+                                        "PROBE <0|1>", "    Setting it to 0 makes every key of slower tiers a cold one.",
                                         "PROTOCOL <type>", "    Reply with a test value of the specified type.",
                                         "RELOAD [option ...]", "    Save the RDB on disk and reload it back to memory.",
                                         "SET-ACTIVE-EXPIRE <0|1>", "    Setting it to 0 disables expiring keys in background.",
@@ -210,10 +239,12 @@ static enum err help_run(struct call *c) {
 
 static const struct command debug_subs[] = {
     ROW("clock", "ADVANCE milliseconds", 4, clock_run, "Moves the server's wall clock."),
+    {.name = "evict", .syntax = "", .arity = 2, .flags = ADM | CMD_NO_MULTI, .run = evict_run, .since = "1.0.0", .cost = "For tests.", .summary = "Evicts every key from memory."},
     ROW("error", "text", 3, error_run, "Answers with an error."),
     ROW("help", "", 2, help_run, "Lists the subcommands."),
     {.name = "object", .syntax = "key", .arity = 3, .keys = "2:M", .flags = ADM, .run = object_run, .since = "1.0.0", .cost = "For tests.", .summary = "Looks inside a value."},
     {.name = "populate", .syntax = "count [prefix] [size]", .arity = -3, .flags = ADM | CMD_ALL_SHARDS | CMD_WRITE, .run = populate_run, .since = "1.0.0", .cost = "For tests.", .summary = "Makes keys."},
+    ROW("probe", "0 | 1", 3, probe_run, "Whether slower tiers are asked for what they have in memory."),
     ROW("protocol", "type", 3, protocol_run, "Answers with a value of a protocol type."),
     {.name = "reload", .syntax = "[NOSAVE] [NOFLUSH] [MERGE]", .arity = -2, .flags = ADM | CMD_ALL_SHARDS | CMD_NO_MULTI, .run = reload_run, .since = "1.0.0", .cost = "For tests.", .summary = "Saves and loads the RDB file."},
     ROW("set-active-expire", "0 | 1", 3, set_active_expire_run, "Turns expiry in the background off and on."),

@@ -13,6 +13,7 @@
 #include "src/base/slice.h"
 
 struct call;
+struct call_job;
 struct host;
 struct client;
 struct conf;
@@ -75,6 +76,8 @@ struct host_ops {
     void (*conf_changed)(struct host *h);
     /* The call is run again in the loop's next turn (see call_yield). */
     void (*yield)(struct call *c);
+    /* The call is run again when the job has run on a pool thread (see call_wait). */
+    void (*wait)(struct call *c, struct call_job *job);
     /* Sleeps the calling client without blocking its loop, then answers OK: DEBUG SLEEP. */
     enum err (*sleep)(struct call *c, int64_t ms);
 };

@@ -116,11 +116,11 @@ static int move_db(const struct slice *argv, int argc) {
 static int copy_db(const struct slice *argv, int argc) {
     int64_t db = -1;
     for (int i = 3; i + 1 < argc; i++) {
-        if (slice_eqi(argv[i], "db")) {
-            return num_parse_i64(argv[i + 1], &db) && db >= 0 && db < L1_MAX_DBS ? (int)db : -1;
+        if (slice_eqi(argv[i], "db") && !num_parse_i64(argv[++i], &db)) {
+            return -1;
         }
     }
-    return -1;
+    return db >= 0 && db < L1_MAX_DBS ? (int)db : -1;
 }
 
 static enum err move_run(struct call *c) {

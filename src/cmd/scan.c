@@ -6,8 +6,10 @@
 
 #include "src/base/glob.h"
 #include "src/base/mem.h"
+#include "src/base/rng.h"
 #include "src/cmd/call.h"
 #include "src/cmd/key.h"
+#include "src/tier/walk.h"
 
 enum { KEYS_SLICE = 2000 /* keys looked at before KEYS lets others have a turn */ };
 
@@ -19,54 +21,120 @@ struct matching {
     int64_t count;
 };
 
-static void collect(void *ctx, const struct key *key, const struct item_view *item) {
-    struct matching *m = ctx;
-    if ((m->type < 0 || m->type == (int)item->type) &&
-        (m->all || glob_match(m->pattern, key->name, false))) {
-        reply_bulk(m->out, key->name);
+static void match(struct matching *m, struct slice name, enum value_type type) {
+    if ((m->type < 0 || m->type == (int)type) && (m->all || glob_match(m->pattern, name, false))) {
+        reply_bulk(m->out, name);
         m->count++;
     }
+}
+
+static void match_item(void *ctx, const struct key *key, const struct item_view *item) {
+    match(ctx, key->name, item->type);
 }
 
 static bool matches_all(struct slice pattern) {
     return pattern.n == 1 && pattern.p[0] == '*';
 }
 
-/* ---- KEYS: sliced, the reply made aside until its length is known ---- */
+/* ---- one interval of keys, of memory and of the tiers below ---- */
 
-struct keys_state {
-    uint64_t cursor;
+struct key_walk {
+    struct call_job job; /* first: the job is the walk */
+    struct walk walk;
+    bool below; /* the tiers below are being asked */
+    /* KEYS: what was found so far */
     struct out names;
     int64_t count;
 };
 
-static void keys_state_free(void *state) {
-    struct keys_state *s = state;
-    out_free(&s->names);
-    mem_free(s);
+static void key_walk_free(void *state) {
+    struct key_walk *k = state;
+    walk_free(&k->walk);
+    out_free(&k->names);
+    mem_free(k);
 }
 
-enum err keys_run(struct call *c) {
-    struct keys_state *s = c->state;
-    if (s == NULL) {
-        s = mem_zalloc(sizeof(*s));
-        s->names.proto = c->out->proto;
-        c->state = s;
-        c->state_free = keys_state_free;
+static void ask_below(struct job *job) {
+    walk_below(&((struct key_walk *)job)->walk);
+}
+
+static struct key_walk *key_walk_of(struct call *c) {
+    struct key_walk *k = c->state;
+    if (k == NULL) {
+        k = mem_zalloc(sizeof(*k));
+        k->job.job.run = ask_below;
+        k->names.proto = c->out->proto;
+        k->walk.tier = c->host->tier;
+        c->state = k;
+        c->state_free = key_walk_free;
     }
-    struct matching m = {.pattern = c->argv[1], .all = matches_all(c->argv[1]), .type = -1, .out = &s->names};
-    do {
-        s->cursor = l1_scan(c->l1, s->cursor, KEYS_SLICE, c->db, c->now_ms, c->all_locked, collect, &m);
-        s->count += m.count;
-        m.count = 0;
-        if (s->cursor != 0 && call_may_yield(c)) {
-            return call_yield(c);
-        }
-    } while (s->cursor != 0);
-    reply_array(c->out, s->count);
-    out_append(c->out, &s->names);
-    keys_state_free(s);
+    return k;
+}
+
+static void key_walk_end(struct call *c) {
+    key_walk_free(c->state);
     c->state = NULL;
+}
+
+/* OK: k->walk has the keys of [from, next). ERR_PARKED: the handler runs again. Inside a transaction only memory is
+ * walked: nothing may wait there. */
+static enum err key_walk_step(struct call *c, struct key_walk *k, uint64_t from, size_t want) {
+    struct walk *w = &k->walk;
+    if (!k->below) {
+        walk_clear(w);
+        w->from = from;
+        w->want = want;
+        w->physical = c->db;
+        w->locked = c->all_locked;
+        w->now_ms = c->now_ms;
+        walk_before(w);
+        if (walk_has_below(w->tier) && call_may_yield(c)) {
+            k->below = true;
+            return call_wait(c, &k->job);
+        }
+    }
+    k->below = false;
+    if (k->job.refused) {
+        return call_errorf(c, "BUSY Too many walks over all keys are under way");
+    }
+    if (!walk_after(w) && want > 1 && call_may_yield(c)) {
+        return key_walk_step(c, k, w->from, want / 4 + 1); /* too much moved: a shorter interval */
+    }
+    return OK;
+}
+
+static void match_walk(struct matching *m, const struct walk *w) {
+    for (size_t i = 0; i < w->count; i++) {
+        match(m, walk_name(w, &w->keys[i]), (enum value_type)w->keys[i].type);
+    }
+}
+
+/* ---- KEYS: sliced, the reply made aside until its length is known ---- */
+
+enum err keys_run(struct call *c) {
+    struct key_walk *k = key_walk_of(c);
+    struct matching m = {.pattern = c->argv[1], .all = matches_all(c->argv[1]), .type = -1, .out = &k->names};
+    bool below = walk_has_below(c->host->tier), yield;
+    do {
+        if (below) {
+            enum err e = key_walk_step(c, k, k->walk.next, KEYS_SLICE);
+            if (e != OK) {
+                return e;
+            }
+            match_walk(&m, &k->walk);
+        } else {
+            k->walk.next = l1_scan(c->l1, k->walk.next, KEYS_SLICE, c->db, c->now_ms, c->all_locked, match_item, &m);
+        }
+        k->count += m.count;
+        m.count = 0;
+        yield = k->walk.next != 0 && call_may_yield(c);
+    } while (k->walk.next != 0 && !yield);
+    if (yield) {
+        return call_yield(c);
+    }
+    reply_array(c->out, k->count);
+    out_append(c->out, &k->names);
+    key_walk_end(c);
     return OK;
 }
 
@@ -85,55 +153,106 @@ enum err arg_cursor(struct call *c, int i, unsigned long *cursor) {
     return errno != 0 || end != text + s.n ? call_errorf(c, "ERR invalid cursor") : OK;
 }
 
+/* The options behind the cursor. */
+static enum err scan_options(struct call *c, struct matching *m, int64_t *count) {
+    for (int i = 2; i < c->argc; i += 2) {
+        if (i + 1 >= c->argc) {
+            return ERR_SYNTAX;
+        }
+        if (arg_is(c, i, "count")) {
+            if (arg_i64(c, i + 1, count) != OK) {
+                return ERR_NOT_INT;
+            }
+            if (*count < 1) {
+                return ERR_SYNTAX;
+            }
+        } else if (arg_is(c, i, "match")) {
+            m->pattern = c->argv[i + 1];
+            m->all = matches_all(m->pattern);
+        } else if (arg_is(c, i, "type")) {
+            m->type = TYPE_NONE; /* an unknown type matches nothing */
+            for (int t = TYPE_STRING; t < TYPE_NONE; t++) {
+                m->type = slice_eqi(c->argv[i + 1], value_type_name((enum value_type)t)) ? t : m->type;
+            }
+        } else {
+            return ERR_SYNTAX;
+        }
+    }
+    return OK;
+}
+
 enum err scan_run(struct call *c) {
     unsigned long cursor;
     int64_t count = 10;
     struct out names = {.proto = c->out->proto};
     struct matching m = {.all = true, .type = -1, .out = &names};
     enum err e = arg_cursor(c, 1, &cursor);
+    e = e != OK ? e : scan_options(c, &m, &count);
     if (e != OK) {
         return e;
     }
-    for (int i = 2; i < c->argc; i += 2) {
-        if (i + 1 >= c->argc) {
-            return ERR_SYNTAX;
-        }
-        if (arg_is(c, i, "count")) {
-            if (arg_i64(c, i + 1, &count) != OK) {
-                return ERR_NOT_INT;
-            }
-            if (count < 1) {
-                return ERR_SYNTAX;
-            }
-        } else if (arg_is(c, i, "match")) {
-            m.pattern = c->argv[i + 1];
-            m.all = matches_all(m.pattern);
-        } else if (arg_is(c, i, "type")) {
-            m.type = TYPE_NONE; /* an unknown type matches nothing */
-            for (int t = TYPE_STRING; t < TYPE_NONE; t++) {
-                m.type = slice_eqi(c->argv[i + 1], value_type_name((enum value_type)t)) ? t : m.type;
-            }
-        } else {
-            return ERR_SYNTAX;
-        }
-    }
     size_t want = count > KEYS_SLICE * 10 ? KEYS_SLICE * 10 : (size_t)count; /* a bounded slice a call */
-    uint64_t next = l1_scan(c->l1, cursor, want, c->db, c->now_ms, c->all_locked, collect, &m);
+    uint64_t next, from = (uint64_t)cursor << WALK_STEP_BITS;
+    if (walk_has_below(c->host->tier)) {
+        struct key_walk *k = key_walk_of(c);
+        e = key_walk_step(c, k, from, want);
+        if (e != OK) {
+            return e;
+        }
+        match_walk(&m, &k->walk);
+        next = k->walk.next;
+        key_walk_end(c);
+    } else {
+        next = l1_scan(c->l1, from, want, c->db, c->now_ms, c->all_locked, match_item, &m);
+    }
     reply_array(c->out, 2);
-    reply_bulk_int(c->out, (int64_t)next);
+    reply_bulk_int(c->out, (int64_t)(next >> WALK_STEP_BITS));
     reply_array(c->out, m.count);
     out_append(c->out, &names);
     return OK;
 }
+
+/* ---- RANDOMKEY ---- */
+
+enum { RANDOM_WANT = 16 };
 
 static void reply_name(void *ctx, const struct key *key, const struct item_view *item) {
     (void)item;
     reply_bulk(ctx, key->name);
 }
 
-enum err randomkey_run(struct call *c) {
+static void reply_random_of_memory(struct call *c) {
     if (!l1_random(c->l1, c->db, c->now_ms, c->all_locked, reply_name, c->out)) {
         reply_null(c->out);
     }
+}
+
+/* Some cold key from a random position on, in turn with memory's as their numbers are. */
+enum err randomkey_run(struct call *c) {
+    uint64_t memory = l1_db_keys(c->l1, c->db), all = tier_keys(c->host->tier, c->db);
+    bool cold = c->state != NULL || (all > memory && rng_below(all) >= memory);
+    if (!cold || !walk_has_below(c->host->tier) || !call_may_yield(c)) {
+        reply_random_of_memory(c);
+        return OK;
+    }
+    struct key_walk *k = key_walk_of(c);
+    struct walk *w = &k->walk;
+    uint64_t start = k->below ? w->from : rng_u64() >> WALK_STEP_BITS << WALK_STEP_BITS;
+    enum err e = key_walk_step(c, k, start, RANDOM_WANT);
+    if (e != OK) {
+        return e;
+    }
+    if (w->count > 0) {
+        reply_bulk(c->out, walk_name(w, &w->keys[rng_below(w->count)]));
+    } else if (w->next != 0 || k->count++ == 0) { /* nothing there: further on, and once from the start */
+        k->below = false;
+        e = key_walk_step(c, k, w->next, RANDOM_WANT);
+        if (e != OK) {
+            return e;
+        }
+    } else {
+        reply_random_of_memory(c);
+    }
+    key_walk_end(c);
     return OK;
 }

@@ -79,3 +79,5 @@ void conf_store_take_notes(struct conf_store *store, struct buf *out);
 
 /* Parses "1gb", "64k", "100": false when it is none. Decimal k m g, binary kb mb gb (redis.conf's meaning). */
 bool conf_parse_size(struct slice s, int64_t *out);
+/* l2-admission: rule 0 all, 1 second, 2 random with ppm millionths; false when it is none of them. */
+bool conf_parse_admission(const char *text, int *rule, uint32_t *ppm);

@@ -405,7 +405,23 @@ static int64_t auto_maxmemory(void) {
     return total / 4 * 3;
 }
 
-enum { WRITE_BACK = 0, DURABILITY_ALWAYS = 2 /* places among the choices */ };
+bool conf_parse_admission(const char *text, int *rule, uint32_t *ppm) {
+    double share = 1;
+    char *end;
+    *rule = strcmp(text, "all") == 0 ? 0 : strcmp(text, "second") == 0 ? 1 : 2;
+    *ppm = 1000000;
+    if (*rule != 2) {
+        return true;
+    }
+    if (strncmp(text, "random:", 7) != 0) {
+        return false;
+    }
+    share = strtod(text + 7, &end);
+    *ppm = (uint32_t)(share * 1000000);
+    return end != text + 7 && *end == '\0' && share >= 0 && share <= 1;
+}
+
+enum { WRITE_THROUGH = 1, DURABILITY_ALWAYS = 2 /* places among the choices */ };
 
 bool conf_finish(struct conf *c, const char **name, struct buf *why) {
     if (c->maxmemory == -1) {
@@ -421,9 +437,21 @@ bool conf_finish(struct conf *c, const char **name, struct buf *why) {
         return false;
     }
     *name = "l2-durability";
-    if (c->l2_durability == DURABILITY_ALWAYS && c->l2_write_policy == WRITE_BACK) {
-        buf_puts(why, "`always` needs `l2-write-policy through`: with back, a value is in memory only until it is evicted; "
+    if (c->l2_durability == DURABILITY_ALWAYS && c->l2_write_policy != WRITE_THROUGH) {
+        buf_puts(why, "`always` needs `l2-write-policy through`: else a value is in memory only until it is evicted; "
                       "allowed: none, everysec");
+        return false;
+    }
+    int rule;
+    uint32_t ppm;
+    *name = "l2-admission";
+    if (!conf_parse_admission(c->l2_admission, &rule, &ppm)) {
+        buf_puts(why, "not a rule; allowed: all, second, random:<share from 0 to 1>");
+        return false;
+    }
+    if (c->l2_threads_max < c->l2_threads_min) {
+        *name = "l2-threads-max";
+        buf_puts(why, "less than l2-threads-min");
         return false;
     }
     *name = "l1-shards";

@@ -26,6 +26,11 @@ enum sink_result {
     SINK_SAME = 2  /* the sink's tier now has this very value: evicting it needs no write */
 };
 
+struct eviction {
+    bool alone; /* no tier below has an older version either */
+    bool read;  /* since it was written */
+};
+
 struct sink {
     const char *name;
     void *ctx;
@@ -35,9 +40,8 @@ struct sink {
      * SINK_DEL. ack is NULL when the sink has no acks. */
     unsigned (*changed)(struct sink *s, enum sink_change change, const struct key *key, const struct item_view *item,
                         int64_t now_ms, struct sink_ack *ack);
-    /* An item is leaving memory and no tier below has this value: the last chance to keep it. alone: none has an older
-     * one either. Shard locked. May be NULL. */
-    void (*evicted)(struct sink *s, const struct key *key, const struct item_view *item, bool alone);
+    /* An item is leaving memory and no tier below has this value: the last chance to keep it. Shard locked. May be NULL. */
+    void (*evicted)(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e);
     /* FLUSHDB, FLUSHALL, SWAPDB: logical database i is now physical number map[i]; emptied has a bit for each logical
      * one whose number is to be seen as new. Every shard locked. May be NULL. */
     void (*mapped)(struct sink *s, const uint8_t *map, uint64_t emptied);

@@ -8,6 +8,7 @@
 
 #include "src/base/buf.h"
 #include "src/base/hash.h"
+#include "src/value/value.h"
 
 struct loop;
 struct value;
@@ -24,6 +25,14 @@ struct found {
     int64_t expire_ms;   /* deadline or -1 */
 };
 
+static inline void found_free(struct found *f) {
+    buf_free(&f->str);
+    if (f->value != NULL) {
+        value_unref(f->value);
+        f->value = NULL;
+    }
+}
+
 /* One key on its way. The asker owns it, and keeps it until done was called. */
 struct fetch {
     /* set by the asker */
@@ -39,6 +48,16 @@ struct fetch {
     void *source_data;
 };
 
+/* A key met on a walk; borrowed while the visitor runs. */
+struct walked {
+    uint64_t position; /* hash_position of its hash */
+    struct slice name;
+    enum value_type type;
+    int64_t expire_ms;
+    struct slice record; /* its value, for unpack */
+};
+typedef void (*walked_fn)(void *ctx, const struct walked *found);
+
 struct source {
     const char *name;
     void *ctx;
@@ -46,6 +65,18 @@ struct source {
     enum probe_result (*probe)(struct source *s, const struct key *key, int64_t now_ms, struct found *out);
     /* Keys it has of a physical database, about; those memory has, too, among them. May be NULL. Any thread. */
     int64_t (*key_count)(struct source *s, uint8_t physical);
+    /* Visits the live keys of a physical database in [from, to) of positions, to 0: to the end; some twice, in no order. Stops
+     * after about want of them; returns the position behind what was visited, its last 16 bits 0, to at most. May block.
+     * fn must be brief. May be NULL. */
+    uint64_t (*walk)(struct source *s, uint8_t physical, uint64_t from, uint64_t to, size_t want, int64_t now_ms,
+                     walked_fn fn, void *ctx);
+    /* From now on notes the keys of the database from a position on that come to it from memory: between a look at memory and
+     * a walk a key may pass by both. unwatch visits those before to (0: all; fn NULL: none) and ends it; false when there
+     * were too many to note. Any thread. */
+    void *(*watch)(struct source *s, uint8_t physical, uint64_t from);
+    bool (*unwatch)(struct source *s, void *watch, uint64_t to, walked_fn fn, void *ctx);
+    /* The value of a walked record; false when it cannot be used. */
+    bool (*unpack)(struct source *s, struct slice record, struct found *out);
     /* Appends its lines of INFO. May be NULL. Any thread. */
     void (*info)(struct source *s, struct buf *out);
     /* Starts f on f->loop's thread; may complete it before returning. */

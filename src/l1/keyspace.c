@@ -94,14 +94,8 @@ void l1_swap_db(struct l1 *l1, unsigned a, unsigned b) {
 
 /* ---- scan ---- */
 
-static uint64_t reverse64(uint64_t v) {
-    v = ((v >> 1) & 0x5555555555555555ULL) | ((v & 0x5555555555555555ULL) << 1);
-    v = ((v >> 2) & 0x3333333333333333ULL) | ((v & 0x3333333333333333ULL) << 2);
-    v = ((v >> 4) & 0x0f0f0f0f0f0f0f0fULL) | ((v & 0x0f0f0f0f0f0f0f0fULL) << 4);
-    return __builtin_bswap64(v);
-}
-
-/* Positions are bit-reversed low 32 hash bits: each bucket is an interval of them, and a split only halves it. */
+/* Behind the shard's bits each bucket is an interval of positions (hash_position), here of their next 32 bits, and a split
+ * only halves it. */
 static uint64_t bucket_width(const struct shard *s, uint32_t i) {
     uint32_t half = (uint32_t)1 << s->level;
     bool narrow = i >= half || i + half < s->buckets;
@@ -134,7 +128,7 @@ static size_t visit_bucket(struct shard *s, uint32_t index, int db, int64_t now_
             }
             struct item_view view;
             shard_view(s, b->handle[i], &view);
-            struct key key = {item_key(it), 0, it[1]};
+            struct key key = key_make(item_key(it), it[1]);
             fn(ctx, &key, &view);
             seen++;
         }
@@ -142,21 +136,19 @@ static size_t visit_bucket(struct shard *s, uint32_t index, int db, int64_t now_
     return seen;
 }
 
-/* Cursor: shard number in bits 32.., position below. */
-uint64_t l1_scan(struct l1 *l1, uint64_t cursor, size_t want, int db, int64_t now_ms, bool locked,
+uint64_t l1_scan(struct l1 *l1, uint64_t position, size_t want, int db, int64_t now_ms, bool locked,
                  l1_visit_fn fn, void *ctx) {
-    uint64_t shard = cursor >> 32, at = cursor & UINT32_MAX;
+    const uint64_t within = UINT64_MAX >> l1->shard_shift; /* bits of a position behind the shard's */
+    const unsigned unit = 32 - l1->shard_shift;
     size_t seen = 0, buckets = 0;
-    if (shard >= l1->shard_count) {
-        return 0;
-    }
-    while (shard < l1->shard_count) {
-        struct shard *s = &l1->shards[shard];
+    do {
+        struct shard *s = &l1->shards[l1_shard_of(l1, hash_position(position))];
+        uint64_t base = position & ~within, at = (position & within) >> unit;
         if (!locked) {
             lock_acquire(&s->lock);
         }
         while (at <= UINT32_MAX && seen < want && buckets < want * 16) {
-            uint32_t i = shard_index(s, reverse64(at << 32));
+            uint32_t i = shard_index(s, hash_position(base | at << unit));
             seen += visit_bucket(s, i, db, now_ms, fn, ctx);
             buckets++;
             uint64_t width = bucket_width(s, i);
@@ -165,16 +157,9 @@ uint64_t l1_scan(struct l1 *l1, uint64_t cursor, size_t want, int db, int64_t no
         if (!locked) {
             lock_release(&s->lock);
         }
-        if (at <= UINT32_MAX) {
-            return shard << 32 | at;
-        }
-        shard++;
-        at = 0;
-        if (seen >= want || buckets >= want * 16) {
-            return shard < l1->shard_count ? shard << 32 : 0;
-        }
-    }
-    return 0;
+        position = base + (at << unit); /* 0 behind the last shard */
+    } while (position != 0 && seen < want && buckets < want * 16);
+    return position;
 }
 
 void l1_hold_shrink(struct l1 *l1, bool hold) {

@@ -45,6 +45,7 @@ struct blob *blob_adopt(void *memory, size_t size, struct slice bytes) {
 static bool shard_init(struct shard *s, struct l1 *l1, unsigned id, const struct policy *policy) {
     lock_init(&s->lock, LOCK_SHARD, id);
     s->id = id;
+    s->shift = l1->shard_shift;
     s->l1 = l1;
     slab_init(&s->slab, l1->pool);
     list_init(&s->pending);
@@ -62,7 +63,7 @@ struct l1 *l1_create(const struct l1_options *o) {
     CHECK(policy != NULL);
     struct l1 *l1 = mem_zalloc(sizeof(*l1));
     l1->shard_count = o->shards;
-    l1->shard_shift = 64 - (unsigned)__builtin_ctz(o->shards);
+    l1->shard_shift = (unsigned)__builtin_ctz(o->shards);
     l1->hooks = o->hooks;
     l1->pool = chunk_pool_create();
     for (unsigned i = 0; i < L1_MAX_DBS; i++) {
@@ -164,7 +165,7 @@ unsigned l1_shards_of(const struct l1 *l1, const struct key *keys, size_t n, uin
 __attribute__((no_sanitize("thread"))) static const struct bucket *
 peek_bucket(const struct shard *s, uint64_t hash) {
     struct bucket *const *segments = __atomic_load_n(&s->segments, __ATOMIC_ACQUIRE);
-    uint32_t mask = ((uint32_t)1 << s->level) - 1, i = (uint32_t)hash & (mask << 1 | 1);
+    uint32_t mask = ((uint32_t)1 << s->level) - 1, i = (uint32_t)(hash >> s->shift) & (mask << 1 | 1);
     i = i < s->buckets ? i : i & mask;
     const struct bucket *segment = i / SEGMENT_BUCKETS < s->segment_cap ? segments[i / SEGMENT_BUCKETS] : NULL;
     return segment != NULL ? segment + i % SEGMENT_BUCKETS : NULL;
@@ -700,6 +701,10 @@ bool l1_del(struct l1 *l1, const struct key *key, int64_t now_ms) {
     shard_remove(s, key, at);
     wrote(s, key);
     return true;
+}
+
+void l1_del_below(struct l1 *l1, const struct key *key) {
+    wrote(shard_of(l1, key), key);
 }
 
 bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t now_ms) {

@@ -57,10 +57,10 @@ enum l1_below {
     L1_BELOW_SAME     /* a tier below has this very value: eviction needs no write */
 };
 
-/* Told about an item that leaves the tier unasked. Called with the shard locked; must not call l1. */
+/* Told about an item that leaves the tier unasked; read: it was read since it came, as far as the policy knows. Called with the shard locked; must not call l1. */
 struct l1_hooks {
     void *ctx;
-    void (*evicted)(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below);
+    void (*evicted)(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read);
     void (*expired)(void *ctx, const struct key *key, const struct item_view *item);
 };
 
@@ -78,7 +78,7 @@ struct shard;
 
 struct l1 {
     /* fixed after create */
-    unsigned shard_count, shard_shift; /* shard of a key: hash >> shard_shift */
+    unsigned shard_count, shard_shift; /* shard of a key: the low shard_shift bits of its hash */
     struct shard *shards;              /* cache-line aligned array */
     struct l1_hooks hooks;
     struct chunk_pool *pool;
@@ -90,6 +90,7 @@ struct l1 {
     _Atomic int64_t used_bytes;
     _Atomic(const struct policy *) policy;
     _Atomic uint64_t flush_generation; /* raised by flushes: shards sweep until they have seen it */
+    _Atomic uint32_t holds;     /* l1_hold */
     _Atomic bool active_expire; /* DEBUG SET-ACTIVE-EXPIRE */
 };
 
@@ -99,7 +100,7 @@ void l1_destroy(struct l1 **l1);
 
 /* ---- locks: any thread; several shards in ascending order, each once ---- */
 static inline unsigned l1_shard_of(const struct l1 *l1, uint64_t hash) {
-    return l1->shard_shift >= 64 ? 0 : (unsigned)(hash >> l1->shard_shift);
+    return (unsigned)hash & (l1->shard_count - 1);
 }
 void l1_lock(struct l1 *l1, unsigned shard);
 void l1_unlock(struct l1 *l1, unsigned shard);
@@ -141,6 +142,8 @@ struct value *l1_value_mut(struct l1 *l1, const struct key *key);
 bool l1_value_changed(struct l1 *l1, const struct key *key);
 /* True when it existed (and was not expired). Large values are freed in later slices. */
 bool l1_del(struct l1 *l1, const struct key *key, int64_t now_ms);
+/* The key is absent here and nobody has looked further: whatever tiers below have of it goes. For those who watch it. */
+void l1_del_below(struct l1 *l1, const struct key *key);
 /* Sets the deadline (or L1_NO_TTL) of an existing key; false when there is none. */
 bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t now_ms);
 
@@ -167,12 +170,12 @@ bool l1_flush_all(struct l1 *l1);
 void l1_swap_db(struct l1 *l1, unsigned a, unsigned b);
 
 typedef void (*l1_visit_fn)(void *ctx, const struct key *key, const struct item_view *item);
-/* Visits whole buckets from cursor on, until at least `want` items or 16 x want buckets were seen, in an order
- * that growth does not disturb (bit-reversed hash order, shard by shard): a key present all the time is visited at
- * least once, and exactly once while no shard shrinks. Returns the next cursor, 0 at the end; cursors stay
- * below 2^53. Locks one shard at a time itself, unless locked (then the caller holds all). db < 0: every live
+/* Visits whole buckets from that of position on, until at least `want` items or 16 x want buckets were seen, in an order
+ * that growth does not disturb (of positions, see hash_position; keys of one bucket in any order): a key present all the
+ * time is visited at least once, and exactly once while no shard shrinks. Returns the position behind what was visited, its
+ * last 16 bits 0; 0 at the end. Locks one shard at a time itself, unless locked (then the caller holds all). db < 0: every live
  * database. Expired items are not visited. fn must not call l1. */
-uint64_t l1_scan(struct l1 *l1, uint64_t cursor, size_t want, int db, int64_t now_ms, bool locked,
+uint64_t l1_scan(struct l1 *l1, uint64_t position, size_t want, int db, int64_t now_ms, bool locked,
                  l1_visit_fn fn, void *ctx);
 /* Keeps tables from shrinking while anyone holds it (a save wants each key exactly once). Counts; any thread. */
 void l1_hold_shrink(struct l1 *l1, bool hold);
@@ -191,6 +194,11 @@ const char *l1_policy_name(const struct l1 *l1);
 /* Called after a write call, shard locked: evicts from this shard while the tier is over its limit, at most
  * `max_victims`. A cheap inline check would be used first by callers: l1_over_limit. */
 void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms);
+/* While anyone holds it, nothing is evicted to make room: a call whose keys come from a slower tier has tried more than once
+ * to have them here together. For as long as its reads take. Any thread. */
+void l1_hold(struct l1 *l1, bool hold);
+/* Evicts up to so many, over the limit or not; returns how many. Shard locked. */
+unsigned l1_evict(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms);
 bool l1_over_limit(const struct l1 *l1);
 /* True when the tier is over its limit and the policy has nothing it may evict (noeviction, or volatile-* with no
  * deadlines): the writer gets ERR_OOM. No lock needed. */

@@ -24,6 +24,7 @@ struct policy {
     /* Picks an item to evict; false when there is none it may. */
     bool (*victim)(struct shard *s, struct place *out);
     uint8_t hit_mask, hit_value;
+    uint8_t read_mask; /* an item none of whose bits here is set was not read since it came; 0: the policy cannot tell */
 };
 
 /* NULL when unknown. */

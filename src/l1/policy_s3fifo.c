@@ -240,4 +240,5 @@ const struct policy policy_s3fifo = {.name = "allkeys-s3fifo",
                                      .remove = removed,
                                      .victim = victim,
                                      .hit_mask = FREQ,
+                                     .read_mask = FREQ | IN_MAIN,
                                      .hit_value = FREQ};

@@ -120,16 +120,22 @@ static bool evict_one(struct shard *s, int64_t now_ms) {
     if (s->l1->hooks.evicted != NULL && !item_expired(it, now_ms)) {
         struct item_view view;
         shard_view(s, handle, &view);
-        s->l1->hooks.evicted(s->l1->hooks.ctx, &key, &view, shard_below(s, at));
+        uint8_t mask = s->policy->read_mask;
+        bool read = mask == 0 || (at.bucket->meta[at.slot] & mask) != 0;
+        s->l1->hooks.evicted(s->l1->hooks.ctx, &key, &view, shard_below(s, at), read);
     }
     shard_remove_as(s, key.hash, at, true);
     atomic_fetch_add_explicit(&s->evicted, 1, memory_order_relaxed);
     return true;
 }
 
+static bool is_held(const struct l1 *l1) {
+    return atomic_load_explicit(&l1->holds, memory_order_relaxed) != 0;
+}
+
 static unsigned evict_some(struct shard *s, unsigned max, int64_t now_ms) {
     unsigned n = 0;
-    while (n < max && l1_over_limit(s->l1) && evict_one(s, now_ms)) {
+    while (n < max && !is_held(s->l1) && l1_over_limit(s->l1) && evict_one(s, now_ms)) {
         n++;
     }
     return n;
@@ -149,6 +155,19 @@ void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t n
             lock_release(&other->lock);
         }
     }
+}
+
+void l1_hold(struct l1 *l1, bool hold) {
+    atomic_fetch_add_explicit(&l1->holds, hold ? 1 : (uint32_t)-1, memory_order_relaxed);
+}
+
+unsigned l1_evict(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms) {
+    struct shard *s = &l1->shards[shard];
+    unsigned n = 0;
+    while (s->policy->evicts && n < max_victims && !is_held(l1) && evict_one(s, now_ms)) {
+        n++;
+    }
+    return n;
 }
 
 /* ---- deferred freeing ---- */

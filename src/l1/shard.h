@@ -43,6 +43,7 @@ struct policy;
 struct shard {
     struct lock lock;
     unsigned id;
+    unsigned shift;           /* low bits of a hash that chose the shard: the bucket's begin behind them */
     struct l1 *l1;
 
     /* table: linear hashing over segments */
@@ -86,7 +87,7 @@ static inline struct bucket *shard_bucket(const struct shard *s, uint32_t i) {
     return &s->segments[i / SEGMENT_BUCKETS][i % SEGMENT_BUCKETS];
 }
 static inline uint32_t shard_index(const struct shard *s, uint64_t hash) {
-    uint32_t i = (uint32_t)hash & (((uint32_t)2 << s->level) - 1);
+    uint32_t i = (uint32_t)(hash >> s->shift) & (((uint32_t)2 << s->level) - 1);
     return i < s->buckets ? i : i & (((uint32_t)1 << s->level) - 1);
 }
 static inline uint8_t hash_tag(uint64_t hash) {

@@ -2,9 +2,11 @@
 /* pool: worker threads over lanes of bounded queues; a worker takes from the first lane that has something. */
 #include "src/rt/pool.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "src/base/check.h"
 #include "src/base/clock.h"
@@ -27,13 +29,24 @@ struct homing {
 struct pool {
     /* fixed after create */
     struct pool_options options;
-    pthread_t *threads;
+    struct worker *workers; /* threads_max of them */
     struct lane *lanes;
     /* mutex: a condition variable wants a pthread mutex */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     bool stopping;
+    unsigned idle, waiting;
+    _Atomic unsigned live; /* written under the mutex */
 };
+
+/* A place for a thread. */
+struct worker {
+    struct pool *pool;
+    pthread_t thread;
+    enum { PLACE_FREE, PLACE_RUNNING, PLACE_ENDED } state; /* mutex */
+};
+
+enum { IDLE_SECONDS = 10 };
 
 static void add(_Atomic uint64_t *c, int64_t n) {
     atomic_fetch_add_explicit(c, (uint64_t)n, memory_order_relaxed);
@@ -66,6 +79,8 @@ static void run_job(struct lane *lane, struct job *job) {
     loop_post(job->loop, &h->msg);
 }
 
+static void *worker_main(void *arg);
+
 /* Mutex held. */
 static struct job *take(struct pool *p, struct lane **from) {
     for (unsigned i = 0; i < p->options.lanes; i++) {
@@ -74,6 +89,7 @@ static struct job *take(struct pool *p, struct lane **from) {
         if (job != NULL) {
             lane->first = job->link;
             lane->depth--;
+            p->waiting--;
             add(&lane->waiting, -1);
             *from = lane;
             return job;
@@ -82,22 +98,65 @@ static struct job *take(struct pool *p, struct lane **from) {
     return NULL;
 }
 
+/* Mutex held. */
+static void start_worker(struct pool *p) {
+    for (unsigned i = 0; i < p->options.threads_max; i++) {
+        struct worker *w = &p->workers[i];
+        if (w->state == PLACE_RUNNING) {
+            continue;
+        }
+        if (w->state == PLACE_ENDED) {
+            pthread_join(w->thread, NULL); /* it has left the mutex: it is gone, or about to be */
+        }
+        char name[32];
+        w->pool = p;
+        w->state = pthread_create(&w->thread, NULL, worker_main, w) == 0 ? PLACE_RUNNING : PLACE_FREE;
+        if (w->state == PLACE_RUNNING) {
+            p->live++;
+            snprintf(name, sizeof(name), "%.8s-%u", p->options.name, i);
+            name[15] = '\0';
+            pthread_setname_np(w->thread, name);
+        }
+        return;
+    }
+}
+
+/* Waits for work; false when there has been none for a while and the worker is not needed. Mutex held. */
+static bool wait_for_work(struct pool *p) {
+    struct timespec until;
+    int e = 0;
+    p->idle++;
+    if (p->live > p->options.threads) {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += IDLE_SECONDS;
+        e = pthread_cond_timedwait(&p->wake, &p->mutex, &until);
+    } else {
+        pthread_cond_wait(&p->wake, &p->mutex);
+    }
+    p->idle--;
+    return e != ETIMEDOUT || p->waiting > 0 || p->live <= p->options.threads;
+}
+
 static void *worker_main(void *arg) {
-    struct pool *p = arg;
+    struct worker *w = arg;
+    struct pool *p = w->pool;
     pthread_mutex_lock(&p->mutex);
     for (;;) {
         struct lane *lane;
         struct job *job = take(p, &lane);
         if (job != NULL) {
+            if (p->waiting > p->idle && p->live < p->options.threads_max && !p->stopping) {
+                start_worker(p);
+            }
             pthread_mutex_unlock(&p->mutex);
             run_job(lane, job);
             pthread_mutex_lock(&p->mutex);
-        } else if (p->stopping) {
+        } else if (p->stopping || !wait_for_work(p)) {
             break;
-        } else {
-            pthread_cond_wait(&p->wake, &p->mutex);
         }
     }
+    w->state = PLACE_ENDED;
+    p->live--;
     pthread_mutex_unlock(&p->mutex);
     return NULL;
 }
@@ -105,18 +164,24 @@ static void *worker_main(void *arg) {
 struct pool *pool_create(const struct pool_options *options) {
     struct pool *p = mem_zalloc(sizeof(*p));
     p->options = *options;
+    if (p->options.threads_max < p->options.threads) {
+        p->options.threads_max = p->options.threads;
+    }
     p->lanes = mem_zalloc(options->lanes * sizeof(*p->lanes));
-    p->threads = mem_zalloc(options->threads * sizeof(*p->threads));
+    p->workers = mem_zalloc(p->options.threads_max * sizeof(*p->workers));
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->wake, NULL);
+    pthread_mutex_lock(&p->mutex);
     for (unsigned i = 0; i < options->threads; i++) {
-        char name[32];
-        CHECK(pthread_create(&p->threads[i], NULL, worker_main, p) == 0);
-        snprintf(name, sizeof(name), "%.8s-%u", options->name, i);
-        name[15] = '\0';
-        pthread_setname_np(p->threads[i], name);
+        start_worker(p);
+        CHECK(p->live == i + 1);
     }
+    pthread_mutex_unlock(&p->mutex);
     return p;
+}
+
+unsigned pool_threads(const struct pool *p) {
+    return atomic_load_explicit(&p->live, memory_order_relaxed);
 }
 
 bool pool_submit(struct pool *p, unsigned lane_id, struct job *job) {
@@ -140,6 +205,7 @@ bool pool_submit(struct pool *p, unsigned lane_id, struct job *job) {
         }
         lane->last = job;
         lane->depth++;
+        p->waiting++;
         add(&lane->waiting, 1);
         pthread_cond_signal(&p->wake);
     }
@@ -155,12 +221,17 @@ void pool_destroy(struct pool **pool) {
     p->stopping = true;
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->mutex);
-    for (unsigned i = 0; i < p->options.threads; i++) {
-        pthread_join(p->threads[i], NULL);
+    for (unsigned i = 0; i < p->options.threads_max; i++) {
+        pthread_mutex_lock(&p->mutex);
+        bool used = p->workers[i].state != PLACE_FREE; /* none is started any more */
+        pthread_mutex_unlock(&p->mutex);
+        if (used) {
+            pthread_join(p->workers[i].thread, NULL);
+        }
     }
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->mutex);
-    mem_free(p->threads);
+    mem_free(p->workers);
     mem_free(p->lanes);
     mem_free(p);
 }

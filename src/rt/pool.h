@@ -23,9 +23,11 @@ struct job {
 
 struct pool_options {
     const char *name; /* thread names */
-    unsigned threads; /* 0: jobs run inline at submit, done too: deterministic tests */
+    unsigned threads; /* always there; 0: jobs run inline at submit, done too: deterministic tests */
+    unsigned threads_max; /* a worker that finds more waiting than idle ones starts another, up to so many; it ends when
+                             it has been idle for a while. 0: none are added */
     unsigned lanes;   /* queues in falling priority */
-    unsigned depth;   /* bound of each lane */
+    unsigned depth;   /* bound of each lane; UINT_MAX: none */
 };
 struct pool_stats {
     uint64_t submitted, completed, refused, depth, wait_us, busy_us;
@@ -37,4 +39,6 @@ bool pool_submit(struct pool *pool, unsigned lane, struct job *job)
     __attribute__((warn_unused_result));
 /* Runs what is queued, joins the workers, frees. */
 void pool_destroy(struct pool **pool);
+/* Workers now. Any thread. */
+unsigned pool_threads(const struct pool *pool);
 void pool_stats_read(const struct pool *pool, unsigned lane, struct pool_stats *out);

@@ -116,6 +116,20 @@ static const char *policy_text(const struct conf *conf, struct buf *out) {
     return out->p;
 }
 
+static struct disk_limits disk_limits_of(const struct conf *conf) {
+    struct disk_limits l = {.admit = {.max_value_bytes = (size_t)conf->l2_max_value,
+                                      .min_ttl_ms = conf->l2_min_ttl,
+                                      .second_bytes = conf->l2_write_rate,
+                                      .day_bytes = conf->l2_write_daily,
+                                      .guard = conf->l2_thrash_guard},
+                            .queue_bytes = (size_t)conf->l2_queue_size,
+                            .max_bytes = conf->l2_max_size};
+    int rule = ADMIT_ALL;
+    conf_parse_admission(conf->l2_admission, &rule, &l.admit.random_ppm); /* conf_finish has checked it */
+    l.admit.rule = (enum admit_rule)rule;
+    return l;
+}
+
 void server_apply_conf(struct server *srv) {
     struct conf *conf = conf_store_current(srv->host.conf_store);
     struct buf policy = {0}, notes = {0};
@@ -123,8 +137,8 @@ void server_apply_conf(struct server *srv) {
     slowlog_set_max(srv->host.slowlog, (size_t)conf->slowlog_max_len);
     l1_set_policy(srv->host.l1, policy_text(conf, &policy));
     if (srv->disk != NULL) {
-        disk_tune(srv->disk, (size_t)conf->l2_max_value, (size_t)conf->l2_queue_size, conf->l2_max_size,
-                  (double)conf->l2_admit_when_full / 100);
+        struct disk_limits limits = disk_limits_of(conf);
+        disk_tune(srv->disk, &limits);
     }
     srv->tier.fill_deadline_ms = conf->l2_read_deadline;
     conf_store_take_notes(srv->host.conf_store, &notes);
@@ -216,14 +230,13 @@ static bool open_disk(struct server *srv, const struct conf *conf) {
                                                  .cache_bytes = (size_t)conf->l2_cache_size,
                                                  .write_buffer_bytes = (size_t)conf->l2_write_buffer,
                                                  .journal_bytes = (size_t)conf->l2_journal_size,
-                                                 .threads = (unsigned)conf->l2_threads,
+                                                 .threads_min = (unsigned)conf->l2_threads_min,
+                                                 .threads_max = (unsigned)conf->l2_threads_max,
+                                                 .reads_wait = conf->l2_read_overload == 0,
                                                  .read_depth = (unsigned)conf->l2_read_depth,
                                                  .hash_limits = {(size_t)conf->hash_max_listpack_entries,
                                                                  (size_t)conf->hash_max_listpack_value},
-                                                 .max_value_bytes = (size_t)conf->l2_max_value,
-                                                 .queue_bytes = (size_t)conf->l2_queue_size,
-                                                 .max_bytes = conf->l2_max_size,
-                                                 .admit_share = (double)conf->l2_admit_when_full / 100},
+                                                 .limits = disk_limits_of(conf)},
                           err, sizeof(err));
     if (srv->disk == NULL) {
         log_warning("disk tier: %s", err);
@@ -264,7 +277,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     for (unsigned i = 0; i < h->loop_count; i++) {
         h->stats[i] = stats_create(registry_count());
     }
-    h->pool = pool_create(&(struct pool_options){.name = "pool", .threads = 1, .lanes = 1, .depth = 16});
+    h->pool = pool_create(&(struct pool_options){.name = "pool", .threads = srv->disk != NULL ? 2 : 1, .lanes = 1, .depth = 256});
     h->l1 = l1_create(&(struct l1_options){.shards = choose_shards(conf, h->loop_count),
                                            .limit_bytes = (size_t)conf->maxmemory,
                                            .policy = policy_text(conf, &policy),

@@ -184,6 +184,10 @@ static void yield_call(struct call *c) {
     session_of(c->client)->worker->parking = (struct parking){.why = PARK_YIELD};
 }
 
+static void wait_for_job(struct call *c, struct call_job *job) {
+    session_of(c->client)->worker->parking = (struct parking){.why = PARK_JOB, .job = job};
+}
+
 static enum err sleep_call(struct call *c, int64_t ms) {
     if (c->in_exec) {
         return call_errorf(c, "ERR DEBUG SLEEP is not allowed inside a transaction");
@@ -211,4 +215,5 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .check_password = check_password,
                                     .conf_changed = conf_changed,
                                     .yield = yield_call,
+                                    .wait = wait_for_job,
                                     .sleep = sleep_call};

@@ -83,7 +83,7 @@ void park_done(struct parked *p) {
 void park_orphan(struct parked *p) {
     atomic_fetch_sub_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
     p->session = NULL;
-    if (p->why != PARK_FILL && p->why != PARK_ACKS) {
+    if (p->why != PARK_FILL && p->why != PARK_JOB && p->why != PARK_ACKS) {
         parked_free(p);
     } /* else what it waits for still points at it, and frees it on arrival */
 }
@@ -184,6 +184,26 @@ static void sleep_over(void *ctx) {
     session_want_flush(s);
 }
 
+static void job_done(struct job *job) {
+    struct parked *p = ((struct call_job *)job)->parked;
+    if (p->session == NULL) {
+        parked_free(p);
+        return;
+    }
+    dispatch_again(p);
+}
+
+static void start_job(struct parked *p, struct call_job *j) {
+    j->parked = p;
+    j->job.loop = p->worker->loop;
+    j->job.done = job_done;
+    j->refused = !pool_submit(p->call.host->pool, 0, &j->job);
+    if (j->refused) {
+        p->why = PARK_YIELD;
+        list_push_back(&p->worker->yielded, &p->node);
+    }
+}
+
 void park_call(struct session *s, struct call *c, uint64_t ticks) {
     struct worker *w = s->worker;
     struct parking how = w->parking;
@@ -197,6 +217,9 @@ void park_call(struct session *s, struct call *c, uint64_t ticks) {
         return;
     case PARK_YIELD:
         list_push_back(&w->yielded, &p->node);
+        return;
+    case PARK_JOB:
+        start_job(p, how.job);
         return;
     case PARK_SLEEP:
         p->timer = timer_create_on(w->loop, sleep_over, p);

@@ -20,6 +20,7 @@ enum park {
     PARK_NONE,
     PARK_YIELD, /* runs again next turn */
     PARK_FILL,  /* until its keys are resident */
+    PARK_JOB,   /* until its work on a pool thread is done */
     PARK_ACKS,  /* has run; the reply waits until the sinks have its changes */
     PARK_PAUSE, /* CLIENT PAUSE */
     PARK_SLEEP  /* DEBUG SLEEP */

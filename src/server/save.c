@@ -19,6 +19,7 @@
 #include "src/ds/crc64.h"
 #include "src/rt/pool.h"
 #include "src/server/server.h"
+#include "src/tier/walk.h"
 #include "src/value/rdb.h"
 
 enum { SLICE_KEYS = 128, FLUSH_BYTES = 1 << 20, PATH_BYTES = 4200 };
@@ -45,16 +46,19 @@ static void put_aux(struct buf *b, const char *name, const char *value) {
     rdb_put_string(b, slice_cstr(value), false);
 }
 
-static void put_item(void *ctx, const struct key *key, const struct item_view *item) {
-    struct writer *w = ctx;
-    struct buf *b = &w->buf;
+static void put_value(struct buf *b, struct slice name, const struct item_view *item, bool compress) {
     if (item->expire_ms != L1_NO_TTL) {
         buf_putc(b, (char)RDB_OP_EXPIRETIME_MS);
         buf_put(b, &item->expire_ms, 8);
     }
     buf_putc(b, (char)rdb_type_of(item->value));
-    rdb_put_string(b, key->name, w->compress);
-    rdb_put_body(b, item->str, item->value, w->compress);
+    rdb_put_string(b, name, compress);
+    rdb_put_body(b, item->str, item->value, compress);
+}
+
+static void put_item(void *ctx, const struct key *key, const struct item_view *item) {
+    struct writer *w = ctx;
+    put_value(&w->buf, key->name, item, w->compress);
     w->keys++;
 }
 
@@ -68,11 +72,61 @@ static void put_head(struct writer *w) {
     put_aux(&w->buf, "strata-ver", STRATA_VERSION);
 }
 
-/* locked: the caller holds every shard. */
+static void pack_record(struct buf *data, struct source *s, const struct walked *found) {
+    struct found value = {.expire_ms = L1_NO_TTL};
+    if (s->unpack(s, found->record, &value)) {
+        struct item_view item = {.type = found->type, .str = buf_slice(&value.str), .value = value.value, .expire_ms = found->expire_ms};
+        put_value(data, found->name, &item, false);
+    }
+    found_free(&value);
+}
+
+/* Each key as memory has it, or else as a tier below had it. */
+static void put_all_tiers(struct writer *w, struct server *srv, uint8_t physical) {
+    struct l1 *l1 = srv->host.l1;
+    struct walk walk = {.tier = &srv->tier, .physical = physical, .want = SLICE_KEYS, .pack = pack_record};
+    struct buf one = {0};
+    bool again;
+    do {
+        walk.from = walk.next;
+        walk_clear(&walk);
+        walk.now_ms = clock_now_ms();
+        walk_before(&walk);
+        walk_below(&walk);
+        again = !walk_after(&walk) && walk.want > 1;
+        if (again) { /* too much moved: a shorter interval */
+            walk.next = walk.from;
+            walk.want = walk.want / 4 + 1;
+        }
+        for (size_t i = 0; i < walk.count && !again; i++) {
+            const struct walk_key *k = &walk.keys[i];
+            struct key key = {walk_name(&walk, k), hash_position(k->position), physical};
+            struct item_view item;
+            unsigned shard = l1_shard_of(l1, key.hash);
+            l1_lock(l1, shard);
+            bool resident = l1_get(l1, &key, walk.now_ms, L1_NOTOUCH, &item);
+            if (resident) {
+                put_item(w, &key, &item);
+            }
+            l1_unlock(l1, shard);
+            if (!resident && (k->data_len > 0 || walk_below_one(&walk, k, &one))) {
+                buf_put_slice(&w->buf, k->data_len > 0 ? slice_make(walk.data.p + k->data, k->data_len) : buf_slice(&one));
+                w->keys++;
+            }
+        }
+        if (w->buf.n > FLUSH_BYTES) {
+            write_out(w);
+        }
+    } while ((again || walk.next != 0) && !w->failed);
+    buf_free(&one);
+    walk_free(&walk);
+}
+
+/* locked: the caller holds every shard, and nothing may block: memory's keys alone. */
 static void put_database(struct writer *w, struct server *srv, unsigned db, bool locked) {
     struct l1 *l1 = srv->host.l1;
     uint8_t physical = l1->db_map[db];
-    uint64_t keys = l1_db_keys(l1, physical), cursor = 0;
+    uint64_t keys = locked ? l1_db_keys(l1, physical) : tier_keys(&srv->tier, physical), cursor = 0;
     if (keys == 0) {
         return;
     }
@@ -81,6 +135,10 @@ static void put_database(struct writer *w, struct server *srv, unsigned db, bool
     buf_putc(&w->buf, (char)RDB_OP_RESIZEDB);
     rdb_put_len(&w->buf, keys);
     rdb_put_len(&w->buf, l1_db_expires(l1, physical));
+    if (walk_has_below(&srv->tier) && !locked) {
+        put_all_tiers(w, srv, physical);
+        return;
+    }
     do {
         cursor = l1_scan(l1, cursor, SLICE_KEYS, physical, clock_now_ms(), locked, put_item, w);
         if (w->buf.n > FLUSH_BYTES) {

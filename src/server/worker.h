@@ -43,6 +43,7 @@ struct parking {
     int why; /* enum park */
     int64_t ms;
     struct parked *parked;
+    struct call_job *job;
 };
 
 struct worker {

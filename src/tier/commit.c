@@ -41,11 +41,11 @@ void tier_commit_slow(struct tier *t, enum sink_change change, const struct key 
     }
 }
 
-void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below) {
+void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read) {
     struct tier *t = ctx;
     for (unsigned i = 0; i < t->sink_count && below != L1_BELOW_SAME; i++) {
         if (t->sinks[i]->evicted != NULL) {
-            t->sinks[i]->evicted(t->sinks[i], key, item, below == L1_BELOW_ABSENT);
+            t->sinks[i]->evicted(t->sinks[i], key, item, &(struct eviction){below == L1_BELOW_ABSENT, read});
         }
     }
 }
@@ -88,9 +88,8 @@ uint64_t tier_keys(struct tier *t, uint8_t physical) {
 }
 
 static void drain_one(void *ctx, const struct key *key, const struct item_view *item) {
-    struct key whole = key_make(key->name, key->db); /* a scan's keys have no hash */
     struct tier *t = ctx;
-    tier_evicted(t, &whole, item, l1_below(t->l1, &whole));
+    tier_evicted(t, key, item, l1_below(t->l1, key), true);
 }
 
 void tier_drain(struct tier *t, int64_t now_ms, void (*pause)(void *ctx), void *ctx) {

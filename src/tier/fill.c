@@ -51,14 +51,6 @@ static void wait_wake(struct waiter *waiter) {
     loop_post(w->fill->loop, &w->msg);
 }
 
-static void found_free(struct found *f) {
-    buf_free(&f->str);
-    if (f->value != NULL) {
-        value_unref(f->value);
-        f->value = NULL;
-    }
-}
-
 /* Makes the key resident. False: expired, or no memory. Shard locked. Room for it is made after the call that wanted it has
  * run: made here it could cost another key of that call. */
 static bool store(struct tier *t, const struct key *key, struct found *f, int64_t now_ms) {
@@ -83,7 +75,8 @@ enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_
     for (unsigned i = 0; i < t->source_count; i++) {
         struct source *s = t->sources[i];
         struct found found = {.expire_ms = L1_NO_TTL};
-        enum probe_result r = s->probe == NULL ? PROBE_UNKNOWN : s->probe(s, key, now_ms, &found);
+        bool ask = s->probe != NULL && !atomic_load_explicit(&t->never_probe, memory_order_relaxed);
+        enum probe_result r = ask ? s->probe(s, key, now_ms, &found) : PROBE_UNKNOWN;
         if (r == PROBE_FOUND) {
             count(&t->found);
             bool stored = store(t, key, &found, now_ms);
@@ -166,6 +159,8 @@ static void join(struct fill *f, int i) {
     f->pending++;
 }
 
+enum { HOLD_AFTER_ROUNDS = 3 };
+
 bool fill_begin(struct fill *f, int64_t now_ms) {
     struct item_view view;
     ASSERT(f->pending == 0);
@@ -180,6 +175,10 @@ bool fill_begin(struct fill *f, int64_t now_ms) {
             f->waits = mem_zalloc((size_t)f->n * sizeof(*f->waits));
         }
         join(f, i);
+    }
+    if (f->pending > 0 && ++f->rounds == HOLD_AFTER_ROUNDS) { /* its keys push each other out */
+        f->holds = true;
+        l1_hold(f->tier->l1, true);
     }
     return f->pending > 0;
 }
@@ -202,4 +201,8 @@ void fill_end(struct fill *f) {
     mem_free(f->waits);
     f->settled = NULL;
     f->waits = NULL;
+    if (f->holds) {
+        f->holds = false;
+        l1_hold(f->tier->l1, false);
+    }
 }

@@ -31,6 +31,7 @@ struct tier {
     bool every_change, acks; /* some sink says so */
     int64_t fill_deadline_ms; /* how long one key's chain may take */
     /* atomic */
+    _Atomic bool never_probe; /* tests: what sources have in memory counts as cold, too */
     _Atomic uint64_t fills, joined, found, absent, failed, dropped_late;
 };
 
@@ -62,7 +63,8 @@ struct fill {
     /* private */
     uint8_t *settled; /* enum fill_settled of each key */
     struct fill_wait *waits;
-    int pending;
+    int pending, rounds;
+    bool holds; /* memory evicts nothing until this call has run: l1_hold */
     bool failed; /* some key is FILL_FAILED */
 };
 
@@ -80,7 +82,7 @@ uint64_t tier_keys(struct tier *t, uint8_t physical);
  * time. Every loop has stopped. */
 void tier_drain(struct tier *t, int64_t now_ms, void (*pause)(void *ctx), void *ctx);
 /* l1's hook: an item leaves memory; when no tier below has it, the sinks may keep it. ctx is the tier. */
-void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below);
+void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read);
 /* FLUSHDB of a logical database, or FLUSHALL (-1), and SWAPDB, in every tier. Every shard locked. False as l1_flush_db. */
 bool tier_flush(struct tier *t, int logical);
 void tier_swap_db(struct tier *t, unsigned a, unsigned b);

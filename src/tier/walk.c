@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* walk: one interval of positions over all tiers. */
+#include "src/tier/walk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/mem.h"
+
+bool walk_has_below(const struct tier *t) {
+    for (unsigned i = 0; i < t->source_count; i++) {
+        if (t->sources[i]->walk != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Positions wrap to 0 behind the last one: an interval that ends there has no end to compare with. */
+static bool is_within(const struct walk *w, uint64_t position) {
+    return position >= w->from && (w->next == 0 || position < w->next);
+}
+
+static struct walk_key *add(struct walk *w, uint64_t position, struct slice name, enum value_type type) {
+    if (w->count == w->cap) {
+        w->cap = w->cap == 0 ? 64 : w->cap * 2;
+        w->keys = mem_realloc(w->keys, w->cap * sizeof(*w->keys));
+    }
+    struct walk_key *k = &w->keys[w->count++];
+    *k = (struct walk_key){.position = position, .name = w->names.n, .name_len = name.n, .type = (uint8_t)type};
+    buf_put_slice(&w->names, name);
+    return k;
+}
+
+static void add_item(void *ctx, const struct key *key, const struct item_view *item) {
+    struct walk *w = ctx;
+    add(w, hash_position(key->hash), key->name, item->type);
+}
+
+static void add_within(void *ctx, const struct key *key, const struct item_view *item) {
+    struct walk *w = ctx;
+    if (is_within(w, hash_position(key->hash))) {
+        add_item(w, key, item);
+    }
+}
+
+struct below {
+    struct walk *walk;
+    struct source *source;
+};
+
+static void add_passing(void *ctx, const struct walked *found) {
+    struct below *b = ctx;
+    add(b->walk, found->position, found->name, found->type);
+}
+
+/* Ends the watches; what came meanwhile before the interval's end is met, too, when fn is given. */
+static bool unwatch(struct walk *w, bool visit) {
+    bool whole = true;
+    for (unsigned i = 0; i < w->tier->source_count; i++) {
+        struct below b = {w, w->tier->sources[i]};
+        if (w->watches[i] != NULL) {
+            whole &= b.source->unwatch(b.source, w->watches[i], w->next, visit ? add_passing : NULL, &b);
+            w->watches[i] = NULL;
+        }
+    }
+    return whole;
+}
+
+void walk_before(struct walk *w) {
+    for (unsigned i = 0; i < w->tier->source_count; i++) {
+        struct source *s = w->tier->sources[i];
+        w->watches[i] = s->watch != NULL ? s->watch(s, w->physical, w->from) : NULL;
+    }
+    w->next = l1_scan(w->tier->l1, w->from, w->want, w->physical, w->now_ms, w->locked, add_item, w);
+}
+
+static void add_below(void *ctx, const struct walked *found) {
+    struct below *b = ctx;
+    struct walk *w = b->walk;
+    struct walk_key *k = add(w, found->position, found->name, found->type);
+    k->below = true;
+    if (w->pack != NULL) {
+        k->data = w->data.n;
+        w->pack(&w->data, b->source, found);
+        k->data_len = w->data.n - k->data;
+    }
+}
+
+void walk_below(struct walk *w) {
+    for (unsigned i = 0; i < w->tier->source_count; i++) {
+        struct below b = {w, w->tier->sources[i]};
+        if (b.source->walk != NULL) {
+            w->next = b.source->walk(b.source, w->physical, w->from, w->next, w->want, w->now_ms, add_below, &b);
+        }
+    }
+}
+
+struct one {
+    const struct walk *walk;
+    struct source *source;
+    struct slice name;
+    struct buf *data;
+};
+
+static void pack_named(void *ctx, const struct walked *found) {
+    struct one *o = ctx;
+    if (slice_eq(found->name, o->name) && o->data->n == 0) {
+        o->walk->pack(o->data, o->source, found);
+    }
+}
+
+bool walk_below_one(struct walk *w, const struct walk_key *k, struct buf *data) {
+    uint64_t from = k->position >> WALK_STEP_BITS << WALK_STEP_BITS;
+    buf_clear(data);
+    for (unsigned i = 0; i < w->tier->source_count; i++) {
+        struct one o = {w, w->tier->sources[i], walk_name(w, k), data};
+        if (o.source->walk != NULL) {
+            o.source->walk(o.source, w->physical, from, from + (1 << WALK_STEP_BITS), SIZE_MAX / 32, w->now_ms, pack_named, &o);
+        }
+    }
+    return data->n > 0;
+}
+
+static int by_position(const void *pa, const void *pb, void *ctx) {
+    const struct walk *w = ctx;
+    const struct walk_key *a = pa, *b = pb;
+    if (a->position != b->position) {
+        return a->position < b->position ? -1 : 1;
+    }
+    int order = a->name_len == b->name_len ? memcmp(w->names.p + a->name, w->names.p + b->name, a->name_len)
+                                           : a->name_len < b->name_len ? -1 : 1;
+    return order != 0 ? order : a->below - b->below; /* memory's word about a key goes first */
+}
+
+bool walk_after(struct walk *w) {
+    uint64_t at = w->from;
+    do {
+        at = l1_scan(w->tier->l1, at, w->want, w->physical, w->now_ms, w->locked, add_within, w);
+    } while (at != 0 && (w->next == 0 || at < w->next));
+    bool whole = unwatch(w, true);
+    if (w->count > 1) {
+        qsort_r(w->keys, w->count, sizeof(*w->keys), by_position, w);
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        const struct walk_key *k = &w->keys[i];
+        struct walk_key *last = kept > 0 ? &w->keys[kept - 1] : NULL;
+        bool again = last != NULL && last->position == k->position && slice_eq(walk_name(w, last), walk_name(w, k));
+        if (!again && is_within(w, k->position)) {
+            w->keys[kept++] = *k;
+        } else if (again && last->data_len == 0) {
+            last->data = k->data;
+            last->data_len = k->data_len;
+        }
+    }
+    w->count = kept;
+    return whole;
+}
+
+void walk_clear(struct walk *w) {
+    unwatch(w, false);
+    w->count = 0;
+    w->next = 0;
+    buf_clear(&w->names);
+    buf_clear(&w->data);
+}
+
+void walk_free(struct walk *w) {
+    unwatch(w, false);
+    mem_free(w->keys);
+    buf_free(&w->names);
+    buf_free(&w->data);
+    w->keys = NULL;
+    w->count = w->cap = 0;
+}

@@ -164,7 +164,7 @@ static void fetch(struct source *s, struct fetch *f) {
     struct disk *d = s->ctx;
     struct read_job *r = mem_zalloc(sizeof(*r));
     *r = (struct read_job){.job = {.loop = f->loop, .run = read_run, .done = read_done}, .disk = d, .fetch = f};
-    if (!pool_submit(d->pool, 0, &r->job)) {
+    if (!pool_submit(d->pool, f->background ? 1 : 0, &r->job)) {
         disk_count(&d->count.reads_refused, 1);
         mem_free(r);
         f->result = FETCH_ERROR; /* past the bound a cold key is a miss */
@@ -303,6 +303,10 @@ static void mapped(struct sink *s, const uint8_t *map, uint64_t emptied) {
     state_set_map(d->state, map);
 }
 
+static void sync_map(struct sink *s) {
+    state_sync(((struct disk *)s->ctx)->state);
+}
+
 static int64_t key_count(struct source *s, uint8_t physical) {
     struct disk *d = s->ctx;
     return atomic_load_explicit(&d->keys[physical], memory_order_relaxed) +
@@ -318,5 +322,6 @@ void disk_make_faces(struct disk *d) {
                             .acks = d->options.durability == DISK_ALWAYS,
                             .changed = changed,
                             .evicted = evicted,
-                            .mapped = mapped};
+                            .mapped = mapped,
+                            .sync = d->options.durability == DISK_ALWAYS ? sync_map : NULL};
 }

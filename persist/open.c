@@ -167,6 +167,7 @@ struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap) {
         return NULL;
     }
     state_distrust(d->state, false);
+    state_sync(d->state); /* what records are written with must be there as long as they */
     hash_seed(state_hash_seed(d->state));
     admit_init(&d->admission);
     disk_tune(d, &o->limits);

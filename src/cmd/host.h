@@ -74,6 +74,8 @@ struct host_ops {
     bool (*check_password)(struct host *h, struct slice user, struct slice password);
     /* Publishes a changed configuration: called by src/cmd/config.c after conf_store_set. */
     void (*conf_changed)(struct host *h);
+    /* Appends what the server itself knows of its tiers to INFO. */
+    void (*tiers_info)(struct host *h, struct buf *out);
     /* The call is run again in the loop's next turn (see call_yield). */
     void (*yield)(struct call *c);
     /* The call is run again when the job has run on a pool thread (see call_wait). */

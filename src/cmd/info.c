@@ -205,6 +205,9 @@ static void section_tiers(struct call *c, struct buf *b) {
             t->sources[i]->info(t->sources[i], b);
         }
     }
+    if (c->host->ops->tiers_info != NULL) {
+        c->host->ops->tiers_info(c->host, b);
+    }
 }
 
 enum { IN_DEFAULT = 1, IN_ALL = 2 };

@@ -17,5 +17,6 @@ struct item_view {
     struct slice str;    /* TYPE_STRING: its bytes */
     struct blob *blob;   /* TYPE_STRING longer than the inline limit: where str lives; else NULL */
     struct value *value; /* other types */
+    bool read;           /* on a walk: read since it came, as far as the policy knows */
     int64_t expire_ms;   /* absolute wall-clock milliseconds, or -1 */
 };

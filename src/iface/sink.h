@@ -45,4 +45,6 @@ struct sink {
     /* FLUSHDB, FLUSHALL, SWAPDB: logical database i is now physical number map[i]; emptied has a bit for each logical
      * one whose number is to be seen as new. Every shard locked. May be NULL. */
     void (*mapped)(struct sink *s, const uint8_t *map, uint64_t emptied);
+    /* What mapped has told survives a power loss when it returns. Blocks. NULL when the sink has no acks. */
+    void (*sync)(struct sink *s);
 };

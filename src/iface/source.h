@@ -39,6 +39,7 @@ struct fetch {
     struct key key; /* name borrowed: stays valid until done */
     struct loop *loop;
     int64_t deadline_ms; /* wall clock */
+    bool background;     /* nobody waits for it: after those somebody waits for */
     void (*done)(struct fetch *f);
     /* set by the source before done */
     enum fetch_result result;

@@ -3,6 +3,7 @@
 #include "src/base/check.h"
 #include "src/base/rng.h"
 #include "src/l1/room.h"
+#include "src/l1/policy.h"
 #include "src/l1/shard.h"
 
 uint64_t l1_db_keys(const struct l1 *l1, uint8_t db) {
@@ -128,6 +129,7 @@ static size_t visit_bucket(struct shard *s, uint32_t index, int db, int64_t now_
             }
             struct item_view view;
             shard_view(s, b->handle[i], &view);
+            view.read = s->policy->read_mask == 0 || (b->meta[i] & s->policy->read_mask) != 0;
             struct key key = key_make(item_key(it), it[1]);
             fn(ctx, &key, &view);
             seen++;

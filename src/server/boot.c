@@ -27,6 +27,7 @@
 #include "src/rt/pool.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
+#include "src/server/warm.h"
 #include "src/server/worker.h"
 #include "src/stats/latency.h"
 #include "src/stats/slowlog.h"
@@ -373,7 +374,9 @@ int server_run(struct conf_store *store, const char *executable) {
         log_notice("Strata %s started: %u threads, %u shards, maxmemory %lld, policy %s",
                    STRATA_VERSION, srv->host.loop_count, srv->host.l1->shard_count,
                    (long long)conf->maxmemory, l1_policy_name(srv->host.l1));
+        srv->warm = warm_start(srv);
         serve(srv);
+        warm_end(&srv->warm);
         code = save_at_exit(srv, conf) ? 0 : 1;
         if (conf->pidfile[0] != '\0') {
             unlink(conf->pidfile);

@@ -8,6 +8,7 @@
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
+#include "src/server/warm.h"
 #include "src/server/shutdown.h"
 #include "src/server/txn.h"
 
@@ -180,6 +181,10 @@ static void conf_changed(struct host *h) {
     on_every_worker(h, look_again, NULL);
 }
 
+static void tiers_info(struct host *h, struct buf *out) {
+    warm_info(server_of(h)->warm, out);
+}
+
 static void yield_call(struct call *c) {
     session_of(c->client)->worker->parking = (struct parking){.why = PARK_YIELD};
 }
@@ -214,6 +219,7 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .shutdown = shutdown_command,
                                     .check_password = check_password,
                                     .conf_changed = conf_changed,
+                                    .tiers_info = tiers_info,
                                     .yield = yield_call,
                                     .wait = wait_for_job,
                                     .sleep = sleep_call};

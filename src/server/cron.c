@@ -11,6 +11,7 @@
 #include "src/rt/loop.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
+#include "src/server/warm.h"
 #include "src/server/session.h"
 #include "src/stats/latency.h"
 #include "src/stats/stats.h"
@@ -143,6 +144,7 @@ void server_cron(struct server *srv) {
     watch_memory(srv, w->conf);
     if (++srv->cron_runs % 10 == 0) {
         watch_clients(srv, w->conf);
+        warm_tick(srv->warm);
         save_by_points(srv, w->conf, now);
     }
     sample_rates(srv, start);

@@ -12,6 +12,7 @@
 struct conf;
 struct disk;
 struct listener;
+struct warm;
 struct worker;
 
 enum { MAX_LISTENERS = 32 };
@@ -21,6 +22,7 @@ struct server {
 
     /* fixed after boot */
     struct tier tier;
+    struct warm *warm; /* NULL without a disk tier */
     struct disk *disk; /* the disk tier, NULL without */
     struct worker **workers; /* host.loop_count of them */
     struct listener *listeners[MAX_LISTENERS];

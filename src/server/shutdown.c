@@ -8,6 +8,7 @@
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
+#include "src/server/warm.h"
 
 enum { NOSAVE = 1, SAVE = 2, NOW = 4, FORCE = 8, ABORT = 16 };
 
@@ -21,7 +22,8 @@ void shutdown_drain_turn(struct worker *w) {
             session_close(s);
         }
     }
-    if (list_empty(&w->sessions) && !w->stopped) {
+    bool warming = w->id == 0 && warm_stopping(w->server->warm) && !over;
+    if (list_empty(&w->sessions) && !warming && !w->stopped) {
         w->stopped = true;
         loop_stop(w->loop);
     }

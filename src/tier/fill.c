@@ -189,6 +189,7 @@ void fill_launch(struct fill *f, int64_t now_ms) {
         struct lead *l = f->waits[i].lead;
         if (l != NULL) {
             f->waits[i].lead = NULL;
+            l->fetch.background = f->background;
             l->fetch.deadline_ms = now_ms + f->tier->fill_deadline_ms;
             lead_ask(l);
         }

@@ -59,6 +59,7 @@ struct fill {
     const struct key *keys;
     const bool *wanted; /* which of them must be resident */
     int n;
+    bool background; /* no client waits */
     void (*resume)(struct fill *f); /* on loop */
     /* private */
     uint8_t *settled; /* enum fill_settled of each key */

@@ -174,6 +174,10 @@ static void fetch(struct source *s, struct fetch *f) {
 
 /* ---- writing ---- */
 
+static size_t lane_room(const struct disk *d) {
+    return atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / STATE_LANES;
+}
+
 /* Where replies wait for the log nothing is noted: an older version may stand for a change nobody was told of. */
 static void queue(struct disk *d, struct lane *lane, struct change_request *r) {
     size_t puts = lane->puts, ops = lane->ops;
@@ -185,10 +189,9 @@ static void queue(struct disk *d, struct lane *lane, struct change_request *r) {
     atomic_fetch_add_explicit(&d->puts_queued[r->key->db], (int64_t)lane->puts - (int64_t)puts, memory_order_relaxed);
     atomic_fetch_add(&d->queued, lane->ops - ops); /* none when a queued change became this one */
     disk_count(r->change == CHANGE_PUT ? &d->count.puts : &d->count.deletes, 1);
-}
-
-static size_t lane_room(const struct disk *d) {
-    return atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / STATE_LANES;
+    if (lane->bytes > lane_room(d) / 4 * 3) {
+        atomic_store_explicit(&d->sink.pressed, true, memory_order_relaxed); /* until the writer says otherwise */
+    }
 }
 
 /* Deletes what the store, or the queue, may have of the key. Lane locked. */
@@ -213,6 +216,17 @@ static void delete_below(struct disk *d, struct lane *lane, const struct key *ke
     *result |= ack != NULL ? SINK_WAIT : SINK_DONE;
 }
 
+/* The value as a record; false without memory. */
+static bool make_record(struct disk *d, const struct item_view *item, size_t size, struct buf *record) {
+    if (!buf_try_exact(record, size)) {
+        disk_count(&d->count.queue_full, 1);
+        return false;
+    }
+    record_put_value(record, item);
+    disk_count(&d->count.bytes_in, record->n);
+    return true;
+}
+
 static bool put_through(struct disk *d, struct lane *lane, const struct key *key, uint32_t generation,
                         const struct item_view *item, struct sink_ack *ack) {
     size_t size = record_size_hint(item);
@@ -224,9 +238,10 @@ static bool put_through(struct disk *d, struct lane *lane, const struct key *key
         disk_count(&d->count.queue_full, 1);
         return false;
     }
-    struct buf record = {0};
-    record_put_value(&record, item);
-    disk_count(&d->count.bytes_in, record.n);
+    struct buf record;
+    if (!make_record(d, item, size, &record)) {
+        return false;
+    }
     queue(d, lane, &(struct change_request){.change = CHANGE_PUT, .key = key, .generation = generation,
                                             .record = &record, .replaces = true, .ack = ack});
     return true;
@@ -249,9 +264,12 @@ static unsigned changed(struct sink *s, enum sink_change change, const struct ke
     } else {
         delete_below(d, lane, key, generation, ack, &result);
     }
+    bool queued = lane->untaken != NULL;
     lane_unlock(lane);
     disk_leave(d);
-    writer_wake(d);
+    if (queued) {
+        writer_wake(d);
+    }
     return result;
 }
 
@@ -277,10 +295,8 @@ static void evicted(struct sink *s, const struct key *key, const struct item_vie
     lane_lock(lane);
     bool room = lane->bytes + size <= lane_room(d);
     disk_count(&d->count.queue_full, admitted && !room);
-    if (admitted && room) {
-        struct buf record = {0};
-        record_put_value(&record, item);
-        disk_count(&d->count.bytes_in, record.n);
+    struct buf record;
+    if (admitted && room && make_record(d, item, size, &record)) {
         queue(d, lane, &(struct change_request){
                            .change = CHANGE_PUT, .key = key, .generation = generation, .record = &record, .replaces = !e->alone});
     } else if (!e->alone) { /* dropped, it would uncover the older version */
@@ -316,12 +332,12 @@ static int64_t key_count(struct source *s, uint8_t physical) {
 void disk_make_faces(struct disk *d) {
     bool through = d->options.write_policy == DISK_THROUGH;
     d->source = (struct source){.name = "l2", .ctx = d, .probe = probe, .fetch = fetch, .key_count = key_count, .walk = disk_walk, .watch = disk_watch, .unwatch = disk_unwatch, .unpack = disk_unpack, .info = disk_info};
-    d->sink = (struct sink){.name = "l2",
-                            .ctx = d,
-                            .every_change = through,
-                            .acks = d->options.durability == DISK_ALWAYS,
-                            .changed = changed,
-                            .evicted = evicted,
-                            .mapped = mapped,
-                            .sync = d->options.durability == DISK_ALWAYS ? sync_map : NULL};
+    d->sink.name = "l2";
+    d->sink.ctx = d;
+    d->sink.every_change = through;
+    d->sink.acks = d->options.durability == DISK_ALWAYS;
+    d->sink.changed = changed;
+    d->sink.evicted = evicted;
+    d->sink.mapped = mapped;
+    d->sink.sync = d->options.durability == DISK_ALWAYS ? sync_map : NULL;
 }

@@ -59,5 +59,8 @@ struct sink *disk_sink(struct disk *d);
 const uint8_t *disk_map(const struct disk *d);
 /* Any thread. */
 void disk_tune(struct disk *d, const struct disk_limits *limits);
+/* Bytes of memory beside the memory tier that it takes now, and that it may come to take: room is to be kept for those.
+ * Any thread. */
+void disk_memory(const struct disk *d, size_t *now, size_t *most);
 /* Waits until what is queued is in the store. Not on a loop. */
 void disk_settle(struct disk *d);

@@ -42,7 +42,7 @@ struct disk {
     _Atomic uint32_t watch_count;
     _Atomic uint32_t users;   /* reads under way in the store */
     struct admission admission;
-    _Atomic size_t queue_bytes;
+    _Atomic size_t queue_bytes, store_bytes; /* the bound; memory the store took a second ago */
     _Atomic int64_t max_bytes;
     _Atomic int64_t keys[STATE_PHYSICAL]; /* in the store */
     _Atomic int64_t puts_queued[STATE_PHYSICAL];

@@ -55,7 +55,8 @@ struct lane {
     struct lock lock;
     unsigned id;
     struct op *first, *untaken, *last;
-    size_t ops, puts, bytes;
+    size_t ops, puts;
+    _Atomic size_t bytes; /* read without the lock, too */
     struct op *table[LANE_BUCKETS];
 };
 

@@ -34,10 +34,29 @@ struct notes {
     bool failed;
 };
 
+/* One key less in its database, if it has one. */
+static void uncount(struct disk *d, struct slice record_key) {
+    uint32_t generation;
+    uint64_t position;
+    struct slice name;
+    for (unsigned i = 0; record_split_key(record_key, &generation, &position, &name) && i < STATE_LOGICAL; i++) {
+        uint8_t physical = state_map(d->state)[i];
+        uint64_t n = state_count(d->state, physical);
+        if (state_generation(d->state, physical) == generation && n > 0) {
+            state_set_count(d->state, physical, n - 1);
+        }
+    }
+}
+
 static void apply_note(void *ctx, struct slice record_key) {
     struct notes *notes = ctx;
     char err[256];
     struct store_write w = {.key = record_key};
+    struct store_value v = {0};
+    if (notes->d->store->get(notes->d->store, record_key, false, &v) == STORE_FOUND) {
+        notes->d->store->release(notes->d->store, &v);
+        uncount(notes->d, record_key);
+    }
     if (!notes->failed && !notes->d->store->write(notes->d->store, &w, 1, false, err, sizeof(err))) {
         log_warning("disk tier: an invalidation could not be applied: %s", err);
         notes->failed = true;
@@ -56,61 +75,17 @@ static bool apply_notes(struct disk *d) {
     return !notes.failed;
 }
 
-struct recount {
-    struct job job;
-    struct disk *d;
-    int64_t keys[STATE_PHYSICAL];
-};
-
-static bool recount_one(void *ctx, struct slice key, struct slice value) {
-    struct recount *r = ctx;
-    uint32_t generation;
-    uint64_t position;
-    struct slice name;
-    (void)value;
-    if (record_split_key(key, &generation, &position, &name)) {
-        for (unsigned i = 0; i < STATE_LOGICAL; i++) {
-            uint8_t physical = state_map(r->d->state)[i];
-            if (state_generation(r->d->state, physical) == generation) {
-                r->keys[physical]++;
-            }
-        }
-    }
-    return atomic_load(&r->d->mode) == DISK_SERVING;
-}
-
-static void recount_run(struct job *job) {
-    struct recount *r = (struct recount *)job;
-    if (disk_enter(r->d)) {
-        r->d->store->each(r->d->store, slice_make("", 0), recount_one, r);
-        for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
-            atomic_fetch_add(&r->d->keys[i], r->keys[i]);
-        }
-        disk_leave(r->d);
-    }
-}
-
-static void recount_done(struct job *job) {
-    mem_free(job);
-}
-
-/* Keys in the store: from the last orderly close, or counted in the background. */
+/* Keys in the store as the state file has them: exact after an orderly close, but for the last batch after a kill. */
 static void adopt_counts(struct disk *d, enum state_kind kind) {
     int64_t total = 0;
-    if (kind == STATE_CLEAN) {
-        for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
-            atomic_store(&d->keys[i], (int64_t)state_count(d->state, (uint8_t)i));
-            total += d->keys[i];
-        }
-        log_notice("disk tier: adopted %lld keys", (long long)total);
-    } else if (kind == STATE_KILLED) {
-        struct recount *r = mem_zalloc(sizeof(*r));
-        r->job = (struct job){.run = recount_run, .done = recount_done};
-        r->d = d;
-        if (!pool_submit(d->pool, 1, &r->job)) {
-            mem_free(r);
+    if (kind == STATE_CLEAN || kind == STATE_KILLED) {
+        for (unsigned i = 0; i < STATE_LOGICAL; i++) {
+            uint8_t physical = state_map(d->state)[i];
+            atomic_store(&d->keys[physical], (int64_t)state_count(d->state, physical));
+            total += d->keys[physical];
         }
     }
+    log_notice("disk tier: '%s' %s: %lld keys", d->options.dir, d->adopted, (long long)total);
 }
 
 static bool open_store(struct disk *d, enum state_kind *kind, char *err, size_t errcap) {
@@ -181,7 +156,6 @@ struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap) {
                                                    .depth = o->reads_wait ? UINT_MAX : o->read_depth});
     disk_make_faces(d);
     adopt_counts(d, kind);
-    log_notice("disk tier: '%s' %s", o->dir, d->adopted);
     writer_start(d);
     return d;
 }
@@ -223,6 +197,16 @@ void disk_tune(struct disk *d, const struct disk_limits *l) {
     atomic_store(&d->max_bytes, l->max_bytes);
 }
 
+enum { MEMTABLES = 3 };
+
+void disk_memory(const struct disk *d, size_t *now, size_t *most) {
+    *now = atomic_load(&d->store_bytes);
+    for (unsigned i = 0; i < STATE_LANES; i++) {
+        *now += atomic_load_explicit(&d->lanes[i].bytes, memory_order_relaxed);
+    }
+    *most = atomic_load(&d->queue_bytes) + d->options.cache_bytes + MEMTABLES * d->options.write_buffer_bytes;
+}
+
 static void line(struct buf *b, const char *name, uint64_t n) {
     buf_printf(b, "l2_%s:%llu\r\n", name, (unsigned long long)n);
 }
@@ -238,14 +222,12 @@ void disk_info(struct source *s, struct buf *b) {
         disk_leave(d);
     }
     int64_t keys = 0;
-    size_t queued = 0;
     for (unsigned i = 0; i < STATE_LOGICAL; i++) {
         keys += d->source.key_count(&d->source, state_map(d->state)[i]);
     }
+    size_t queued = 0;
     for (unsigned i = 0; i < STATE_LANES; i++) {
-        lane_lock(&d->lanes[i]);
-        queued += d->lanes[i].bytes;
-        lane_unlock(&d->lanes[i]);
+        queued += atomic_load_explicit(&d->lanes[i].bytes, memory_order_relaxed);
     }
     pool_stats_read(d->pool, 0, &reads);
     buf_printf(b, "l2_state:%s\r\nl2_adopted:%s\r\nl2_last_error:%s\r\n", serving ? "serving" : "bypassed", d->adopted,
@@ -253,6 +235,7 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "keys", keys > 0 ? (uint64_t)keys : 0);
     line(b, "disk_bytes", st.disk_bytes);
     line(b, "memory_bytes", st.memory_bytes);
+    line(b, "index_bytes", st.index_bytes);
     line(b, "windows", st.windows);
     line(b, "windows_dropped", st.dropped_windows);
     line(b, "compaction_pending_bytes", st.pending_compaction_bytes);

@@ -17,7 +17,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
-enum { MAX_WINDOWS = 8, NAME_BYTES = 24, BLOCK_BYTES = 4096, FILTER_BITS = 10, L0_SLOW = 20, L0_STOP = 36 };
+enum { MAX_WINDOWS = 8, NAME_BYTES = 24, BLOCK_BYTES = 8192, FILTER_BITS = 16, INDEX_RESTART = 16, L0_SLOW = 20, L0_STOP = 36 };
 
 struct window {
     rocksdb_column_family_handle_t *cf;
@@ -309,8 +309,9 @@ static void rocks_stats(struct store *s, struct store_stats *out) {
     for (unsigned i = 0; i < v->n; i++) {
         const struct window *w = &v->windows[i];
         out->disk_bytes += property(r, w, "rocksdb.live-sst-files-size");
-        out->memory_bytes += property(r, w, "rocksdb.cur-size-all-mem-tables") +
-                             property(r, w, "rocksdb.estimate-table-readers-mem");
+        uint64_t index = property(r, w, "rocksdb.estimate-table-readers-mem");
+        out->index_bytes += index;
+        out->memory_bytes += property(r, w, "rocksdb.cur-size-all-mem-tables") + index;
         out->keys_estimate += property(r, w, "rocksdb.estimate-num-keys");
         out->pending_compaction_bytes += property(r, w, "rocksdb.estimate-pending-compaction-bytes");
         out->stopped |= property(r, w, "rocksdb.is-write-stopped") != 0;
@@ -348,6 +349,7 @@ static rocksdb_block_based_table_options_t *table_options(struct rocks *r) {
     rocksdb_block_based_options_set_block_size(t, BLOCK_BYTES);
     rocksdb_block_based_options_set_format_version(t, 5);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_ribbon_hybrid(FILTER_BITS, 1));
+    rocksdb_block_based_options_set_index_block_restart_interval(t, INDEX_RESTART); /* a third of the index */
     rocksdb_block_based_options_set_whole_key_filtering(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 0); /* always in memory, outside the cache */
     rocksdb_block_based_options_set_data_block_index_type(t, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
@@ -383,7 +385,7 @@ static void make_options(struct rocks *r) {
     rocksdb_options_set_db_write_buffer_size(p, 3 * o->write_buffer_bytes);
     rocksdb_options_set_memtable_whole_key_filtering(p, 1);
     rocksdb_options_set_memtable_prefix_bloom_size_ratio(p, 0.1);
-    rocksdb_options_set_level_compaction_dynamic_level_bytes(p, 1);
+    rocksdb_options_set_compaction_style(p, rocksdb_universal_compaction);
     rocksdb_options_set_level0_slowdown_writes_trigger(p, L0_SLOW);
     rocksdb_options_set_level0_stop_writes_trigger(p, L0_STOP);
     rocksdb_options_set_max_background_jobs(p, 2);

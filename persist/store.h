@@ -29,7 +29,7 @@ struct store_write {
 
 /* Numbers for INFO; 0 where the store does not know. */
 struct store_stats {
-    uint64_t disk_bytes, memory_bytes, keys_estimate, pending_compaction_bytes, windows, dropped_windows;
+    uint64_t disk_bytes, memory_bytes, index_bytes, keys_estimate, pending_compaction_bytes, windows, dropped_windows;
     bool stopped; /* writes are stalled */
 };
 

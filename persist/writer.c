@@ -12,7 +12,7 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 
-enum { BATCH_OPS = 256, BATCH_BYTES = 1 << 20, RETRY_MS = 5000, SECOND_US = 1000000, FULL_PERCENT = 75 };
+enum { BATCH_OPS = 256, BATCH_BYTES = 1 << 20, RETRY_MS = 5000, SECOND_US = 1000000, WEIGH_US = 50000, FULL_PERCENT = 75, HURRIED_PART = 8 };
 
 void writer_wake(struct disk *d) {
     if (atomic_load(&d->asleep)) {
@@ -57,25 +57,39 @@ static bool is_current(const struct disk *d, const struct op *op) {
            generation == state_generation(d->state, op->physical);
 }
 
-/* Whether the store has the key: where it may, only a read tells. */
-static bool had_key(struct disk *d, const struct op *op) {
+/* Whether the store has the key: where it may, only a read tells. While much is waiting there is no time for reads of the
+ * device, and the filters' word must do: it is wrong for one key in some hundreds. */
+static bool had_key(struct disk *d, const struct op *op, bool hurried) {
     struct store_value v = {0};
-    if (!op->replaces || d->store->get(d->store, slice_make(op->key, op->key_len), false, &v) != STORE_FOUND) {
+    if (!op->replaces) {
         return false;
     }
-    d->store->release(d->store, &v);
-    return true;
+    enum store_result r = d->store->get(d->store, slice_make(op->key, op->key_len), hurried, &v);
+    if (r == STORE_FOUND) {
+        d->store->release(d->store, &v);
+    }
+    return r == STORE_FOUND || r == STORE_COLD;
+}
+
+static bool is_hurried(const struct disk *d) {
+    size_t now = 0;
+    for (unsigned i = 0; i < STATE_LANES; i++) {
+        now += atomic_load_explicit(&d->lanes[i].bytes, memory_order_relaxed);
+    }
+    return now > atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / HURRIED_PART;
 }
 
 static void count_keys(struct disk *d, const struct batch *b) {
+    bool hurried = is_hurried(d);
     for (size_t i = 0; i < b->n; i++) {
         const struct op *op = b->ops[i];
         if (!is_current(d, op)) {
             continue;
         }
-        bool had = had_key(d, op), put = op->change == CHANGE_PUT;
+        bool had = had_key(d, op, hurried), put = op->change == CHANGE_PUT;
         if (had != put) {
-            atomic_fetch_add_explicit(&d->keys[op->physical], put ? 1 : -1, memory_order_relaxed);
+            int64_t n = atomic_fetch_add_explicit(&d->keys[op->physical], put ? 1 : -1, memory_order_relaxed) + (put ? 1 : -1);
+            state_set_count(d->state, op->physical, n > 0 ? (uint64_t)n : 0); /* as it stands after a kill */
         }
     }
 }
@@ -100,7 +114,8 @@ static bool write_batch(struct disk *d, const struct batch *b) {
 
 static void finish(struct disk *d, const struct batch *b) {
     struct sink_ack *acks[BATCH_OPS];
-    size_t at = 0;
+    size_t at = 0, room = atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / STATE_LANES;
+    bool pressed = false;
     for (size_t i = 0; i < b->n; i++) {
         if (b->ops[i]->change == CHANGE_PUT && is_current(d, b->ops[i])) {
             atomic_fetch_sub_explicit(&d->puts_queued[b->ops[i]->physical], 1, memory_order_relaxed);
@@ -109,8 +124,10 @@ static void finish(struct disk *d, const struct batch *b) {
     for (unsigned i = 0; i < STATE_LANES; i++) {
         lane_lock(&d->lanes[i]);
         at += lane_done(&d->lanes[i], d->state, b->of_lane[i], acks + at);
+        pressed |= d->lanes[i].bytes > room / 2;
         lane_unlock(&d->lanes[i]);
     }
+    atomic_store_explicit(&d->sink.pressed, pressed, memory_order_relaxed);
     for (size_t i = 0; i < at; i++) {
         acks[i]->done(acks[i]);
     }
@@ -195,7 +212,7 @@ static void *writer_main(void *arg) {
     struct disk *d = arg;
     struct batch b;
     uint64_t synced = 0;
-    int64_t last_us = clock_mono_us(), retry_us = 0;
+    int64_t last_us = clock_mono_us(), weighed_us = 0, retry_us = 0;
     for (;;) {
         if (atomic_load(&d->mode) == DISK_BYPASSED) {
             if (clock_mono_us() >= retry_us && !rebuild(d)) {
@@ -217,6 +234,12 @@ static void *writer_main(void *arg) {
             break;
         } else {
             sleep_a_while(d, synced != atomic_load(&d->count.batches) || atomic_load(&d->max_bytes) > 0);
+        }
+        if (clock_mono_us() - weighed_us >= WEIGH_US && atomic_load(&d->mode) == DISK_SERVING) {
+            struct store_stats st;
+            weighed_us = clock_mono_us();
+            d->store->stats(d->store, &st);
+            atomic_store(&d->store_bytes, st.memory_bytes);
         }
         if (clock_mono_us() - last_us >= SECOND_US && atomic_load(&d->mode) == DISK_SERVING) {
             last_us = clock_mono_us();

@@ -76,6 +76,11 @@ def free_port():
         return s.getsockname()[1]
 
 
+def with_disk(kind):
+    """Strata with its disk tier."""
+    return Kind(kind.name + "+l2", kind.command + " --l2 on", kind.memory, kind.policy)
+
+
 class Client:
     """A blocking RESP connection for the few commands the measurements need."""
 
@@ -132,13 +137,18 @@ class Server:
 
     def start(self):
         self.stop()
-        self.directory = tempfile.mkdtemp(prefix="strata-bench-")
-        self.port = free_port()
+        self.launch(tempfile.mkdtemp(prefix="strata-bench-"), free_port())
+        return self.serves()
+
+    def launch(self, directory, port):
+        self.directory, self.port = directory, port
         argv = self.kind.argv(self.port, self.directory, self.threads, self.maxmemory, self.policy)
         argv = pinned(self.cores, [w.format(dir=self.directory) for w in self.wrap] + argv if not self.traced() else
                       [w.format(dir=self.directory) for w in self.wrap] + tied(argv))
         with open(os.path.join(self.directory, "log"), "wb") as log:
             self.process = subprocess.Popen(tied(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def serves(self):
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -150,6 +160,17 @@ class Server:
             except (OSError, ConnectionError):
                 time.sleep(0.02)
         return False
+
+    def crash(self):
+        """kill -9, and a new process in the same directory on the same port; returns the seconds until it serves."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.wait()
+        directory, self.directory = self.directory, None
+        begin = time.monotonic()
+        self.launch(directory, self.port)
+        if not self.serves():
+            raise SystemExit("%s does not come back: %s" % (self.kind.name, self.log_tail()))
+        return time.monotonic() - begin
 
     def traced(self):
         return bool(self.wrap) and self.wrap[0] == "strace"

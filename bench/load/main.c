@@ -29,6 +29,7 @@ static const char usage[] =
     "        --rate N             records per second at most: servers whose clock of last use is coarse\n"
     "                             forget what is recent when a trace of hours passes in seconds\n"
     "        --slice N            records per turn of a target (a twentieth)\n"
+    "        --skip N             not the first N\n"
     "        --info               describe the trace and end\n"
     "output: --json               one JSON object on standard output\n";
 
@@ -37,13 +38,13 @@ struct arguments {
     struct address targets[REPLAY_TARGETS_MAX];
     unsigned n_targets;
     const char *replay;
-    uint64_t slice;
+    uint64_t slice, skip;
     bool info;
     bool json;
 };
 
 enum word { O_TARGET = 256, O_REPLAY, O_READS, O_KEYS, O_KEY_SIZE, O_VALUE_SIZE, O_TTL, O_PATTERN, O_ZIPF, O_CONNECTIONS,
-            O_PIPELINE, O_THREADS, O_SEED, O_SECONDS, O_REQUESTS, O_WARMUP, O_RATE, O_SLICE, O_INFO, O_JSON, O_HELP };
+            O_PIPELINE, O_THREADS, O_SEED, O_SECONDS, O_REQUESTS, O_WARMUP, O_RATE, O_SLICE, O_SKIP, O_INFO, O_JSON, O_HELP };
 
 static const struct option options[] = {
     {"target", required_argument, NULL, O_TARGET},       {"replay", required_argument, NULL, O_REPLAY},
@@ -55,7 +56,7 @@ static const struct option options[] = {
     {"seed", required_argument, NULL, O_SEED},           {"seconds", required_argument, NULL, O_SECONDS},
     {"requests", required_argument, NULL, O_REQUESTS},   {"warmup", required_argument, NULL, O_WARMUP},
     {"rate", required_argument, NULL, O_RATE},           {"slice", required_argument, NULL, O_SLICE},
-    {"info", no_argument, NULL, O_INFO},                 {"json", no_argument, NULL, O_JSON},
+    {"skip", required_argument, NULL, O_SKIP},           {"info", no_argument, NULL, O_INFO},                 {"json", no_argument, NULL, O_JSON},
     {"help", no_argument, NULL, O_HELP},                 {NULL, 0, NULL, 0}};
 
 static uint64_t number(const char *text, uint64_t min, uint64_t max) {
@@ -176,6 +177,9 @@ static void other_option(struct arguments *a, int option, const char *text) {
     case O_SLICE:
         a->slice = number(text, 1, UINT64_MAX);
         break;
+    case O_SKIP:
+        a->skip = number(text, 0, UINT64_MAX);
+        break;
     case O_INFO:
         a->info = true;
         break;
@@ -245,6 +249,10 @@ static int replay_main(const struct arguments *a) {
     struct trace trace;
     trace_read(&trace, a->replay, a->load.requests, a->load.shape.value_size > 0 ? (uint32_t)a->load.shape.value_size : 0);
     struct replay_result *results = mem_zalloc(REPLAY_TARGETS_MAX * sizeof(*results));
+    struct trace_record *first = trace.records;
+    uint64_t skip = a->skip < trace.n ? a->skip : trace.n;
+    trace.records += skip;
+    trace.n -= skip;
     if (!a->info) {
         struct replay_options o = {
             .targets = a->targets,
@@ -259,6 +267,7 @@ static int replay_main(const struct arguments *a) {
     }
     replay_print(results, a->info ? 0 : a->n_targets, &trace, a->json);
     mem_free(results);
+    trace.records = first;
     trace_free(&trace);
     return 0;
 }

@@ -40,6 +40,11 @@ bool buf_try_reserve(struct buf *b, size_t n) {
     return true;
 }
 
+bool buf_try_exact(struct buf *b, size_t n) {
+    *b = (struct buf){.p = mem_try_alloc(n), .cap = n};
+    return b->p != NULL;
+}
+
 void buf_free(struct buf *b) {
     mem_free(b->p);
     *b = (struct buf){0};

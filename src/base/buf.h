@@ -18,6 +18,8 @@ struct buf {
 char *buf_grow(struct buf *b, size_t n);
 /* The same, but false (and nothing changed) when memory is gone: for sizes a client chooses. */
 bool buf_try_reserve(struct buf *b, size_t n) __attribute__((warn_unused_result));
+/* An empty buffer with room for n bytes and no more: for what is kept as it is. */
+bool buf_try_exact(struct buf *b, size_t n) __attribute__((warn_unused_result));
 void buf_free(struct buf *b);
 /* Appends formatted text. */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -2,6 +2,7 @@
 /* sink: who must hear of a changed key (disk, holders of copies, an origin), as the tier sees it. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,6 +37,7 @@ struct sink {
     void *ctx;
     bool every_change; /* changed is called also for keys no tier below has */
     bool acks;         /* changed may return SINK_WAIT */
+    _Atomic bool pressed; /* what is on its way to it is near its bound: writers had better wait a little */
     /* Called with the key's shard locked, so that one key's changes arrive in order: must only enqueue. item is NULL for
      * SINK_DEL. ack is NULL when the sink has no acks. */
     unsigned (*changed)(struct sink *s, enum sink_change change, const struct key *key, const struct item_view *item,

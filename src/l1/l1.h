@@ -62,6 +62,8 @@ struct l1_hooks {
     void *ctx;
     void (*evicted)(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read);
     void (*expired)(void *ctx, const struct key *key, const struct item_view *item);
+    /* Whoever takes what is evicted cannot follow: evicting waits, within an eighth of the limit. May be NULL. */
+    bool (*pressed)(void *ctx);
 };
 
 struct l1_options {

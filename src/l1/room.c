@@ -133,9 +133,18 @@ static bool is_held(const struct l1 *l1) {
     return atomic_load_explicit(&l1->holds, memory_order_relaxed) != 0;
 }
 
+/* Over the limit, and it is time to do something about it. */
+static bool must_evict(const struct l1 *l1) {
+    size_t limit = atomic_load_explicit(&l1->limit_bytes, memory_order_relaxed);
+    if (!l1_over_limit(l1) || is_held(l1)) {
+        return false;
+    }
+    return l1->hooks.pressed == NULL || !l1->hooks.pressed(l1->hooks.ctx) || l1_bytes(l1) > limit + limit / 8;
+}
+
 static unsigned evict_some(struct shard *s, unsigned max, int64_t now_ms) {
     unsigned n = 0;
-    while (n < max && !is_held(s->l1) && l1_over_limit(s->l1) && evict_one(s, now_ms)) {
+    while (n < max && must_evict(s->l1) && evict_one(s, now_ms)) {
         n++;
     }
     return n;

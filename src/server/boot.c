@@ -117,13 +117,20 @@ static const char *policy_text(const struct conf *conf, struct buf *out) {
     return out->p;
 }
 
+/* A size that is 0 is a share of maxmemory, within bounds. */
+static size_t size_or_share(const struct conf *conf, int64_t size, int64_t part, int64_t least, int64_t most) {
+    int64_t share = conf->maxmemory == 0 ? most : conf->maxmemory / part;
+    share = share < least ? least : share > most ? most : share;
+    return (size_t)(size != 0 ? size : share);
+}
+
 static struct disk_limits disk_limits_of(const struct conf *conf) {
     struct disk_limits l = {.admit = {.max_value_bytes = (size_t)conf->l2_max_value,
                                       .min_ttl_ms = conf->l2_min_ttl,
                                       .second_bytes = conf->l2_write_rate,
                                       .day_bytes = conf->l2_write_daily,
                                       .guard = conf->l2_thrash_guard},
-                            .queue_bytes = (size_t)conf->l2_queue_size,
+                            .queue_bytes = size_or_share(conf, conf->l2_queue_size, 16, 2 << 20, 64 << 20),
                             .max_bytes = conf->l2_max_size};
     int rule = ADMIT_ALL;
     conf_parse_admission(conf->l2_admission, &rule, &l.admit.random_ppm); /* conf_finish has checked it */
@@ -228,8 +235,8 @@ static bool open_disk(struct server *srv, const struct conf *conf) {
                                                  .durability = (enum disk_durability)conf->l2_durability,
                                                  .compression = conf->l2_compression,
                                                  .direct_io = conf->l2_direct_io,
-                                                 .cache_bytes = (size_t)conf->l2_cache_size,
-                                                 .write_buffer_bytes = (size_t)conf->l2_write_buffer,
+                                                 .cache_bytes = size_or_share(conf, conf->l2_cache_size, 16, 1 << 20, 256 << 20),
+                                                 .write_buffer_bytes = size_or_share(conf, conf->l2_write_buffer, 32, 1 << 20, 64 << 20),
                                                  .journal_bytes = (size_t)conf->l2_journal_size,
                                                  .threads_min = (unsigned)conf->l2_threads_min,
                                                  .threads_max = (unsigned)conf->l2_threads_max,
@@ -282,7 +289,9 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     h->l1 = l1_create(&(struct l1_options){.shards = choose_shards(conf, h->loop_count),
                                            .limit_bytes = (size_t)conf->maxmemory,
                                            .policy = policy_text(conf, &policy),
-                                           .hooks = {&srv->tier, srv->disk != NULL ? tier_evicted : NULL, NULL}});
+                                           .hooks = {.ctx = &srv->tier,
+                                                     .evicted = srv->disk != NULL ? tier_evicted : NULL,
+                                                     .pressed = srv->disk != NULL ? tier_pressed : NULL}});
     tier_init(&srv->tier, h->l1);
     if (srv->disk != NULL) {
         l1_restore_map(h->l1, disk_map(srv->disk));

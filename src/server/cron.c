@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "persist/disk.h"
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -16,7 +17,7 @@
 #include "src/stats/latency.h"
 #include "src/stats/stats.h"
 
-enum { SLICE_US = 500, STEER_SHARE = 8 };
+enum { SLICE_US = 500, STEER_SHARE = 8, FALL_SHARE = 50 };
 
 static size_t read_rss(void) {
     char text[128] = "";
@@ -50,6 +51,11 @@ static void steer_l1(struct server *srv, int64_t maxmemory, int64_t rss, const s
     }
     int64_t other_heap = (int64_t)mem_allocated_bytes() - (int64_t)s->heap_bytes;
     int64_t beside = rss - (int64_t)s->chunk_resident_bytes - (int64_t)mem_resident_bytes() + other_heap;
+    if (srv->disk != NULL) { /* its queue and buffers come and go: memory must not breathe with them */
+        size_t now, most;
+        disk_memory(srv->disk, &now, &most);
+        beside += most > now ? (int64_t)(most - now) : 0;
+    }
     int64_t room = maxmemory - (beside > 0 ? beside : 0), floor = maxmemory / 4;
     room = room > floor ? room : floor;
     int64_t error = room - (int64_t)(s->chunk_bytes + s->heap_bytes);
@@ -60,6 +66,8 @@ static void steer_l1(struct server *srv, int64_t maxmemory, int64_t rss, const s
     }
     int64_t limit = (srv->l1_limit == 0 ? room : srv->l1_limit) + error / STEER_SHARE;
     limit = limit > room ? room : limit < room / 4 * 3 ? room / 4 * 3 : limit;
+    int64_t least = srv->l1_limit - maxmemory / FALL_SHARE; /* a burst of evictions would flood the tier below */
+    limit = limit < least ? least : limit;
     srv->l1_limit = limit;
     l1_set_limit(l1, (size_t)limit);
 }

@@ -23,8 +23,13 @@ enum {
 
 /* ---- lists ---- */
 
+/* For its parked call, or braked. */
+static bool is_waiting(const struct session *s) {
+    return s->parked != NULL || !list_empty(&s->brake_node);
+}
+
 void session_make_ready(struct session *s) {
-    if (!s->closing && list_empty(&s->ready_node) && s->parked == NULL && s->in_at < s->in_n) {
+    if (!s->closing && list_empty(&s->ready_node) && !is_waiting(s) && s->in_at < s->in_n) {
         list_push_back(&s->worker->ready, &s->ready_node);
     }
 }
@@ -73,7 +78,7 @@ void session_keep_input(struct session *s) {
         own_input(s);
     }
     atomic_store_explicit(&s->client.in_bytes, s->own.cap, memory_order_relaxed);
-    if (s->read_paused && !s->closing && s->parked == NULL) {
+    if (s->read_paused && !s->closing && !is_waiting(s)) {
         s->read_paused = false;
         stream_read_start(&s->stream);
     }
@@ -150,7 +155,7 @@ static void on_data(struct stream *stream, char *p, size_t n) {
                         &w->stats->client_query_buffer_limit_disconnections);
         return;
     }
-    if (s->turn_read > TURN_READ_BYTES || s->parked != NULL) {
+    if (s->turn_read > TURN_READ_BYTES || is_waiting(s)) {
         s->read_paused = true;
         stream_read_stop(stream);
     }
@@ -327,6 +332,7 @@ void session_close(struct session *s) {
     list_remove(&s->ready_node);
     list_remove(&s->reader_node);
     list_remove(&s->flush_node);
+    list_remove(&s->brake_node);
     if (s->parked != NULL) {
         struct parked *p = s->parked;
         s->parked = NULL;
@@ -409,6 +415,7 @@ void session_open(struct worker *w, int fd, bool is_unix) {
     list_init(&s->ready_node);
     list_init(&s->reader_node);
     list_init(&s->flush_node);
+    list_init(&s->brake_node);
     int e = stream_adopt(&s->stream, w->loop, fd, is_unix, (int)w->conf->tcp_keepalive, &events);
     if (e != 0) {
         atomic_fetch_sub_explicit(&h->clients, 1, memory_order_relaxed);

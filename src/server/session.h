@@ -37,7 +37,9 @@ struct session {
 
     struct parked *parked; /* the call this session waits for; input behind it waits too */
 
-    struct list ready_node, reader_node, flush_node;
+    int64_t braked_until_ms; /* while brake_node is in a list */
+
+    struct list ready_node, reader_node, flush_node, brake_node;
 };
 
 static inline struct session *session_of(struct client *c) {

@@ -11,6 +11,7 @@
 #include "src/base/mem.h"
 #include "src/conf/conf.h"
 #include "src/rt/loop.h"
+#include "src/server/brake.h"
 #include "src/server/dispatch.h"
 #include "src/server/park.h"
 #include "src/server/server.h"
@@ -123,7 +124,7 @@ static void run_window(struct worker *w, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         struct slot *slot = &w->window[i];
         struct session *s = slot->session;
-        if (unlikely(s->closing || s->parked != NULL ||
+        if (unlikely(s->closing || s->parked != NULL || !list_empty(&s->brake_node) ||
                      (client_flags(&s->client) & CLIENT_CLOSE_AFTER_REPLY && !s->ended))) {
             continue;
         }
@@ -131,6 +132,9 @@ static void run_window(struct worker *w, unsigned n) {
         session_want_flush(s);
         if (unlikely(s->parked != NULL)) {
             rewind_input(s, slot);
+        } else if (unlikely(slot->call.changed != 0 && brake_is_needed(w) && !s->closing)) {
+            rewind_input(s, slot);
+            brake_session(s);
         } else if (unlikely(out_bytes(&s->out) > FLUSH_EARLY_BYTES)) {
             session_flush(s);
         }
@@ -300,6 +304,7 @@ struct worker *worker_create(struct server *srv, unsigned id) {
     list_init(&w->flushing);
     list_init(&w->yielded);
     list_init(&w->paused);
+    list_init(&w->braked);
     list_init(&w->sessions);
     lock_init(&w->sessions_lock, LOCK_SESSIONS, id);
     w->conf_version = UINT64_MAX;
@@ -307,6 +312,7 @@ struct worker *worker_create(struct server *srv, unsigned id) {
     w->loop = loop_create((int)id, name, &ops, w);
     w->cron = timer_create_on(w->loop, on_cron, w);
     w->pause_timer = timer_create_on(w->loop, on_pause_over, w);
+    w->brake_timer = timer_create_on(w->loop, brake_tick, w);
     start_cron(w);
     return w;
 }
@@ -317,6 +323,7 @@ void worker_destroy(struct worker **wp) {
     CHECK(list_empty(&w->sessions));
     timer_destroy(&w->cron);
     timer_destroy(&w->pause_timer);
+    timer_destroy(&w->brake_timer);
     loop_destroy(&w->loop);
     for (unsigned i = 0; i < w->spare_out_count; i++) {
         buf_free(&w->spare_out[i]);

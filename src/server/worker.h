@@ -71,7 +71,8 @@ struct worker {
     struct out held;     /* replies made while there are sinks */
     struct list yielded; /* parked calls to run again */
     struct list paused;  /* parked calls waiting for the end of a CLIENT PAUSE */
-    struct timer *cron, *pause_timer;
+    struct list braked;  /* sessions: src/server/brake.h */
+    struct timer *cron, *pause_timer, *brake_timer;
     int64_t last_cron_ms, last_second_ms;
     struct buf spare_out[SPARE_OUT_BUFS];
     unsigned spare_out_count;

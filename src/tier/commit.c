@@ -50,6 +50,10 @@ void tier_evicted(void *ctx, const struct key *key, const struct item_view *item
     }
 }
 
+bool tier_pressed(void *ctx) {
+    return tier_is_pressed(ctx);
+}
+
 static void tell_map(struct tier *t, uint64_t emptied) {
     uint8_t map[L1_MAX_DBS];
     for (unsigned i = 0; i < L1_MAX_DBS; i++) {

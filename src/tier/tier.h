@@ -84,9 +84,20 @@ uint64_t tier_keys(struct tier *t, uint8_t physical);
 void tier_drain(struct tier *t, int64_t now_ms, void (*pause)(void *ctx), void *ctx);
 /* l1's hook: an item leaves memory; when no tier below has it, the sinks may keep it. ctx is the tier. */
 void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read);
+/* l1's hook: tier_is_pressed. */
+bool tier_pressed(void *ctx);
 /* FLUSHDB of a logical database, or FLUSHALL (-1), and SWAPDB, in every tier. Every shard locked. False as l1_flush_db. */
 bool tier_flush(struct tier *t, int logical);
 void tier_swap_db(struct tier *t, unsigned a, unsigned b);
+
+/* Some sink is pressed. Any thread. */
+static inline bool tier_is_pressed(const struct tier *t) {
+    bool pressed = false;
+    for (unsigned i = 0; i < t->sink_count; i++) {
+        pressed |= atomic_load_explicit(&t->sinks[i]->pressed, memory_order_relaxed);
+    }
+    return pressed;
+}
 
 /* Commit: with the key's shard locked, after the change. True when a sink will call ack->done and the reply must wait
  * for it (once per true sink: *acks counts them). */

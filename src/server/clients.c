@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* clients: what one connection may ask about the others, whatever loop they live on; and the table of host operations. */
+#include <sys/socket.h>
+
 #include "src/base/check.h"
 #include "src/base/mem.h"
 #include "src/rt/loop.h"
@@ -47,11 +49,14 @@ struct killing {
     uint64_t count;
 };
 
+/* Its loop frees the session later; that the connection has ended, the peer sees before the killer has its answer: clients that look
+ * for the end before they write rely on it. The descriptor is the session's as long as the session is listed. */
 static void mark_killed(void *ctx, struct client *c) {
     struct killing *k = ctx;
     k->count++;
     if (c != k->self) {
         atomic_store_explicit(&c->kill, true, memory_order_relaxed);
+        shutdown(c->fd, SHUT_RDWR);
     }
 }
 

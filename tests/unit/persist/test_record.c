@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* test_record: records come back as they were, and bytes that are none are refused. */
+#include "tests/unit/check.h"
+
+#include <stdio.h>
+
+#include "persist/record.h"
+#include "src/base/mem.h"
+#include "src/base/rng.h"
+
+static const struct hash_limits limits = {16, 64};
+
+static struct found decode(struct slice raw, bool *ok) {
+    struct found f = {.same = true, .expire_ms = -1};
+    *ok = record_decode(raw, &limits, &f);
+    assert_true(f.same); /* the caller's */
+    return f;
+}
+
+static void found_free(struct found *f) {
+    buf_free(&f->str);
+    if (f->value != NULL) {
+        value_unref(f->value);
+    }
+}
+
+/* False: refused, and nothing was given out. */
+static bool accepts(struct slice raw) {
+    bool ok;
+    char *copy = mem_memdup(raw.n > 0 ? raw.p : "", raw.n > 0 ? raw.n : 1); /* of its own, so that ASan sees its end */
+    struct found f = decode(slice_make(copy, raw.n), &ok);
+    assert_true(ok || (f.str.n == 0 && f.value == NULL));
+    found_free(&f);
+    mem_free(copy);
+    return ok;
+}
+
+static struct value *make_hash(int fields, size_t value_bytes) {
+    struct value *v = hash_create();
+    char field[32], text[512];
+    memset(text, 'v', sizeof(text));
+    for (int i = 0; i < fields; i++) {
+        size_t n = (size_t)snprintf(field, sizeof(field), "field:%d", i);
+        assert_int_equal(hash_set(v, slice_make(field, n), slice_make(text, value_bytes), &limits, NULL), OK);
+    }
+    return v;
+}
+
+static void put_string(struct buf *b, struct slice str, bool raw, int64_t expire_ms) {
+    record_put_value(b, &(struct item_view){.type = TYPE_STRING, .str = str, .raw = raw, .expire_ms = expire_ms});
+}
+
+static void put_hash(struct buf *b, struct value *v, int64_t expire_ms) {
+    record_put_value(b, &(struct item_view){.type = TYPE_HASH, .value = v, .expire_ms = expire_ms});
+}
+
+/* ---- keys ---- */
+
+static void keys_come_back_and_order_by_generation_and_hash(void **state) {
+    (void)state;
+    static const uint64_t hashes[] = {0, 1, 0x00ff, 0x7fffffffffffffff, 0x8000000000000000, UINT64_MAX};
+    static const uint32_t generations[] = {0, 1, 255, 256, 0x80000000, UINT32_MAX};
+    struct buf last = {0}, now = {0};
+    for (size_t g = 0; g < 6; g++) {
+        for (size_t h = 0; h < 6; h++) {
+            struct key key = {.name = SLICE("a\0name"), .hash = hashes[h], .db = 3};
+            uint32_t generation;
+            uint64_t hash;
+            struct slice name;
+            buf_clear(&now);
+            record_put_key(&now, generations[g], &key);
+            assert_true(record_split_key(buf_slice(&now), &generation, &hash, &name));
+            assert_true(generation == generations[g] && hash == hashes[h] && slice_eq(name, key.name));
+            assert_true(last.n == 0 || memcmp(last.p, now.p, now.n) < 0);
+            buf_clear(&last);
+            buf_put_slice(&last, buf_slice(&now));
+        }
+    }
+    buf_free(&last);
+    buf_free(&now);
+}
+
+static void an_empty_name_is_a_key_and_a_short_one_is_none(void **state) {
+    (void)state;
+    struct buf b = {0};
+    struct key key = {.hash = 7};
+    uint32_t generation;
+    uint64_t hash;
+    struct slice name;
+    record_put_key(&b, 1, &key);
+    assert_int_equal(b.n, RECORD_KEY_HEAD);
+    assert_true(record_split_key(buf_slice(&b), &generation, &hash, &name));
+    assert_int_equal(name.n, 0);
+    for (size_t n = 0; n < RECORD_KEY_HEAD; n++) {
+        assert_false(record_split_key(slice_make(b.p, n), &generation, &hash, &name));
+    }
+    buf_free(&b);
+}
+
+/* ---- values ---- */
+
+static void strings_come_back(void **state) {
+    (void)state;
+    static const int64_t deadlines[] = {-1, 0, 1, 1700000000000, INT64_MAX, INT64_MIN};
+    static const size_t sizes[] = {0, 1, 11, 12, 300, 100000};
+    char *bytes = mem_alloc(100000);
+    for (size_t i = 0; i < 100000; i++) {
+        bytes[i] = (char)rng_u64();
+    }
+    for (size_t s = 0; s < 6; s++) {
+        for (size_t d = 0; d < 6; d++) {
+            struct buf b = {0};
+            bool ok, raw = (s + d) % 2 != 0;
+            int64_t expire_ms = 0;
+            put_string(&b, slice_make(bytes, sizes[s]), raw, deadlines[d]);
+            assert_true(record_type(buf_slice(&b)) == TYPE_STRING);
+            assert_true(record_deadline(buf_slice(&b), &expire_ms) && expire_ms == deadlines[d]);
+            struct found f = decode(buf_slice(&b), &ok);
+            assert_true(ok && f.value == NULL && f.raw == raw && f.expire_ms == deadlines[d]);
+            assert_true(slice_eq(buf_slice(&f.str), slice_make(bytes, sizes[s])));
+            found_free(&f);
+            buf_free(&b);
+        }
+    }
+    mem_free(bytes);
+}
+
+static void hashes_come_back_in_the_encoding_the_limits_say(void **state) {
+    (void)state;
+    static const struct {
+        int fields;
+        size_t bytes;
+        enum value_encoding encoding;
+    } rows[] = {{1, 0, ENC_LISTPACK}, {16, 64, ENC_LISTPACK}, {17, 1, ENC_HASHTABLE}, {2, 65, ENC_HASHTABLE}, {900, 500, ENC_HASHTABLE}};
+    for (size_t i = 0; i < 5; i++) {
+        struct value *v = make_hash(rows[i].fields, rows[i].bytes);
+        struct buf b = {0};
+        bool ok;
+        put_hash(&b, v, 99);
+        assert_true(record_type(buf_slice(&b)) == TYPE_HASH);
+        struct found f = decode(buf_slice(&b), &ok);
+        assert_true(ok && f.value != NULL && f.str.n == 0 && f.expire_ms == 99);
+        assert_int_equal(f.value->encoding, rows[i].encoding);
+        assert_int_equal(value_len(f.value), rows[i].fields);
+        struct hash_iter it;
+        struct slice field, value, got;
+        struct hash_scratch scratch;
+        hash_iter_init(&it, v);
+        while (hash_iter_next(&it, &field, &value)) {
+            assert_true(hash_get(f.value, field, &scratch, &got) && slice_eq(value, got));
+        }
+        found_free(&f);
+        buf_free(&b);
+        value_unref(v);
+    }
+}
+
+static void the_size_hint_is_a_bound(void **state) {
+    (void)state;
+    char text[300];
+    memset(text, 'x', sizeof(text));
+    for (size_t n = 0; n < sizeof(text); n += 13) {
+        struct item_view item = {.type = TYPE_STRING, .str = slice_make(text, n), .expire_ms = -1};
+        struct buf b = {0};
+        record_put_value(&b, &item);
+        assert_true(b.n <= record_size_hint(&item));
+        buf_free(&b);
+    }
+    for (int fields = 1; fields < 400; fields = fields * 2 + 1) {
+        for (size_t bytes = 0; bytes < 500; bytes = bytes * 3 + 1) {
+            struct value *v = make_hash(fields, bytes);
+            struct item_view item = {.type = TYPE_HASH, .value = v, .expire_ms = -1};
+            struct buf b = {0};
+            record_put_value(&b, &item);
+            assert_true(b.n <= record_size_hint(&item));
+            buf_free(&b);
+            value_unref(v);
+        }
+    }
+}
+
+/* ---- what is none ---- */
+
+static void another_format_is_refused(void **state) {
+    (void)state;
+    struct buf b = {0};
+    put_string(&b, SLICE("v"), false, -1);
+    assert_int_equal(b.p[0], RECORD_FORMAT);
+    for (int format = 0; format < 256; format++) {
+        int64_t expire_ms;
+        b.p[0] = (char)format;
+        assert_int_equal(accepts(buf_slice(&b)), format == RECORD_FORMAT);
+        assert_int_equal(record_deadline(buf_slice(&b), &expire_ms), format == RECORD_FORMAT);
+        assert_int_equal(record_type(buf_slice(&b)), format == RECORD_FORMAT ? TYPE_STRING : TYPE_NONE);
+    }
+    buf_free(&b);
+}
+
+static void every_other_type_is_refused(void **state) {
+    (void)state;
+    struct value *v = make_hash(3, 3);
+    struct buf b = {0};
+    put_hash(&b, v, -1);
+    for (int type = 1; type < 256; type++) { /* 0: a string may have any bytes */
+        b.p[1] = (char)type;
+        assert_int_equal(accepts(buf_slice(&b)), type == TYPE_HASH);
+    }
+    buf_clear(&b);
+    put_string(&b, SLICE("\0\003abc"), false, -1); /* as a body: a string, which no aggregate is */
+    for (int type = 1; type < 256; type++) {
+        b.p[1] = (char)type;
+        assert_false(accepts(buf_slice(&b)));
+    }
+    buf_free(&b);
+    value_unref(v);
+}
+
+static void truncated_and_prolonged_records_are_refused(void **state) {
+    (void)state;
+    struct buf b = {0};
+    put_string(&b, SLICE("value"), true, 5);
+    for (size_t n = 0; n < RECORD_HEAD; n++) {
+        int64_t expire_ms;
+        assert_false(accepts(slice_make(b.p, n)));
+        assert_false(record_deadline(slice_make(b.p, n), &expire_ms));
+        assert_int_equal(record_type(slice_make(b.p, n)), TYPE_NONE);
+    }
+    for (int fields = 2; fields < 40; fields += 30) {
+        struct value *v = make_hash(fields, 20);
+        buf_clear(&b);
+        put_hash(&b, v, -1);
+        for (size_t n = 0; n < b.n; n++) {
+            assert_false(accepts(slice_make(b.p, n)));
+        }
+        assert_true(accepts(buf_slice(&b)));
+        buf_putc(&b, 0);
+        assert_false(accepts(buf_slice(&b)));
+        value_unref(v);
+    }
+    buf_free(&b);
+}
+
+/* Nothing to compare with: only that nothing is read outside, and what is accepted can be written again. */
+static void flipped_bytes_do_no_harm(void **state) {
+    (void)state;
+    rng_seed(11);
+    struct buf b = {0};
+    int refused = 0;
+    for (int round = 0; round < 4000; round++) {
+        struct value *v = make_hash(1 + round % 30, (size_t)(round % 90));
+        buf_clear(&b);
+        put_hash(&b, v, round);
+        for (uint64_t flips = 1 + rng_below(3); flips > 0; flips--) {
+            b.p[rng_below(b.n)] ^= (char)(1 + rng_below(255));
+        }
+        refused += !accepts(buf_slice(&b));
+        value_unref(v);
+    }
+    assert_true(refused > 100);
+    buf_free(&b);
+}
+
+static void without_memory_a_record_is_refused(void **state) {
+    (void)state;
+    struct value *v = make_hash(40, 100);
+    struct buf str = {0}, hash = {0};
+    char text[1000] = {0};
+    put_string(&str, slice_make(text, sizeof(text)), false, -1);
+    put_hash(&hash, v, -1);
+    mem_fail_nth(1);
+    assert_false(accepts(buf_slice(&str)));
+    int failures = 0;
+    for (uint64_t n = 1; n < 1000; n++) {
+        mem_fail_nth(n);
+        bool ok = accepts(buf_slice(&hash));
+        bool failed = mem_fail_left() == 0;
+        mem_fail_nth(0);
+        assert_true(ok == !failed);
+        failures += failed;
+        if (!failed) {
+            break;
+        }
+    }
+    assert_true(failures > 10);
+    assert_true(accepts(buf_slice(&str)));
+    buf_free(&str);
+    buf_free(&hash);
+    value_unref(v);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_come_back_and_order_by_generation_and_hash),
+        cmocka_unit_test(an_empty_name_is_a_key_and_a_short_one_is_none),
+        cmocka_unit_test(strings_come_back),
+        cmocka_unit_test(hashes_come_back_in_the_encoding_the_limits_say),
+        cmocka_unit_test(the_size_hint_is_a_bound),
+        cmocka_unit_test(another_format_is_refused),
+        cmocka_unit_test(every_other_type_is_refused),
+        cmocka_unit_test(truncated_and_prolonged_records_are_refused),
+        cmocka_unit_test(flipped_bytes_do_no_harm),
+        cmocka_unit_test(without_memory_a_record_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

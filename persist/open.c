@@ -67,7 +67,10 @@ static void apply_note(void *ctx, struct slice record_key) {
 /* After a kill: what was changed since its copy was written is deleted before anything is served. */
 static bool apply_notes(struct disk *d) {
     struct notes notes = {.d = d};
-    state_each_note(d->state, apply_note, &notes);
+    if (!state_each_note(d->state, apply_note, &notes)) {
+        log_warning("disk tier: the journal is damaged");
+        notes.failed = true;
+    }
     if (!notes.failed) {
         state_forget_all(d->state);
         log_notice("disk tier: the server had been killed: %llu noted changes applied", (unsigned long long)notes.n);
@@ -107,14 +110,21 @@ static bool open_store(struct disk *d, enum state_kind *kind, char *err, size_t 
     if (d->store == NULL && !erase) { /* damaged: a cache begins again */
         log_warning("disk tier: cannot be opened (%s): emptied", err);
         *kind = STATE_DROPPED;
+        state_distrust(d->state, true); /* a kill in the middle must not leave half of it */
         d->store = rocks_open(&ro, true, err, errcap);
     }
+    bool reset = erase && d->options.store != NULL;
     if (d->store != NULL && *kind == STATE_KILLED && !apply_notes(d)) {
         *kind = STATE_DROPPED;
-        if (!d->store->reset(d->store, err, errcap)) {
-            d->store->close(d->store);
-            d->store = NULL;
-        }
+        state_distrust(d->state, true);
+        reset = true;
+    }
+    if (reset && !d->store->reset(d->store, err, errcap)) {
+        d->store->close(d->store);
+        d->store = NULL;
+    }
+    if (*kind == STATE_DROPPED) {
+        state_forget_all(d->state); /* there is nothing older left */
     }
     d->adopted = how[*kind];
     return d->store != NULL;
@@ -136,8 +146,7 @@ struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap) {
         return NULL;
     }
     if (!open_store(d, &kind, err, errcap)) {
-        state_distrust(d->state, kind == STATE_DROPPED);
-        state_close(&d->state, false);
+        state_close(&d->state, false); /* distrusted as far as it was not emptied */
         mem_free(d);
         return NULL;
     }

@@ -29,11 +29,13 @@ struct header {
     char magic[8];
     uint32_t format, lanes;
     uint64_t ring_bytes, hash_seed;
-    _Atomic uint32_t clean, distrust, next_generation, spare;
+    _Atomic uint32_t clean, distrust, next_generation;
+    _Atomic uint32_t maps_set; /* the last bit says which of the two maps counts */
     uint8_t map[STATE_LOGICAL];
     _Atomic uint32_t generation[STATE_PHYSICAL];
     uint64_t count[STATE_PHYSICAL];
     struct ring rings[STATE_LANES];
+    uint8_t other_map[STATE_LOGICAL];
 };
 _Static_assert(sizeof(struct header) <= HEADER_BYTES, "the header's room");
 
@@ -60,6 +62,7 @@ static void make_fresh(struct state *s, uint64_t ring_bytes) {
     h->lanes = STATE_LANES;
     h->ring_bytes = ring_bytes;
     rng_system(&h->hash_seed, sizeof(h->hash_seed));
+    atomic_store(&h->distrust, 1);
     atomic_store(&h->next_generation, 1);
     for (unsigned i = 0; i < STATE_LOGICAL; i++) {
         h->map[i] = (uint8_t)i;
@@ -168,14 +171,20 @@ uint64_t state_hash_seed(const struct state *s) {
 
 /* ---- databases ---- */
 
+static uint8_t *map_at(const struct state *s, uint32_t maps_set) {
+    return maps_set % 2 == 0 ? s->h->map : s->h->other_map;
+}
+
 const uint8_t *state_map(const struct state *s) {
-    return s->h->map;
+    return map_at(s, atomic_load(&s->h->maps_set));
 }
 
 void state_set_map(struct state *s, const uint8_t *map) {
+    uint32_t next = atomic_load(&s->h->maps_set) + 1;
     for (unsigned i = 0; i < STATE_LOGICAL; i++) {
-        __atomic_store_n(&s->h->map[i], map[i], __ATOMIC_RELAXED);
+        __atomic_store_n(&map_at(s, next)[i], map[i], __ATOMIC_RELEASE); /* whoever reads it sees the last maps_set */
     }
+    atomic_store(&s->h->maps_set, next);
 }
 
 uint32_t state_generation(const struct state *s, uint8_t physical) {
@@ -189,12 +198,16 @@ void state_renew(struct state *s, uint8_t physical) {
 }
 
 bool state_is_live(const struct state *s, uint32_t generation) {
-    for (unsigned i = 0; i < STATE_LOGICAL; i++) {
-        uint8_t physical = __atomic_load_n(&s->h->map[i], __ATOMIC_RELAXED);
-        if (atomic_load_explicit(&s->h->generation[physical], memory_order_relaxed) == generation) {
-            return true;
+    uint32_t maps_set;
+    do { /* again when the map was replaced meanwhile */
+        maps_set = atomic_load(&s->h->maps_set);
+        for (unsigned i = 0; i < STATE_LOGICAL; i++) {
+            uint8_t physical = __atomic_load_n(&map_at(s, maps_set)[i], __ATOMIC_ACQUIRE);
+            if (atomic_load_explicit(&s->h->generation[physical], memory_order_relaxed) == generation) {
+                return true;
+            }
         }
-    }
+    } while (atomic_load(&s->h->maps_set) != maps_set);
     return false;
 }
 
@@ -245,8 +258,9 @@ void state_forget(struct state *s, unsigned lane, uint64_t position) {
     }
 }
 
-void state_each_note(struct state *s, void (*fn)(void *ctx, struct slice record_key), void *ctx) {
+bool state_each_note(struct state *s, void (*fn)(void *ctx, struct slice record_key), void *ctx) {
     uint64_t size = s->h->ring_bytes;
+    bool whole = true;
     for (unsigned lane = 0; lane < STATE_LANES; lane++) {
         const char *base = ring_base(s, lane);
         uint64_t head = atomic_load(&s->h->rings[lane].head);
@@ -259,12 +273,14 @@ void state_each_note(struct state *s, void (*fn)(void *ctx, struct slice record_
             }
             if (entry_bytes(n) > size - at % size) {
                 state_distrust(s, true); /* damaged: nothing behind it can be read */
+                whole = false;
                 break;
             }
             fn(ctx, slice_make(base + at % size + ENTRY_HEAD, n));
             at += entry_bytes(n);
         }
     }
+    return whole;
 }
 
 void state_forget_all(struct state *s) {

@@ -24,7 +24,7 @@ enum { STATE_LANES = 8, STATE_LOGICAL = 64, STATE_PHYSICAL = 256 };
 
 struct state;
 
-/* What was found at open. */
+/* What was found at open. What is fresh or dropped stays distrusted until the caller has emptied the store and says so. */
 enum state_kind {
     STATE_FRESH,   /* no file: a new tier */
     STATE_CLEAN,   /* closed in order */
@@ -41,7 +41,7 @@ void state_close(struct state **s, bool orderly);
 /* The hash seed this tier's keys were written with. */
 uint64_t state_hash_seed(const struct state *s);
 
-/* Physical number of each logical database. */
+/* Physical number of each logical database. A change of it is there whole after a kill, or not at all. */
 const uint8_t *state_map(const struct state *s);
 void state_set_map(struct state *s, const uint8_t *map);
 /* The generation of a physical database; a fresh one makes all its records dead. Any thread. */
@@ -57,8 +57,8 @@ void state_set_count(struct state *s, uint8_t physical, uint64_t n);
 uint64_t state_note(struct state *s, unsigned lane, struct slice record_key);
 /* The change is in the store's log: forgets the note and all before it (position), or one uncounted (0). */
 void state_forget(struct state *s, unsigned lane, uint64_t position);
-/* The noted keys of all lanes, after a kill. */
-void state_each_note(struct state *s, void (*fn)(void *ctx, struct slice record_key), void *ctx);
+/* The noted keys of all lanes, after a kill. False: damaged, and not all were read; the state is distrusted from now on. */
+bool state_each_note(struct state *s, void (*fn)(void *ctx, struct slice record_key), void *ctx);
 /* Nothing is queued any more. */
 void state_forget_all(struct state *s);
 /* The store cannot be trusted until it has been emptied: survives a kill. */

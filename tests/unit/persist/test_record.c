@@ -17,13 +17,6 @@ static struct found decode(struct slice raw, bool *ok) {
     return f;
 }
 
-static void found_free(struct found *f) {
-    buf_free(&f->str);
-    if (f->value != NULL) {
-        value_unref(f->value);
-    }
-}
-
 /* False: refused, and nothing was given out. */
 static bool accepts(struct slice raw) {
     bool ok;
@@ -56,21 +49,21 @@ static void put_hash(struct buf *b, struct value *v, int64_t expire_ms) {
 
 /* ---- keys ---- */
 
-static void keys_come_back_and_order_by_generation_and_hash(void **state) {
+static void keys_come_back_and_order_by_generation_and_position(void **state) {
     (void)state;
-    static const uint64_t hashes[] = {0, 1, 0x00ff, 0x7fffffffffffffff, 0x8000000000000000, UINT64_MAX};
+    static const uint64_t positions[] = {0, 1, 0x00ff, 0x7fffffffffffffff, 0x8000000000000000, UINT64_MAX};
     static const uint32_t generations[] = {0, 1, 255, 256, 0x80000000, UINT32_MAX};
     struct buf last = {0}, now = {0};
     for (size_t g = 0; g < 6; g++) {
         for (size_t h = 0; h < 6; h++) {
-            struct key key = {.name = SLICE("a\0name"), .hash = hashes[h], .db = 3};
+            struct key key = {.name = SLICE("a\0name"), .hash = hash_position(positions[h]), .db = 3};
             uint32_t generation;
-            uint64_t hash;
+            uint64_t position;
             struct slice name;
             buf_clear(&now);
             record_put_key(&now, generations[g], &key);
-            assert_true(record_split_key(buf_slice(&now), &generation, &hash, &name));
-            assert_true(generation == generations[g] && hash == hashes[h] && slice_eq(name, key.name));
+            assert_true(record_split_key(buf_slice(&now), &generation, &position, &name));
+            assert_true(generation == generations[g] && position == positions[h] && slice_eq(name, key.name));
             assert_true(last.n == 0 || memcmp(last.p, now.p, now.n) < 0);
             buf_clear(&last);
             buf_put_slice(&last, buf_slice(&now));
@@ -85,14 +78,14 @@ static void an_empty_name_is_a_key_and_a_short_one_is_none(void **state) {
     struct buf b = {0};
     struct key key = {.hash = 7};
     uint32_t generation;
-    uint64_t hash;
+    uint64_t position;
     struct slice name;
     record_put_key(&b, 1, &key);
     assert_int_equal(b.n, RECORD_KEY_HEAD);
-    assert_true(record_split_key(buf_slice(&b), &generation, &hash, &name));
+    assert_true(record_split_key(buf_slice(&b), &generation, &position, &name));
     assert_int_equal(name.n, 0);
     for (size_t n = 0; n < RECORD_KEY_HEAD; n++) {
-        assert_false(record_split_key(slice_make(b.p, n), &generation, &hash, &name));
+        assert_false(record_split_key(slice_make(b.p, n), &generation, &position, &name));
     }
     buf_free(&b);
 }
@@ -290,7 +283,7 @@ static void without_memory_a_record_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys_come_back_and_order_by_generation_and_hash),
+        cmocka_unit_test(keys_come_back_and_order_by_generation_and_position),
         cmocka_unit_test(an_empty_name_is_a_key_and_a_short_one_is_none),
         cmocka_unit_test(strings_come_back),
         cmocka_unit_test(hashes_come_back_in_the_encoding_the_limits_say),

@@ -261,10 +261,11 @@ static bool start_window(struct rocks *r) {
     return true;
 }
 
-static void drop_oldest(struct rocks *r) {
+static uint64_t drop_oldest(struct rocks *r) {
     char text[256], *message = NULL;
     struct view *old = view_take(r);
     struct window gone = old->windows[old->n - 1];
+    uint64_t records = property(r, &gone, "rocksdb.estimate-num-keys");
     struct view *fresh = mem_zalloc(sizeof(*fresh));
     atomic_init(&fresh->refs, 1);
     fresh->n = old->n - 1;
@@ -277,13 +278,15 @@ static void drop_oldest(struct rocks *r) {
     view_replace(r, fresh);
     view_drop(old);
     r->dropped++;
+    return records;
 }
 
 /* A full tier has four windows: a quarter goes at a time. */
-static void rocks_maintain(struct store *s, int64_t max_bytes) {
+static uint64_t rocks_maintain(struct store *s, int64_t max_bytes) {
     struct rocks *r = rocks_of(s);
+    uint64_t records = 0;
     if (max_bytes <= 0) {
-        return;
+        return 0;
     }
     uint64_t total = 0, max = (uint64_t)max_bytes;
     for (unsigned i = 0; i < r->view->n; i++) {
@@ -291,15 +294,16 @@ static void rocks_maintain(struct store *s, int64_t max_bytes) {
     }
     while (total > max && r->view->n > 1) {
         uint64_t oldest = window_bytes(r, &r->view->windows[r->view->n - 1]);
-        drop_oldest(r);
+        records += drop_oldest(r);
         total -= oldest < total ? oldest : total;
     }
     if (window_bytes(r, &r->view->windows[0]) > max / 4) {
         if (r->view->n == MAX_WINDOWS) {
-            drop_oldest(r);
+            records += drop_oldest(r);
         }
         start_window(r);
     }
+    return records;
 }
 
 static void rocks_stats(struct store *s, struct store_stats *out) {

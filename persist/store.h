@@ -47,8 +47,9 @@ struct store {
     /* Calls fn for the records of keys >= from in order until it returns false. May block. A key may come twice when it
      * was rewritten meanwhile. False: failed. */
     bool (*each)(struct store *s, struct slice from, bool (*fn)(void *ctx, struct slice key, struct slice value), void *ctx);
-    /* After writes, by the writer: starts and drops windows to stay within the size. May block. */
-    void (*maintain)(struct store *s, int64_t max_bytes);
+    /* After writes, by the writer: starts and drops windows to stay within the size; returns about how many records went.
+     * May block. */
+    uint64_t (*maintain)(struct store *s, int64_t max_bytes);
     void (*stats)(struct store *s, struct store_stats *out);
     /* Forgets everything, reopens empty. No other call may be under way. */
     bool (*reset)(struct store *s, char *err, size_t errcap);

@@ -169,6 +169,21 @@ static bool rebuild(struct disk *d) {
 
 /* ---- the thread ---- */
 
+/* A window went with so many records: of which databases, nobody has counted. */
+static void uncount_dropped(struct disk *d, uint64_t records) {
+    int64_t total = 0;
+    for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
+        total += atomic_load(&d->keys[i]);
+    }
+    for (unsigned i = 0; records > 0 && total > 0 && i < STATE_PHYSICAL; i++) {
+        int64_t n = atomic_load(&d->keys[i]);
+        double share = (double)n / (double)total * (double)records;
+        n -= share < (double)n ? (int64_t)share : n;
+        atomic_store(&d->keys[i], n);
+        state_set_count(d->state, (uint8_t)i, (uint64_t)n);
+    }
+}
+
 static void each_second(struct disk *d, uint64_t *synced) {
     char err[256];
     uint64_t batches = atomic_load(&d->count.batches);
@@ -184,7 +199,7 @@ static void each_second(struct disk *d, uint64_t *synced) {
     struct store_stats st;
     d->store->stats(d->store, &st);
     atomic_store(&d->admission.full, max > 0 && st.disk_bytes > (uint64_t)max / 100 * FULL_PERCENT);
-    d->store->maintain(d->store, max);
+    uncount_dropped(d, d->store->maintain(d->store, max));
 }
 
 /* Until something is queued, or a second has passed when there is work each second. */

@@ -10,11 +10,13 @@
 
 struct put_watch;
 
+enum { UNSURE_LEAST = 1000 /* keys before counting again is thought of */ };
+
 enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 
 struct disk_counters {
     _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, corrupt;
-    _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds;
+    _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts;
     _Atomic uint64_t queue_full;
 };
 
@@ -29,6 +31,9 @@ struct disk {
     const char *adopted; /* how it was opened, for INFO */
     struct lane lanes[STATE_LANES];
     pthread_t writer;
+    /* the writer's */
+    uint64_t unsure; /* keys counted by the filters' word since the last recount */
+    int64_t recounted_us;
     pthread_mutex_t mutex; /* only to sleep and be woken */
     pthread_cond_t wake, settled;
     /* mutex */
@@ -37,6 +42,7 @@ struct disk {
     struct put_watch *watches; /* walk_lock */
     /* atomic */
     _Atomic int mode;         /* enum disk_mode */
+    _Atomic bool recounting, closing;
     _Atomic bool asleep;      /* the writer is, or is about to be */
     _Atomic uint64_t queued, done; /* changes ever queued and ever finished */
     _Atomic uint32_t watch_count;
@@ -80,6 +86,9 @@ bool disk_unwatch(struct source *s, void *watch, uint64_t to, walked_fn fn, void
 /* A put was queued while somebody watches. The lane is locked. */
 void disk_note_put(struct disk *d, const struct op *op);
 bool disk_unpack(struct source *s, struct slice record, struct found *out);
+
+/* recount.c: by the writer, between batches. */
+void recount_if_unsure(struct disk *d);
 
 /* open.c: the source's info. */
 void disk_info(struct source *s, struct buf *b);

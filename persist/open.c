@@ -172,6 +172,7 @@ struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap) {
 void disk_close(struct disk **dp) {
     struct disk *d = *dp;
     *dp = NULL;
+    atomic_store(&d->closing, true);
     writer_stop(d);
     pool_destroy(&d->pool);
     bool orderly = atomic_load(&d->mode) == DISK_SERVING;
@@ -282,4 +283,5 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "refused_queue", c->queue_full);
     line(b, "write_failures", c->write_failures);
     line(b, "rebuilds", c->rebuilds);
+    line(b, "recounts", c->recounts);
 }

@@ -149,14 +149,13 @@ static bool rocks_may_have(struct store *s, struct slice key) {
     return may;
 }
 
-static bool rocks_each(struct store *s, struct slice from, bool (*fn)(void *ctx, struct slice key, struct slice value),
-                       void *ctx) {
-    struct rocks *r = rocks_of(s);
+static bool walk_windows(struct rocks *r, const rocksdb_readoptions_t *how, struct slice from,
+                         bool (*fn)(void *ctx, struct slice key, struct slice value), void *ctx) {
     struct view *v = view_take(r);
     rocksdb_iterator_t *its[MAX_WINDOWS];
     bool ok = true, more = true;
     for (unsigned i = 0; i < v->n; i++) {
-        its[i] = rocksdb_create_iterator_cf(r->db, r->read_any, v->windows[i].cf);
+        its[i] = rocksdb_create_iterator_cf(r->db, how, v->windows[i].cf);
         rocksdb_iter_seek(its[i], from.p, from.n);
     }
     while (more) {
@@ -193,6 +192,29 @@ static bool rocks_each(struct store *s, struct slice from, bool (*fn)(void *ctx,
         rocksdb_iter_destroy(its[i]);
     }
     view_drop(v);
+    return ok;
+}
+
+static bool rocks_each(struct store *s, struct slice from, bool (*fn)(void *ctx, struct slice key, struct slice value),
+                       void *ctx) {
+    struct rocks *r = rocks_of(s);
+    return walk_windows(r, r->read_any, from, fn, ctx);
+}
+
+static void *rocks_mark(struct store *s) {
+    return (void *)(uintptr_t)rocksdb_create_snapshot(rocks_of(s)->db);
+}
+
+static void rocks_unmark(struct store *s, void *mark) {
+    rocksdb_release_snapshot(rocks_of(s)->db, mark);
+}
+
+static bool rocks_each_at(struct store *s, void *mark, bool (*fn)(void *ctx, struct slice key, struct slice value), void *ctx) {
+    rocksdb_readoptions_t *how = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_snapshot(how, mark);
+    rocksdb_readoptions_set_fill_cache(how, 0);
+    bool ok = walk_windows(rocks_of(s), how, slice_make("", 0), fn, ctx);
+    rocksdb_readoptions_destroy(how);
     return ok;
 }
 
@@ -541,6 +563,9 @@ struct store *rocks_open(const struct rocks_options *o, bool erase, char *err, s
                               .write = rocks_write,
                               .sync_log = rocks_sync_log,
                               .each = rocks_each,
+                              .mark = rocks_mark,
+                              .unmark = rocks_unmark,
+                              .each_at = rocks_each_at,
                               .maintain = rocks_maintain,
                               .stats = rocks_stats,
                               .reset = rocks_reset,

@@ -47,6 +47,11 @@ struct store {
     /* Calls fn for the records of keys >= from in order until it returns false. May block. A key may come twice when it
      * was rewritten meanwhile. False: failed. */
     bool (*each)(struct store *s, struct slice from, bool (*fn)(void *ctx, struct slice key, struct slice value), void *ctx);
+    /* The records as they are now, for each_at; NULL when there can be none. Given back with unmark. Any thread. */
+    void *(*mark)(struct store *s);
+    void (*unmark)(struct store *s, void *mark);
+    /* each from the first record on, of what was there at the mark. */
+    bool (*each_at)(struct store *s, void *mark, bool (*fn)(void *ctx, struct slice key, struct slice value), void *ctx);
     /* After writes, by the writer: starts and drops windows to stay within the size; returns about how many records went.
      * May block. */
     uint64_t (*maintain)(struct store *s, int64_t max_bytes);

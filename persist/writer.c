@@ -73,6 +73,7 @@ static bool had_key(struct disk *d, const struct op *op, unsigned *reads) {
     if (r == STORE_FOUND) {
         d->store->release(d->store, &v);
     }
+    d->unsure += r == STORE_COLD;
     return r == STORE_FOUND || r == STORE_COLD;
 }
 
@@ -200,6 +201,7 @@ static void each_second(struct disk *d, uint64_t *synced) {
     d->store->stats(d->store, &st);
     atomic_store(&d->admission.full, max > 0 && st.disk_bytes > (uint64_t)max / 100 * FULL_PERCENT);
     uncount_dropped(d, d->store->maintain(d->store, max));
+    recount_if_unsure(d);
 }
 
 /* Until something is queued, or a second has passed when there is work each second. */
@@ -253,7 +255,7 @@ static void *writer_main(void *arg) {
         } else if (is_stopping(d)) {
             break;
         } else {
-            sleep_a_while(d, synced != atomic_load(&d->count.batches) || atomic_load(&d->max_bytes) > 0);
+            sleep_a_while(d, synced != atomic_load(&d->count.batches) || atomic_load(&d->max_bytes) > 0 || d->unsure >= UNSURE_LEAST);
         }
         if (clock_mono_us() - weighed_us >= WEIGH_US && atomic_load(&d->mode) == DISK_SERVING) {
             struct store_stats st;

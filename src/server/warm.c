@@ -143,6 +143,12 @@ static void read_manifest(struct job *job) {
 
 static void resumed(struct fill *f) {
     struct warming *k = (struct warming *)f;
+    struct l1 *l1 = k->warm->srv->host.l1;
+    struct item_view item;
+    unsigned shard = l1_shard_of(l1, k->key.hash);
+    l1_lock(l1, shard);
+    l1_get(l1, &k->key, clock_now_ms(), L1_TOUCH, &item); /* hot as it was: the next manifest has it, too */
+    l1_unlock(l1, shard);
     k->warm->in_flight--;
     atomic_fetch_add_explicit(&k->warm->fetched, 1, memory_order_relaxed);
     fill_end(f);

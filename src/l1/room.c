@@ -5,10 +5,12 @@
 #include "src/base/check.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
+#include "src/base/rng.h"
 #include "src/l1/policy.h"
 
 enum {
     PUBLISH_BYTES = 4096,     /* a shard's drift from what it has reported */
+    SHARE_SLACK = 16,         /* a shard with a sixteenth more is larger */
     TICK_BUCKETS = 64,        /* buckets visited for expiry per slice */
     TICK_VICTIMS = 64,        /* evictions per slice */
     TICK_FREES = 1024,        /* elements of large values freed per slice */
@@ -29,6 +31,7 @@ void shard_publish(struct shard *s) {
     if (drift >= PUBLISH_BYTES || drift <= -PUBLISH_BYTES) {
         s->published_bytes += drift;
         atomic_fetch_add_explicit(&s->l1->used_bytes, drift, memory_order_relaxed);
+        atomic_store_explicit(&s->published_items, s->items, memory_order_relaxed);
     }
 }
 
@@ -48,6 +51,12 @@ void l1_trim(struct l1 *l1, size_t bytes) {
 bool l1_over_limit(const struct l1 *l1) {
     size_t limit = atomic_load_explicit(&l1->limit_bytes, memory_order_relaxed);
     return limit != 0 && l1_bytes(l1) > limit;
+}
+
+/* So far that small shards pay, too. */
+static bool far_over_limit(const struct l1 *l1) {
+    size_t limit = atomic_load_explicit(&l1->limit_bytes, memory_order_relaxed);
+    return l1_bytes(l1) > limit + limit / 64;
 }
 
 static uint64_t all_ttl_items(const struct l1 *l1) {
@@ -150,19 +159,36 @@ static unsigned evict_some(struct shard *s, unsigned max, int64_t now_ms) {
     return n;
 }
 
+/* A shard drawn at random that holds clearly more items, or NULL. It pays first: without that the sizes of shards are a random walk,
+ * and keys of a shard that has become small are hardly ever found. By items, not bytes: a large value must not cost its
+ * neighbours their place. No lock needed. */
+static struct shard *larger_shard(const struct shard *s) {
+    struct l1 *l1 = s->l1;
+    struct shard *other = &l1->shards[rng_below(l1->shard_count)];
+    uint64_t own = atomic_load_explicit(&s->published_items, memory_order_relaxed);
+    return atomic_load_explicit(&other->published_items, memory_order_relaxed) > own + own / SHARE_SLACK ? other : NULL;
+}
+
+static unsigned try_evict(struct shard *s, unsigned max, int64_t now_ms) {
+    unsigned n = 0;
+    if (lock_try(&s->lock)) {
+        n = evict_some(s, max, now_ms);
+        lock_release(&s->lock);
+    }
+    return n;
+}
+
 void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms) {
     struct shard *s = &l1->shards[shard];
-    if (!s->policy->evicts) {
+    if (!s->policy->evicts || !l1_over_limit(l1)) {
         return;
     }
-    unsigned n = evict_some(s, max_victims, now_ms);
+    struct shard *larger = larger_shard(s);
+    unsigned n = larger != NULL ? try_evict(larger, max_victims, now_ms) : 0;
+    n += evict_some(s, max_victims - n, now_ms);
     /* an own shard with little in it cannot pay: others are asked, but never waited for */
     for (unsigned i = 1; i < l1->shard_count && n < max_victims && l1_over_limit(l1); i++) {
-        struct shard *other = &l1->shards[(shard + i) % l1->shard_count];
-        if (other > s && lock_try(&other->lock)) {
-            n += evict_some(other, max_victims - n, now_ms);
-            lock_release(&other->lock);
-        }
+        n += try_evict(&l1->shards[(shard + i) % l1->shard_count], max_victims - n, now_ms);
     }
 }
 
@@ -311,7 +337,7 @@ static bool tick_shard(struct shard *s, int64_t now_ms) {
     }
     more |= sweep(s, TICK_SWEEP);
     more |= shard_free_pending(s, TICK_FREES);
-    if (l1_over_limit(l1) && s->policy->evicts) {
+    if (l1_over_limit(l1) && s->policy->evicts && (larger_shard(s) == NULL || far_over_limit(l1))) {
         more |= evict_some(s, TICK_VICTIMS, now_ms) > 0 && l1_over_limit(l1);
     }
     more |= compact(s);

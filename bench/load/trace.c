@@ -111,6 +111,7 @@ static void record_add(struct trace *t, struct first_sight *sight, const char *p
         record->length = length_of(record->key, size, fixed_length);
         record->id = t->keys++;
         t->value_bytes += record->length;
+        t->sized |= size != 1;
     }
     t->read_mean += record->length;
     t->n++;

@@ -3,6 +3,7 @@
  * plain or in gzip. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct trace_record {
@@ -17,6 +18,7 @@ struct trace {
     uint32_t keys;         /* distinct keys */
     uint64_t value_bytes;  /* of all distinct keys together: the working set without keys */
     double read_mean;      /* mean length over the requests */
+    bool sized;            /* some record has a length of its own */
 };
 
 /* Reads at most limit records (0 for all). A record's size is the length, and a key keeps its first

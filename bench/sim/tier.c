@@ -29,10 +29,11 @@ struct tier {
     int64_t now_ms;
 };
 
-static void on_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below) {
+static void on_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read) {
     struct tier *t = ctx;
     (void)key;
     (void)below;
+    (void)read;
     t->held -= t->base.setup.unit == SIM_VALUES ? item->str.n : 1;
 }
 

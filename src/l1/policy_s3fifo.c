@@ -416,4 +416,4 @@ const struct policy policy_s3fifo = {.name = "allkeys-s3fifo",
                                      .victim = victim,
                                      .hit_mask = CREDIT,
                                      .hit_value = CREDIT_MAX,
-                                     .read_mask = CREDIT | IN_MAIN | READ};
+                                     .read_mask = (CREDIT & ~LAPS) | IN_MAIN};

@@ -67,21 +67,9 @@ static bool probe_queue(struct disk *d, const struct key *key, uint32_t generati
     return op != NULL;
 }
 
-static enum probe_result probe(struct source *s, const struct key *key, int64_t now_ms, struct found *out) {
-    struct disk *d = s->ctx;
-    uint32_t generation = state_generation(d->state, key->db);
+static enum probe_result probe_store(struct disk *d, const struct key *key, uint32_t generation, int64_t now_ms,
+                                     struct found *out) {
     enum probe_result result = PROBE_ABSENT;
-    disk_count(&d->count.probes, 1);
-    if (probe_queue(d, key, generation, now_ms, out, &result)) {
-        if (result == PROBE_FOUND) {
-            disk_count(&d->count.queue_hits, 1);
-            admit_undone(&d->admission, key->hash, clock_mono_us() / 1000);
-        }
-        return result;
-    }
-    if (!disk_enter(d)) {
-        return PROBE_ABSENT;
-    }
     struct raw_key raw;
     struct store_value v = {0};
     switch (d->store->get(d->store, raw_key_make(&raw, generation, key), true, &v)) {
@@ -98,6 +86,23 @@ static enum probe_result probe(struct source *s, const struct key *key, int64_t 
         disk_count(&d->count.absent, 1);
     }
     raw_key_free(&raw);
+    return result;
+}
+
+static enum probe_result probe(struct source *s, const struct key *key, int64_t now_ms, struct found *out) {
+    struct disk *d = s->ctx;
+    uint32_t generation = state_generation(d->state, key->db);
+    enum probe_result result = PROBE_ABSENT;
+    disk_count(&d->count.probes, 1);
+    if (!disk_enter(d)) {
+        return PROBE_ABSENT; /* the queue's word counts no more, either: it does not hear of changes now */
+    }
+    if (!probe_queue(d, key, generation, now_ms, out, &result)) {
+        result = probe_store(d, key, generation, now_ms, out);
+    } else if (result == PROBE_FOUND) {
+        disk_count(&d->count.queue_hits, 1);
+        admit_undone(&d->admission, key->hash, clock_mono_us() / 1000);
+    }
     disk_leave(d);
     return result;
 }
@@ -108,30 +113,10 @@ struct read_job {
     struct fetch *fetch;
 };
 
-static void read_run(struct job *job) {
-    struct read_job *r = (struct read_job *)job;
-    struct disk *d = r->disk;
-    struct fetch *f = r->fetch;
+static void read_store(struct disk *d, struct fetch *f, uint32_t generation, int64_t now_ms) {
     struct raw_key raw;
     struct store_value v = {0};
-    int64_t now_ms = clock_now_ms();
-    f->result = FETCH_ABSENT;
-    if (now_ms > f->deadline_ms && !d->options.reads_wait) {
-        disk_count(&d->count.reads_late, 1);
-        f->result = FETCH_ERROR;
-        return;
-    }
-    uint32_t generation = state_generation(d->state, f->key.db);
-    enum probe_result queued;
-    if (probe_queue(d, &f->key, generation, now_ms, &f->found, &queued)) {
-        f->result = queued == PROBE_FOUND ? FETCH_FOUND : FETCH_ABSENT;
-        return;
-    }
-    if (!disk_enter(d)) {
-        return;
-    }
-    struct slice key = raw_key_make(&raw, generation, &f->key);
-    switch (d->store->get(d->store, key, false, &v)) {
+    switch (d->store->get(d->store, raw_key_make(&raw, generation, &f->key), false, &v)) {
     case STORE_FOUND:
         f->result = take_record(d, v.bytes, now_ms, &f->found) ? FETCH_FOUND : FETCH_ABSENT;
         d->store->release(d->store, &v);
@@ -150,6 +135,29 @@ static void read_run(struct job *job) {
         disk_count(&d->count.disk_misses, 1);
     }
     raw_key_free(&raw);
+}
+
+static void read_run(struct job *job) {
+    struct read_job *r = (struct read_job *)job;
+    struct disk *d = r->disk;
+    struct fetch *f = r->fetch;
+    int64_t now_ms = clock_now_ms();
+    f->result = FETCH_ABSENT;
+    if (now_ms > f->deadline_ms && !d->options.reads_wait) {
+        disk_count(&d->count.reads_late, 1);
+        f->result = FETCH_ERROR;
+        return;
+    }
+    if (!disk_enter(d)) {
+        return;
+    }
+    uint32_t generation = state_generation(d->state, f->key.db);
+    enum probe_result queued;
+    if (!probe_queue(d, &f->key, generation, now_ms, &f->found, &queued)) {
+        read_store(d, f, generation, now_ms);
+    } else if (queued == PROBE_FOUND) {
+        f->result = FETCH_FOUND;
+    }
     disk_leave(d);
 }
 

@@ -23,8 +23,8 @@ void writer_wake(struct disk *d) {
 }
 
 void disk_bypass(struct disk *d, const char *why) {
+    state_distrust(d->state, true); /* first: who finds it bypassed notes nothing */
     if (atomic_exchange(&d->mode, DISK_BYPASSED) == DISK_SERVING) {
-        state_distrust(d->state, true);
         snprintf(d->last_error, sizeof(d->last_error), "%s", why);
         log_warning("disk tier: bypassed: %s", why);
     }
@@ -142,16 +142,22 @@ static void finish(struct disk *d, const struct batch *b) {
 
 /* ---- rebuilding ---- */
 
-/* Empties a store that failed. Nothing is lost but cold values: every acknowledged invalidation holds of an empty store. */
-static bool rebuild(struct disk *d) {
-    char err[256];
+/* Gives up what is queued. */
+static void give_up(struct disk *d) {
     struct batch b;
     for (take(d, &b); b.n > 0; take(d, &b)) {
         finish(d, &b);
     }
+}
+
+/* Empties a store that failed. Nothing is lost but cold values: every acknowledged invalidation holds of an empty store. */
+static bool rebuild(struct disk *d) {
+    char err[256];
+    give_up(d); /* at once: replies wait for it */
     while (atomic_load(&d->users) != 0) {
         usleep(200);
     }
+    give_up(d); /* who was inside may have queued more; now nobody is */
     if (!d->store->reset(d->store, err, sizeof(err))) {
         snprintf(d->last_error, sizeof(d->last_error), "%s", err);
         return false;
@@ -240,10 +246,10 @@ static void *writer_main(void *arg) {
             if (clock_mono_us() >= retry_us && !rebuild(d)) {
                 retry_us = clock_mono_us() + RETRY_MS * 1000;
             }
-            if (is_stopping(d)) {
-                break;
-            }
             if (atomic_load(&d->mode) == DISK_BYPASSED) {
+                if (is_stopping(d)) {
+                    break;
+                }
                 usleep(20000);
                 continue;
             }

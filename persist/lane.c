@@ -107,10 +107,12 @@ struct op *lane_add(struct lane *l, struct state *state, const struct change_req
     if (join(l, old, r)) {
         return old;
     }
-    if (old != NULL) {
-        unlink_found(l, old);
-    }
     struct op *op = make_op(r);
+    if (old != NULL) {
+        op->behind = true;
+        op->put = old->change == CHANGE_PUT;
+        unlink_found(l, old); /* nor does it change any more */
+    }
     if (r->note) {
         op->noted = true;
         op->note = state_note(state, l->id, slice_make(op->key, op->key_len));

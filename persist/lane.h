@@ -25,7 +25,8 @@ struct op {
     uint64_t position;  /* hash_position of its hash */
     uint64_t note;      /* its place in the journal */
     enum change change;
-    bool replaces;      /* the store may have the key */
+    bool replaces;      /* the store may have the key, */
+    bool behind, put;   /* or what it will have is known: a change of the key ahead in the queue, which puts or not */
     bool noted;         /* note means something: a kill before the write deletes the key */
     bool taken;         /* the writer has it: it may be written already */
     bool found;         /* reachable by lane_find: the newest of its key */

@@ -57,13 +57,13 @@ static bool is_current(const struct disk *d, const struct op *op) {
            generation == state_generation(d->state, op->physical);
 }
 
-/* Whether the store has the key: where it may, only a read tells. While much is waiting there is time for few reads of the
+/* Whether the store has the key when the change's turn comes: where it may, only a read tells. While much is waiting there is time for few reads of the
  * device; then the filters' word must do, which is wrong for one absent key in a thousand. */
 static bool had_key(struct disk *d, const struct op *op, unsigned *reads) {
     struct store_value v = {0};
     struct slice key = slice_make(op->key, op->key_len);
-    if (!op->replaces) {
-        return false;
+    if (op->behind || !op->replaces) {
+        return op->behind && op->put;
     }
     enum store_result r = d->store->get(d->store, key, true, &v);
     if (r == STORE_COLD && *reads > 0) {

@@ -107,10 +107,10 @@ uint64_t disk_walk(struct source *s, uint8_t physical, uint64_t from, uint64_t t
                           .now_ms = now_ms,
                           .fn = fn,
                           .ctx = ctx};
-    walk_lanes(&w);
-    w.found = 0;
-    if (disk_enter(d)) {
+    if (disk_enter(d)) { /* else the queue's word counts no more than the store's */
         struct buf start = {0};
+        walk_lanes(&w);
+        w.found = 0;
         record_put_start(&start, w.generation, from);
         d->store->each(d->store, buf_slice(&start), visit_stored, &w);
         buf_free(&start);

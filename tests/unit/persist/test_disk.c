@@ -548,6 +548,19 @@ static void the_store_is_emptied_when_no_read_uses_it(void **state) {
     }
 }
 
+static void count_walked(void *ctx, const struct walked *found) {
+    (void)found;
+    ++*(int *)ctx;
+}
+
+/* Keys of database 0 met on a walk over all positions. */
+static int walked(struct rig *r) {
+    struct source *s = disk_source(r->disk);
+    int n = 0;
+    assert_true(s->walk(s, 0, 0, 0, 1000, clock_now_ms(), count_walked, &n) == 0);
+    return n;
+}
+
 static void what_is_queued_is_not_read_while_bypassed(void **state) {
     (void)state;
     struct rig *r = open_back();
@@ -555,10 +568,14 @@ static void what_is_queued_is_not_read_while_bypassed(void **state) {
     block_writer(r);
     rig_evict(r, &k, 1, true);
     assert_int_equal(rig_probe(r, &k), 1);
+    assert_int_equal(rig_fetch(r, &k), 1);
+    assert_int_equal(walked(r), 2);
     fill_queue(r);
     assert_int_equal(rig_del(r, &k, NULL), SINK_DONE); /* too far behind to note it: all is given up instead */
     assert_true(atomic_load(&r->disk->mode) == DISK_BYPASSED);
     assert_int_equal(rig_probe(r, &k), 0);
+    assert_int_equal(rig_fetch(r, &k), 0);
+    assert_int_equal(walked(r), 0);
     open_and_settle(r);
     assert_int_equal(rig_probe(r, &k), 0);
     assert_int_equal(fake_records(r->fake), 0);

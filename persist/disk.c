@@ -103,6 +103,10 @@ static enum probe_result probe(struct source *s, const struct key *key, int64_t 
         disk_count(&d->count.queue_hits, 1);
         admit_undone(&d->admission, key->hash, clock_mono_us() / 1000);
     }
+    if (!disk_still_serves(d)) {
+        found_free(out);
+        result = PROBE_ABSENT;
+    }
     disk_leave(d);
     return result;
 }
@@ -157,6 +161,10 @@ static void read_run(struct job *job) {
         read_store(d, f, generation, now_ms);
     } else if (queued == PROBE_FOUND) {
         f->result = FETCH_FOUND;
+    }
+    if (!disk_still_serves(d)) {
+        found_free(&f->found);
+        f->result = FETCH_ABSENT;
     }
     disk_leave(d);
 }

@@ -71,6 +71,11 @@ static inline bool disk_enter(struct disk *d) {
     atomic_fetch_sub(&d->users, 1);
     return false;
 }
+/* What was read since disk_enter counts: a tier that was bypassed meanwhile may have given up the queued deletion of what its
+ * store still has. It cannot have come back before the reader leaves. */
+static inline bool disk_still_serves(struct disk *d) {
+    return atomic_load(&d->mode) == DISK_SERVING;
+}
 static inline void disk_leave(struct disk *d) {
     atomic_fetch_sub(&d->users, 1);
 }

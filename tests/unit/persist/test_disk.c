@@ -541,7 +541,7 @@ static void the_store_is_emptied_when_no_read_uses_it(void **state) {
         rig_evict(r, &other, 1, true);
         disk_settle(r->disk);
         assert_int_equal(r->fake->resets, resets);
-        end_reading(r, &f, before, 1);
+        end_reading(r, &f, before, 0); /* the queue may have given up a newer change */
         rig_await_serving(r); /* the fake checks that none was under way */
         assert_int_equal(r->fake->resets, resets + 1);
         rig_free(r);

@@ -53,6 +53,11 @@ static bool take_record(struct disk *d, struct slice raw, int64_t now_ms, struct
     return true;
 }
 
+static void forget(struct found *f) {
+    found_free(f);
+    *f = (struct found){.expire_ms = -1};
+}
+
 /* What is queued counts before what the store has. True: result says. */
 static bool probe_queue(struct disk *d, const struct key *key, uint32_t generation, int64_t now_ms, struct found *out,
                         enum probe_result *result) {
@@ -104,7 +109,7 @@ static enum probe_result probe(struct source *s, const struct key *key, int64_t 
         admit_undone(&d->admission, key->hash, clock_mono_us() / 1000);
     }
     if (!disk_still_serves(d)) {
-        found_free(out);
+        forget(out);
         result = PROBE_ABSENT;
     }
     disk_leave(d);
@@ -163,7 +168,7 @@ static void read_run(struct job *job) {
         f->result = FETCH_FOUND;
     }
     if (!disk_still_serves(d)) {
-        found_free(&f->found);
+        forget(&f->found);
         f->result = FETCH_ABSENT;
     }
     disk_leave(d);

@@ -24,7 +24,7 @@ struct chunk_pool {
     struct lock lock;
     struct list some; /* extents with free chunks, fuller ones first */
     struct extent **all;
-    size_t count, cap;
+    size_t count, cap, trim_at; /* trim_at: the extent the next trim looks at first */
     _Atomic size_t bytes, resident;
 };
 
@@ -128,10 +128,11 @@ static size_t release(struct chunk_pool *p, struct extent *e, uint64_t bits) {
 
 void chunk_pool_trim(struct chunk_pool *p, size_t bytes) {
     lock_acquire(&p->lock);
-    for (size_t i = p->count, extents = 0; i-- > 0 && bytes > 0 && extents < TRIM_EXTENTS; extents++) {
-        struct extent *e = p->all[i];
-        size_t n = release(p, e, e->free_bits & e->touched_bits);
-        bytes -= n < bytes ? n : bytes;
+    for (size_t n = p->count < TRIM_EXTENTS ? p->count : TRIM_EXTENTS; n-- > 0 && bytes > 0;) {
+        p->trim_at = p->trim_at + 1 < p->count ? p->trim_at + 1 : 0;
+        struct extent *e = p->all[p->trim_at];
+        size_t freed = release(p, e, e->free_bits & e->touched_bits);
+        bytes -= freed < bytes ? freed : bytes;
     }
     lock_release(&p->lock);
 }

@@ -20,6 +20,7 @@
 enum {
     CREDIT = 15,     /* bits of the meta byte: credit; in the small queue its low two bits are laps left */
     IN_MAIN = S3FIFO_IN_MAIN,
+    WAS_READ = 32,
     READ = 4,
     CREDIT_MAX = 3 * READ,
     LAPS = 3,
@@ -40,7 +41,7 @@ enum {
     BY_MAIN = 0x8000     /* main let it go */
 };
 
-/* The low half of the hash finds the bucket; a block that another key has by now is not there. */
+/* The bits of the hash behind the shard's find the bucket; a block that another key has by now is not there. */
 struct ring_entry {
     uint32_t handle, hash;
 };
@@ -73,7 +74,7 @@ static void *create(struct shard *s) {
         for (struct bucket *b = shard_bucket(s, i); b != NULL; b = bucket_next(s, b)) {
             for (int k = 0; k < bucket_slots(b); k++) {
                 if (b->handle[k] != 0) {
-                    b->meta[k] = (uint8_t)((b->meta[k] & ~META_POLICY) | IN_MAIN);
+                    b->meta[k] = (uint8_t)((b->meta[k] & ~META_POLICY) | IN_MAIN | WAS_READ);
                     q->main_bytes += shard_item_bytes(s, b->handle[k]);
                     q->main_items++;
                 }
@@ -117,7 +118,7 @@ static uint32_t ring_count(const struct s3fifo *q) {
 
 /* The place of an entry's item, if it still is one of the small queue. */
 static bool ring_find(const struct shard *s, struct ring_entry e, struct place *out) {
-    return table_find_handle(s, e.hash, e.handle, out) && !(out->bucket->meta[out->slot] & IN_MAIN);
+    return table_find_handle(s, (uint64_t)e.hash << s->shift, e.handle, out) && !(out->bucket->meta[out->slot] & IN_MAIN);
 }
 
 static void ring_grow(struct s3fifo *q) {
@@ -157,7 +158,7 @@ static void ring_push(const struct shard *s, struct s3fifo *q, uint64_t hash, ui
     if (ring_count(q) == q->ring_cap) {
         ring_grow(q);
     }
-    q->ring[q->tail++ % q->ring_cap] = (struct ring_entry){handle, (uint32_t)hash};
+    q->ring[q->tail++ % q->ring_cap] = (struct ring_entry){handle, (uint32_t)(hash >> s->shift)};
 }
 
 /* What came last leaves first: an item that would push out much of the shard has to come twice. */
@@ -173,8 +174,8 @@ static uint16_t fingerprint(uint64_t hash) {
     return print != 0 ? print : 1;
 }
 
-static uint16_t *ghost_line(const struct s3fifo *q, uint64_t hash) {
-    uint32_t h = (uint32_t)(hash >> 8), i = h & (((uint32_t)2 << q->level) - 1);
+static uint16_t *ghost_line(const struct shard *s, const struct s3fifo *q, uint64_t hash) {
+    uint32_t h = (uint32_t)(hash >> s->shift), i = h & (((uint32_t)2 << q->level) - 1);
     return q->ghost[i < q->lines ? i : i & (((uint32_t)1 << q->level) - 1)];
 }
 
@@ -200,7 +201,7 @@ static void ghost_grow(const struct shard *s, struct s3fifo *q) {
 
 static void ghost_add(const struct shard *s, struct s3fifo *q, uint64_t hash, unsigned by) {
     ghost_grow(s, q);
-    uint16_t *line = ghost_line(q, hash);
+    uint16_t *line = ghost_line(s, q, hash);
     memmove(line + 1, line, (GHOST_WAYS - 1) * sizeof(*line));
     line[0] = (uint16_t)(fingerprint(hash) | by);
 }
@@ -216,7 +217,7 @@ static void share_move(const struct shard *s, struct s3fifo *q, bool to_main) {
 
 /* Whether the key is in the ghost; it no longer is. */
 static bool ghost_take(const struct shard *s, struct s3fifo *q, uint64_t hash) {
-    uint16_t *line = ghost_line(q, hash), print = fingerprint(hash);
+    uint16_t *line = ghost_line(s, q, hash), print = fingerprint(hash);
     uint64_t wanted = ghost_wanted(s) / q->lines + 1; /* fewer when the cache has shrunk */
     unsigned ways = wanted < GHOST_WAYS ? (unsigned)wanted : GHOST_WAYS, before[2] = {0, 0};
     for (unsigned i = 0; i < ways && line[i] != 0; i++) {
@@ -243,7 +244,7 @@ static void leave(uint64_t *sum, uint32_t *items, size_t bytes) {
 }
 
 static void to_main(struct s3fifo *q, uint8_t *meta, size_t bytes, unsigned credit) {
-    *meta = (uint8_t)((*meta & ~META_POLICY) | IN_MAIN | credit);
+    *meta = (uint8_t)((*meta & ~CREDIT) | IN_MAIN | credit);
     leave(&q->small_bytes, &q->small_items, bytes);
     q->main_bytes += bytes;
     q->main_items++;
@@ -271,7 +272,7 @@ static uint8_t insert(struct shard *s, uint64_t hash, uint32_t handle, size_t by
         bits = q->left_meta & META_POLICY;
         replaced = q->left_handle;
     } else if (ghost_take(s, q, hash)) {
-        bits = IN_MAIN | READ;
+        bits = IN_MAIN | WAS_READ | READ; /* asked for twice at least */
     }
     q->quiet += q->quiet <= QUIET;
     q->left = false;
@@ -295,7 +296,7 @@ static uint8_t insert(struct shard *s, uint64_t hash, uint32_t handle, size_t by
 static uint8_t hit(struct shard *s, uint8_t meta) {
     (void)s;
     unsigned credit = (meta & CREDIT) + READ;
-    return (uint8_t)((meta & ~CREDIT) | (credit < CREDIT_MAX ? credit : CREDIT_MAX));
+    return (uint8_t)((meta & ~CREDIT) | WAS_READ | (credit < CREDIT_MAX ? credit : CREDIT_MAX));
 }
 
 static void removed(struct shard *s, uint64_t hash, uint32_t handle, uint8_t meta, size_t bytes,
@@ -338,7 +339,7 @@ static bool small_victim(struct shard *s, struct s3fifo *q, struct place *out) {
             to_main(q, meta, bytes, 0);
         } else if (*meta & LAPS) {
             (*meta)--;
-            ring_push(s, q, e.hash, e.handle);
+            ring_push(s, q, (uint64_t)e.hash << s->shift, e.handle);
         } else {
             return true;
         }
@@ -416,4 +417,4 @@ const struct policy policy_s3fifo = {.name = "allkeys-s3fifo",
                                      .victim = victim,
                                      .hit_mask = CREDIT,
                                      .hit_value = CREDIT_MAX,
-                                     .read_mask = (CREDIT & ~LAPS) | IN_MAIN};
+                                     .read_mask = WAS_READ};

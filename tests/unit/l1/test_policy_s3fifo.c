@@ -313,6 +313,43 @@ static void there_is_always_a_victim(void **state) {
     l1_destroy(&l1);
 }
 
+struct heard {
+    int once, once_read, hot, hot_read;
+};
+
+static void on_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read) {
+    struct heard *h = ctx;
+    (void)item;
+    (void)below;
+    *(key->name.p[0] == 'o' ? &h->once : &h->hot) += 1;
+    *(key->name.p[0] == 'o' ? &h->once_read : &h->hot_read) += read;
+}
+
+/* Who is told of an eviction learns whether the item was read, also if it spent its time in main. */
+static void what_was_read_leaves_as_read(void **state) {
+    (void)state;
+    struct heard heard = {0};
+    struct l1 *l1 = l1_create(
+        &(struct l1_options){.shards = 1, .policy = "allkeys-s3fifo", .hooks = {.ctx = &heard, .evicted = on_evicted}});
+    for (int i = 0; i < 20000; i++) { /* so many that most pass on to main while nothing is evicted */
+        set(l1, i % 4 == 0 ? "hot" : "once", i, VALUE + (i % 2 == 0) * 700, L1_NO_TTL);
+        if (i % 4 == 0) {
+            get(l1, "hot", i);
+        }
+    }
+    struct s3fifo_look full;
+    look(l1, &full);
+    assert_true(full.main_items > 10000);
+    while (items(l1) > 100) {
+        evict(l1, 16);
+    }
+    assert_true(heard.once > 14000);
+    assert_true(heard.hot > 4000);
+    assert_int_equal(heard.once_read, 0);
+    assert_int_equal(heard.hot_read, heard.hot);
+    l1_destroy(&l1);
+}
+
 /* What the policy has summed up is what is in the table. */
 static void check_sums(struct l1 *l1) {
     struct shard *s = &l1->shards[0];
@@ -454,6 +491,7 @@ int main(void) {
         cmocka_unit_test(small_items_outlive_large_ones),
         cmocka_unit_test(the_small_queue_finds_its_share),
         cmocka_unit_test(there_is_always_a_victim),
+        cmocka_unit_test(what_was_read_leaves_as_read),
         cmocka_unit_test(bytes_add_up_after_anything),
         cmocka_unit_test(its_own_memory_stays_small),
         cmocka_unit_test(churn_leaves_no_memory_behind),

@@ -8,6 +8,7 @@
 #include "bench/load/sock.h"
 #include "bench/load/trace.h"
 #include "bench/sim/sim.h"
+#include "src/base/hash.h"
 #include "src/base/mem.h"
 
 static const char usage[] =
@@ -20,7 +21,8 @@ static const char usage[] =
     "                    set, in bytes of values, or in items where the trace has no sizes (1%,10%)\n"
     "--value-size N      length of values where the trace has none (32 << xxh64(key) % 6)\n"
     "--requests N        only the first N records\n"
-    "--shards N          shards of the tier, a power of two (1)\n";
+    "--shards N          shards of the tier, a power of two (1)\n"
+    "--seed N            another placement of keys in the tier (1)\n";
 
 enum { MAX_SIZES = 16, MAX_POLICIES = 32, NAME_BYTES = 32 };
 
@@ -123,12 +125,13 @@ static void table_print(const struct arguments *a, const struct trace *t) {
 }
 
 static void arguments_parse(struct arguments *a, int argc, char **argv) {
-    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_HELP };
+    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_HELP };
     static const struct option options[] = {{"policy", required_argument, NULL, O_POLICY},
                                             {"size", required_argument, NULL, O_SIZE},
                                             {"value-size", required_argument, NULL, O_VALUE_SIZE},
                                             {"requests", required_argument, NULL, O_REQUESTS},
                                             {"shards", required_argument, NULL, O_SHARDS},
+                                            {"seed", required_argument, NULL, O_SEED},
                                             {"help", no_argument, NULL, O_HELP},
                                             {NULL, 0, NULL, 0}};
     int option;
@@ -149,6 +152,9 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
         case O_SHARDS:
             a->shards = (unsigned)number(optarg, 4096);
             break;
+        case O_SEED:
+            hash_seed(number(optarg, UINT64_MAX));
+            break;
         case O_HELP:
             fputs(usage, stdout);
             exit(0);
@@ -165,6 +171,7 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    hash_seed(1);
     struct arguments a = {.policies = "allkeys-s3fifo,ref-lru,ref-s3fifo", .sizes = "1%,10%", .shards = 1};
     arguments_parse(&a, argc, argv);
     struct trace trace;

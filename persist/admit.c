@@ -70,32 +70,52 @@ static bool takes(_Atomic int64_t *period, _Atomic int64_t *used, int64_t limit,
 
 /* ---- the guard ---- */
 
+/* Fingerprint, second, and whether the value was wanted back since. */
 static uint32_t recent_mark(uint64_t hash, int64_t now_ms) {
-    return (uint32_t)(hash >> 44 << 16) | (uint16_t)(now_ms / 1000);
+    return (uint32_t)(hash >> 44 << 16) | (uint32_t)(now_ms / 1000 & 0x7fff) << 1;
 }
 
-static void note_down(struct admission *a, uint64_t hash, int64_t now_ms) {
+static _Atomic uint32_t *recent_of(struct admission *a, uint64_t hash) {
+    return &a->recent[hash >> 24 & (ADMIT_RECENT - 1)];
+}
+
+/* Whether mark is the same key's, of the last seconds. */
+static bool is_recent(uint32_t mark, uint32_t now) {
+    return mark >> 16 == now >> 16 && (((now >> 1) - (mark >> 1)) & 0x7fff) < UNDONE_SECONDS;
+}
+
+static void judge_window(struct admission *a, int64_t now_ms) {
     int64_t start = GET(a->window_start_ms);
-    if (now_ms - start >= WINDOW_MS &&
-        atomic_compare_exchange_strong_explicit(&a->window_start_ms, &start, now_ms, memory_order_relaxed,
-                                                memory_order_relaxed)) {
-        uint32_t down = atomic_exchange_explicit(&a->window_down, 0, memory_order_relaxed);
-        uint32_t undone = atomic_exchange_explicit(&a->window_undone, 0, memory_order_relaxed);
-        if (GET(a->guard) && down >= WINDOW_MIN && undone > down / 2) {
-            PUT(a->guard_until_ms, now_ms + GUARD_MS);
-            atomic_fetch_add_explicit(&a->guarded_windows, 1, memory_order_relaxed);
-        }
+    if (now_ms - start < WINDOW_MS ||
+        !atomic_compare_exchange_strong_explicit(&a->window_start_ms, &start, now_ms, memory_order_relaxed,
+                                                 memory_order_relaxed)) {
+        return;
     }
-    atomic_fetch_add_explicit(&a->window_down, 1, memory_order_relaxed);
-    PUT(a->recent[hash >> 24 & (ADMIT_RECENT - 1)], recent_mark(hash, now_ms));
+    uint32_t down = atomic_exchange_explicit(&a->window_down, 0, memory_order_relaxed);
+    uint32_t undone = atomic_exchange_explicit(&a->window_undone, 0, memory_order_relaxed);
+    if (GET(a->guard) && down >= WINDOW_MIN && undone > down / 2) {
+        PUT(a->guard_until_ms, now_ms + GUARD_MS);
+        atomic_fetch_add_explicit(&a->guarded_windows, 1, memory_order_relaxed);
+    }
 }
 
-void admit_undone(struct admission *a, uint64_t hash, int64_t now_ms) {
-    _Atomic uint32_t *at = &a->recent[hash >> 24 & (ADMIT_RECENT - 1)];
+/* A value goes down. That it did so seconds ago, came back and has changed since was a write for nothing. */
+static void note_down(struct admission *a, uint64_t hash, int64_t now_ms) {
+    _Atomic uint32_t *at = recent_of(a, hash);
     uint32_t mark = GET(*at), now = recent_mark(hash, now_ms);
-    if (mark >> 16 == now >> 16 && (uint16_t)(now - mark) < UNDONE_SECONDS) {
-        PUT(*at, 0);
+    judge_window(a, now_ms);
+    atomic_fetch_add_explicit(&a->window_down, 1, memory_order_relaxed);
+    if (is_recent(mark, now) && (mark & 1)) {
         atomic_fetch_add_explicit(&a->window_undone, 1, memory_order_relaxed);
+    }
+    PUT(*at, now);
+}
+
+void admit_wanted(struct admission *a, uint64_t hash, int64_t now_ms) {
+    _Atomic uint32_t *at = recent_of(a, hash);
+    uint32_t mark = GET(*at);
+    if (is_recent(mark, recent_mark(hash, now_ms))) {
+        PUT(*at, mark | 1);
     }
 }
 

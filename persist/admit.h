@@ -4,7 +4,8 @@
  * While the disk has room everything is, but what is too large or about to expire. On a full one the rule decides; the usual is
  * `second`: a key must have been evicted before, so that what is read once does not push out what is read again
  * (EVICTION: a bloom-like table of fingerprints, as in flash caches' reuse filters). Two budgets bound the wear of the
- * device. The thrash guard refuses everything for a while when most of what went down was wanted back at once.
+ * device. The thrash guard refuses everything for a while when most of what goes down had gone down seconds before, came back and
+ * was changed.
  *
  * All functions: any thread, no lock. Sums are approximate where threads meet. */
 #pragma once
@@ -61,6 +62,6 @@ void admit_fini(struct admission *a);
 void admit_tune(struct admission *a, const struct admit_limits *limits);
 /* The verdict on a value, counted. ttl_ms: time left, -1 none; now_ms: any clock that goes on. */
 enum admit_verdict admit_value(struct admission *a, uint64_t hash, size_t bytes, int64_t ttl_ms, int64_t now_ms);
-/* The key's value was wanted back. */
-void admit_undone(struct admission *a, uint64_t hash, int64_t now_ms);
+/* The key's value was wanted back: going down again soon, changed, it will have been written for nothing. */
+void admit_wanted(struct admission *a, uint64_t hash, int64_t now_ms);
 bool admit_is_guarding(const struct admission *a, int64_t now_ms);

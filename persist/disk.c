@@ -82,7 +82,7 @@ static enum probe_result probe_store(struct disk *d, const struct key *key, uint
         result = take_record(d, v.bytes, now_ms, out) ? PROBE_FOUND : PROBE_ABSENT;
         d->store->release(d->store, &v);
         disk_count(&d->count.memory_hits, 1);
-        admit_undone(&d->admission, key->hash, clock_mono_us() / 1000);
+        admit_wanted(&d->admission, key->hash, clock_mono_us() / 1000);
         break;
     case STORE_COLD:
         result = PROBE_UNKNOWN;
@@ -106,7 +106,7 @@ static enum probe_result probe(struct source *s, const struct key *key, int64_t 
         result = probe_store(d, key, generation, now_ms, out);
     } else if (result == PROBE_FOUND) {
         disk_count(&d->count.queue_hits, 1);
-        admit_undone(&d->admission, key->hash, clock_mono_us() / 1000);
+        admit_wanted(&d->admission, key->hash, clock_mono_us() / 1000);
     }
     if (!disk_still_serves(d)) {
         forget(out);
@@ -139,7 +139,7 @@ static void read_store(struct disk *d, struct fetch *f, uint32_t generation, int
     }
     if (f->result == FETCH_FOUND) {
         disk_count(&d->count.disk_hits, 1);
-        admit_undone(&d->admission, f->key.hash, clock_mono_us() / 1000);
+        admit_wanted(&d->admission, f->key.hash, clock_mono_us() / 1000);
     } else {
         disk_count(&d->count.disk_misses, 1);
     }

@@ -97,6 +97,10 @@ static bool map_file(struct state *s, size_t bytes) {
     if (ftruncate(s->fd, (off_t)bytes) != 0) {
         return false;
     }
+    errno = posix_fallocate(s->fd, 0, (off_t)bytes); /* a hole that a full device cannot fill would be a SIGBUS at the first note */
+    if (errno != 0) {
+        return false;
+    }
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, 0);
     if (p == MAP_FAILED) {
         return false;

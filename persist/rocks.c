@@ -387,7 +387,6 @@ static rocksdb_block_based_table_options_t *table_options(struct rocks *r) {
     rocksdb_block_based_options_set_index_block_restart_interval(t, INDEX_RESTART); /* a third of the index */
     rocksdb_block_based_options_set_whole_key_filtering(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 0); /* always in memory, outside the cache */
-    rocksdb_block_based_options_set_data_block_index_type(t, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
     return t;
 }
 

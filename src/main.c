@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
         return print_table(argv[2]) ? 0 : 1;
     }
     struct buf err = {0};
-    struct conf_store *store = conf_load(argc, argv, &err);
+    struct conf_store *store = conf_load(argc, argv, NULL, &err);
     if (store == NULL) {
         fprintf(stderr, "%.*s\n", (int)err.n, err.p);
         buf_free(&err);

@@ -20,6 +20,7 @@ enum { MAX_INCLUDES = 16, MAX_LINE = 64 * 1024 };
 struct conf_store {
     struct lock lock; /* CONF: current */
     struct conf *current;
+    const struct conf_hooks *hooks; /* or NULL */
     char *file;
     bool bind_given;
     bool *noted; /* no-effect rows that were set */
@@ -164,12 +165,23 @@ static void suggest(const char *name, struct buf *why) {
     }
 }
 
-static void join_words(const struct slice *words, int n, struct buf *out) {
+/* quoted: so that they can be split again. */
+static void join_words(const struct slice *words, int n, bool quoted, struct buf *out) {
     for (int i = 0; i < n; i++) {
         if (i > 0) {
             buf_putc(out, ' ');
         }
-        buf_put_slice(out, words[i]);
+        bool plain = !quoted || (words[i].n > 0 && memchr(words[i].p, ' ', words[i].n) == NULL &&
+                                 memchr(words[i].p, '"', words[i].n) == NULL && memchr(words[i].p, '\'', words[i].n) == NULL);
+        buf_puts(out, plain ? "" : "\"");
+        for (size_t k = 0; k < words[i].n; k++) {
+            char c = words[i].p[k];
+            if (!plain && (c == '"' || c == '\\')) {
+                buf_putc(out, '\\');
+            }
+            buf_putc(out, c);
+        }
+        buf_puts(out, plain ? "" : "\"");
     }
 }
 
@@ -180,6 +192,56 @@ static const char *const refused[][2] = {
     {"rename-command", "commands cannot be renamed: use requirepass or enable-debug-command"},
     {"user", "there are no ACL users yet: use requirepass"},
 };
+
+/* Each line of a LINES directive's text, by the hook. */
+static bool check_lines(const struct conf_store *s, const struct row *row, struct slice text, struct buf *why) {
+    while (text.n > 0 && s->hooks != NULL) {
+        const char *end = memchr(text.p, '\n', text.n);
+        size_t n = end != NULL ? (size_t)(end - text.p) : text.n;
+        if (n > 0 && !s->hooks->line(row->name, slice_make(text.p, n), why)) {
+            return false;
+        }
+        n += end != NULL;
+        text = slice_make(text.p + n, text.n - n);
+    }
+    return true;
+}
+
+static bool finish(const struct conf_store *s, struct conf *c, const char **name, struct buf *why) {
+    return conf_finish(c, name, why) && (s->hooks == NULL || s->hooks->all(c, name, why));
+}
+
+/* Directives whose lines add up, and what stands between them. NUL: a line replaces the one before. */
+static char joined_by(const struct row *row) {
+    bool words = strcmp(row->name, "save") == 0 || strcmp(row->name, "client-output-buffer-limit") == 0;
+    return row->kind == KIND_LINES ? '\n' : words ? ' ' : '\0';
+}
+
+/* One directive of the table while loading. */
+static bool apply_row(struct conf_store *s, const struct row *row, int n, struct slice text, struct buf *why) {
+    bool *given = &s->given[row - conf_rows], text_kind = row->kind == KIND_STR || row->kind == KIND_LINES;
+    if (n == 0 || (n > 1 && !text_kind)) {
+        buf_puts(why, "wrong number of arguments; allowed: ");
+        row_allowed(row, why);
+        return false;
+    }
+    if (row->kind == KIND_LINES && !check_lines(s, row, text, why)) {
+        return false;
+    }
+    struct buf both = {0};
+    if (joined_by(row) != '\0' && *given && text.n > 0) {
+        row_print(s->building, row, &both);
+        if (both.n > 0) {
+            buf_putc(&both, joined_by(row));
+        }
+    }
+    buf_put_slice(&both, text);
+    bool ok = row_parse(s->building, row, both.p == NULL ? slice_make("", 0) : buf_slice(&both), why);
+    *given = true;
+    s->bind_given |= strcmp(row->name, "bind") == 0;
+    buf_free(&both);
+    return ok;
+}
 
 /* Sets one directive while loading; words are its arguments. */
 static bool apply(struct conf_store *s, struct slice name, const struct slice *words, int n,
@@ -194,27 +256,9 @@ static bool apply(struct conf_store *s, struct slice name, const struct slice *w
     const struct row *row = row_find(name);
     int useless = row == NULL ? no_effect_find(name) : -1;
     bool ok = true;
-    join_words(words, n, &text);
+    join_words(words, n, row != NULL && row->kind == KIND_LINES, &text);
     if (row != NULL) {
-        bool adds = (strcmp(row->name, "save") == 0 || strcmp(row->name, "client-output-buffer-limit") == 0) &&
-                    s->given[row - conf_rows] && text.n > 0;
-        if (adds) {
-            struct buf both = {0};
-            row_print(s->building, row, &both);
-            buf_putc(&both, ' ');
-            buf_put_slice(&both, buf_slice(&text));
-            buf_free(&text);
-            text = both;
-        }
-        if (n == 0 || (n > 1 && row->kind != KIND_STR)) {
-            buf_puts(why, "wrong number of arguments; allowed: ");
-            row_allowed(row, why);
-            ok = false;
-        } else {
-            ok = row_parse(s->building, row, text.p == NULL ? slice_make("", 0) : buf_slice(&text), why);
-        }
-        s->given[row - conf_rows] = true;
-        s->bind_given |= strcmp(row->name, "bind") == 0;
+        ok = apply_row(s, row, n, text.p == NULL ? slice_make("", 0) : buf_slice(&text), why);
     } else if (useless >= 0) {
         no_effect_set(s->building, useless, text.p == NULL ? slice_make("", 0) : buf_slice(&text));
         s->noted[useless] = true;
@@ -360,7 +404,7 @@ static bool load_all(struct conf_store *s, int argc, char **argv, struct buf *er
     }
     const char *name;
     struct buf why = {0};
-    bool ok = conf_finish(s->building, &name, &why);
+    bool ok = finish(s, s->building, &name, &why);
     if (!ok) {
         buf_printf(err, "'%s': %.*s", name, (int)why.n, why.p);
     }
@@ -368,8 +412,9 @@ static bool load_all(struct conf_store *s, int argc, char **argv, struct buf *er
     return ok;
 }
 
-struct conf_store *conf_load(int argc, char **argv, struct buf *err) {
+struct conf_store *conf_load(int argc, char **argv, const struct conf_hooks *hooks, struct buf *err) {
     struct conf_store *s = mem_zalloc(sizeof(*s));
+    s->hooks = hooks;
     lock_init(&s->lock, LOCK_CONF, 0);
     s->building = conf_create();
     s->given = mem_zalloc(conf_row_count);
@@ -441,7 +486,7 @@ static bool set_one(struct conf_store *s, struct conf *c, struct slice name, str
                    "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't set "
                    "immutable config",
                    SLICE_ARG(name));
-    } else if (!row_parse(c, row, value, &why)) {
+    } else if ((row->kind == KIND_LINES && !check_lines(s, row, value, &why)) || !row_parse(c, row, value, &why)) {
         buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%.*s') - %.*s",
                    SLICE_ARG(name), (int)why.n, why.p);
     } else {
@@ -461,7 +506,7 @@ bool conf_store_set(struct conf_store *s, const struct slice *pairs, int n, stru
     if (ok) {
         const char *name;
         struct buf why = {0};
-        ok = conf_finish(c, &name, &why);
+        ok = finish(s, c, &name, &why);
         if (!ok) {
             buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%s') - %.*s", name,
                        (int)why.n, why.p);

@@ -27,6 +27,7 @@ enum conf_flags { LIVE = 1, BOOT = 2, SECRET = 4 };
 #define CONF_FIELD_DUR_MS int64_t /* milliseconds */
 #define CONF_FIELD_DUR_S int64_t  /* seconds */
 #define CONF_FIELD_STR char *     /* owned by the snapshot */
+#define CONF_FIELD_LINES char *   /* owned by the snapshot; lines end with '\n' but the last */
 
 struct conf {
 #define SECTION(title)
@@ -49,9 +50,17 @@ void conf_unref(struct conf *c);
 /* The writable side: the current snapshot and the file it came from. One per process. */
 struct conf_store;
 
+/* What only others can check. Fixed for the life of the store. */
+struct conf_hooks {
+    /* One line of a LINES directive, at once where it was read. False with the reason in why. */
+    bool (*line)(const char *directive, struct slice line, struct buf *why);
+    /* A whole snapshot, when all of it is known. False with the directive at fault in name and the reason in why. */
+    bool (*all)(const struct conf *c, const char **name, struct buf *why);
+};
+
 /* Reads `[file] [--directive value ...]` (argv[0] is skipped). NULL with one line in err: place, what was read, what is
- * allowed. */
-struct conf_store *conf_load(int argc, char **argv, struct buf *err);
+ * allowed. hooks may be NULL. */
+struct conf_store *conf_load(int argc, char **argv, const struct conf_hooks *hooks, struct buf *err);
 void conf_store_free(struct conf_store **store);
 /* A reference to the current snapshot. Any thread. */
 struct conf *conf_store_current(struct conf_store *store);

@@ -62,7 +62,7 @@ void conf_print_file(struct buf *out) {
         }
         buf_putc(out, '\n');
         put_wrapped(out, row->doc);
-        if (row->kind != KIND_STR) {
+        if (row->kind != KIND_STR && row->kind != KIND_LINES) {
             struct buf allowed = {0};
             row_allowed(row, &allowed);
             buf_puts(out, "# Allowed: ");
@@ -115,8 +115,25 @@ static bool is_default(const struct conf *c, const struct row *row) {
     return same;
 }
 
+static void put_lines(struct buf *out, const char *name, const char *lines) {
+    while (*lines != '\0') {
+        size_t n = strcspn(lines, "\n");
+        if (n > 0) {
+            buf_printf(out, "%s %.*s\n", name, (int)n, lines);
+        }
+        lines += n + (lines[n] != '\0');
+    }
+}
+
 static void put_directive(struct buf *out, const struct conf *c, const struct row *row) {
     struct buf v = {0};
+    if (row->kind == KIND_LINES) {
+        row_print(c, row, &v);
+        buf_putc(&v, '\0');
+        put_lines(out, row->name, v.p);
+        buf_free(&v);
+        return;
+    }
     if (strcmp(row->name, "maxmemory") == 0 && c->maxmemory_is_auto) {
         buf_puts(&v, "auto");
     } else {

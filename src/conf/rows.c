@@ -63,8 +63,8 @@ int no_effect_find(struct slice name) {
 
 /* ---- values ---- */
 
-static void *field_of(const struct conf *c, const struct row *row) {
-    return (char *)(uintptr_t)c + row->offset;
+static void *field_of(const void *base, const struct row *row) {
+    return (char *)(uintptr_t)base + row->offset;
 }
 
 bool conf_parse_size(struct slice s, int64_t *out) {
@@ -157,7 +157,14 @@ void row_allowed(const struct row *row, struct buf *out) {
         buf_printf(out, "one of: %s", row->choices);
         return;
     case KIND_STR:
+    case KIND_LINES:
         buf_puts(out, "text");
+        return;
+    case KIND_PERCENT:
+        buf_printf(out, "a share from %g%% to %g%%", (double)row->min / 10000, (double)row->max / 10000);
+        if (row->choices != NULL) {
+            buf_printf(out, ", or %s", row->choices);
+        }
         return;
     case KIND_SIZE:
         buf_printf(out, "bytes from %lld to %lld, with k, kb, m, mb, g, gb", (long long)row->min,
@@ -167,6 +174,9 @@ void row_allowed(const struct row *row, struct buf *out) {
     case KIND_DUR_S:
         buf_printf(out, "a time from %lld to %lld %s, with ms, s, m, h, d", (long long)row->min,
                    (long long)row->max, row->kind == KIND_DUR_S ? "seconds" : "milliseconds");
+        if (row->choices != NULL) {
+            buf_printf(out, ", or %s", row->choices);
+        }
         return;
     default:
         buf_printf(out, "a number from %lld to %lld", (long long)row->min, (long long)row->max);
@@ -177,6 +187,20 @@ static bool refuse(const struct row *row, const char *reason, struct buf *why) {
     buf_printf(why, "%s; allowed: ", reason);
     row_allowed(row, why);
     return false;
+}
+
+/* "10%", "0.5%", or the word that means -1. */
+static bool parse_percent(const struct row *row, struct slice text, int64_t *v) {
+    double d;
+    if (row->choices != NULL && slice_eqi(text, row->choices)) {
+        *v = -1;
+        return true;
+    }
+    if (text.n < 2 || text.p[text.n - 1] != '%' || !num_parse_double(slice_make(text.p, text.n - 1), &d) || d < 0 || d > 1e6) {
+        return false;
+    }
+    *v = (int64_t)(d * 10000 + 0.5);
+    return true;
 }
 
 static bool parse_number(const struct row *row, struct slice text, int64_t *v) {
@@ -199,14 +223,24 @@ static bool parse_number(const struct row *row, struct slice text, int64_t *v) {
         *v /= 1000;
         return true;
     case KIND_DUR_MS:
+        if (row->choices != NULL && slice_eqi(text, row->choices)) {
+            *v = -1;
+            return true;
+        }
         return parse_duration(text, 1, v);
+    case KIND_PERCENT:
+        return parse_percent(row, text, v);
     default:
         return num_parse_i64(text, v);
     }
 }
 
-bool row_parse(struct conf *c, const struct row *row, struct slice text, struct buf *why) {
-    void *field = field_of(c, row);
+static bool is_text(const struct row *row) {
+    return row->kind == KIND_STR || row->kind == KIND_LINES;
+}
+
+bool row_parse(void *base, const struct row *row, struct slice text, struct buf *why) {
+    void *field = field_of(base, row);
     if (row->kind == KIND_BOOL) {
         return parse_bool(text, field) ? true : refuse(row, "not a switch", why);
     }
@@ -218,7 +252,7 @@ bool row_parse(struct conf *c, const struct row *row, struct slice text, struct 
         *(int *)field = i;
         return true;
     }
-    if (row->kind == KIND_STR) {
+    if (is_text(row)) {
         char *copy = mem_alloc(text.n + 1);
         memcpy(copy, text.p, text.n);
         copy[text.n] = '\0';
@@ -230,7 +264,8 @@ bool row_parse(struct conf *c, const struct row *row, struct slice text, struct 
     if (!parse_number(row, text, &v)) {
         return refuse(row, "not a number of that form", why);
     }
-    bool is_auto = row->kind == KIND_SIZE && v == -1 && slice_eqi(row->def ? slice_cstr(row->def) : text, "auto");
+    bool is_auto = v == -1 && ((row->kind == KIND_SIZE && slice_eqi(row->def ? slice_cstr(row->def) : text, "auto")) ||
+                               (row->kind != KIND_SIZE && row->choices != NULL));
     if (!is_auto && (v < row->min || v > row->max)) {
         return refuse(row, "out of range", why);
     }
@@ -238,8 +273,21 @@ bool row_parse(struct conf *c, const struct row *row, struct slice text, struct 
     return true;
 }
 
-void row_print(const struct conf *c, const struct row *row, struct buf *out) {
-    void *field = field_of(c, row);
+/* The largest unit that divides it. */
+static void print_duration(int64_t ms, struct buf *out) {
+    static const struct {
+        const char *unit;
+        int64_t ms;
+    } units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+    unsigned i = 0;
+    while (ms % units[i].ms != 0 || (ms == 0 && i < 3)) {
+        i++;
+    }
+    buf_printf(out, "%lld%s", (long long)(ms / units[i].ms), units[i].unit);
+}
+
+void row_print(const void *base, const struct row *row, struct buf *out) {
+    void *field = field_of(base, row);
     switch (row->kind) {
     case KIND_BOOL:
         buf_puts(out, *(bool *)field ? "yes" : "no");
@@ -248,7 +296,15 @@ void row_print(const struct conf *c, const struct row *row, struct buf *out) {
         buf_put_slice(out, choice_at(row->choices, *(int *)field));
         return;
     case KIND_STR:
+    case KIND_LINES:
         buf_puts(out, *(char **)field);
+        return;
+    case KIND_PERCENT:
+        if (*(int64_t *)field < 0) {
+            buf_puts(out, row->choices);
+        } else {
+            buf_printf(out, "%g%%", (double)*(int64_t *)field / 10000);
+        }
         return;
     default:
         if (row->kind == KIND_SIZE && *(int64_t *)field < 0) {
@@ -256,6 +312,91 @@ void row_print(const struct conf *c, const struct row *row, struct buf *out) {
             return;
         }
         buf_printf(out, "%lld", (long long)*(int64_t *)field);
+    }
+}
+
+void rows_init(void *base, const struct row *rows, unsigned count) {
+    struct buf why = {0};
+    for (unsigned i = 0; i < count; i++) {
+        CHECK(rows[i].kind == KIND_SECTION || row_parse(base, &rows[i], slice_cstr(rows[i].def), &why));
+    }
+    buf_free(&why);
+}
+
+void rows_copy(void *base, const struct row *rows, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        if (is_text(&rows[i])) {
+            char **field = field_of(base, &rows[i]);
+            *field = mem_strdup(*field);
+        }
+    }
+}
+
+void rows_free(void *base, const struct row *rows, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        if (is_text(&rows[i])) {
+            mem_free(*(char **)field_of(base, &rows[i]));
+        }
+    }
+}
+
+/* ---- options ---- */
+
+static const struct row *option_find(const struct row *rows, unsigned count, struct slice name) {
+    for (unsigned i = 0; i < count; i++) {
+        if (slice_eqi(name, rows[i].name)) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+bool options_parse(void *base, const struct row *rows, unsigned count, const struct slice *words, int n, struct buf *why) {
+    uint64_t given = 0;
+    CHECK(count <= 64);
+    for (int i = 0; i < n; i++) {
+        const char *eq = memchr(words[i].p, '=', words[i].n);
+        size_t len = eq != NULL ? (size_t)(eq - words[i].p) : words[i].n;
+        const struct row *row = option_find(rows, count, slice_make(words[i].p, len));
+        if (row == NULL || eq == NULL) {
+            buf_printf(why, "'%.*s': not an option; allowed:", SLICE_ARG(words[i]));
+            for (unsigned k = 0; k < count; k++) {
+                buf_printf(why, " %s=", rows[k].name);
+            }
+            return false;
+        }
+        buf_printf(why, "%s: ", row->name);
+        if (given & (uint64_t)1 << (row - rows)) {
+            buf_puts(why, "given twice; allowed: once");
+            return false;
+        }
+        given |= (uint64_t)1 << (row - rows);
+        if (!row_parse(base, row, slice_make(eq + 1, words[i].n - len - 1), why)) {
+            return false;
+        }
+        buf_clear(why);
+    }
+    return true;
+}
+
+void options_print(const void *base, const struct row *rows, unsigned count, struct buf *out) {
+    for (unsigned i = 0; i < count; i++) {
+        struct buf text = {0};
+        row_print(base, &rows[i], &text);
+        if (rows[i].kind == KIND_DUR_MS) {
+            int64_t ms = *(int64_t *)field_of(base, &rows[i]);
+            buf_clear(&text);
+            if (ms < 0) {
+                buf_puts(&text, rows[i].choices);
+            } else {
+                print_duration(ms, &text);
+            }
+        }
+        if (text.n > 0 && !slice_eq(buf_slice(&text), slice_cstr(rows[i].def))) {
+            bool spaces = memchr(text.p, ' ', text.n) != NULL;
+            buf_printf(out, spaces ? " %s=\"%.*s\"" : " %s=%.*s", rows[i].name, SLICE_ARG(buf_slice(&text)));
+        }
+        buf_free(&text);
     }
 }
 
@@ -270,11 +411,7 @@ void conf_unref(struct conf *c) {
     if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
-    for (unsigned i = 0; i < conf_row_count; i++) {
-        if (conf_rows[i].kind == KIND_STR) {
-            mem_free(*(char **)field_of(c, &conf_rows[i]));
-        }
-    }
+    rows_free(c, conf_rows, conf_row_count);
     for (unsigned i = 0; i < no_effect_count; i++) {
         mem_free(c->no_effect[i]);
     }
@@ -284,29 +421,19 @@ void conf_unref(struct conf *c) {
 
 struct conf *conf_create(void) {
     struct conf *c = mem_zalloc(sizeof(*c));
-    struct buf why = {0};
     atomic_init(&c->refs, 1);
-    for (unsigned i = 0; i < conf_row_count; i++) {
-        const struct row *row = &conf_rows[i];
-        CHECK(row->kind == KIND_SECTION || row_parse(c, row, slice_cstr(row->def), &why));
-    }
+    rows_init(c, conf_rows, conf_row_count);
     c->no_effect = mem_zalloc(no_effect_count * sizeof(*c->no_effect));
     for (unsigned i = 0; i < no_effect_count; i++) {
         c->no_effect[i] = mem_strdup(no_effect_rows[i].def);
     }
-    buf_free(&why);
     return c;
 }
 
 struct conf *conf_copy(const struct conf *from) {
     struct conf *c = mem_memdup(from, sizeof(*c));
     atomic_init(&c->refs, 1);
-    for (unsigned i = 0; i < conf_row_count; i++) {
-        if (conf_rows[i].kind == KIND_STR) {
-            char **field = field_of(c, &conf_rows[i]);
-            *field = mem_strdup(*field);
-        }
-    }
+    rows_copy(c, conf_rows, conf_row_count);
     c->no_effect = mem_zalloc(no_effect_count * sizeof(*c->no_effect));
     for (unsigned i = 0; i < no_effect_count; i++) {
         c->no_effect[i] = mem_strdup(from->no_effect[i]);

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     struct buf err = {0}, value = {0};
     if (store == NULL) {
         char *argv[] = {"fuzz", NULL};
-        store = conf_load(1, argv, &err);
+        store = conf_load(1, argv, NULL, &err);
     }
     const uint8_t *space = memchr(data, ' ', n);
     if (space != NULL) {

@@ -47,7 +47,7 @@ struct rig *rig_open(const char *const *options) {
         argv[argc++] = (char *)(uintptr_t)*options;
     }
     struct buf err = {0};
-    struct conf_store *store = conf_load(argc, argv, &err);
+    struct conf_store *store = conf_load(argc, argv, NULL, &err);
     if (store == NULL) {
         fprintf(stderr, "%.*s\n", (int)err.n, err.p);
     }

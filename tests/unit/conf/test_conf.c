@@ -21,7 +21,7 @@ static void write_file(const char *text) {
 static struct conf_store *load(const char *text, struct buf *err) {
     write_file(text);
     char *argv[] = {"strata-server", path, NULL};
-    return conf_load(2, argv, err);
+    return conf_load(2, argv, NULL, err);
 }
 
 static void file_sets_fields_of_every_kind(void **state) {
@@ -88,7 +88,7 @@ static void command_line_comes_after_the_file(void **state) {
     struct buf err = {0};
     write_file("port 1\nmaxclients 5\n");
     char *argv[] = {"strata-server", path, "--port", "2", "--bind", "127.0.0.1", "::1", "--save", "", NULL};
-    struct conf_store *s = conf_load(9, argv, &err);
+    struct conf_store *s = conf_load(9, argv, NULL, &err);
     assert_non_null(s);
     struct conf *c = conf_store_current(s);
     assert_int_equal(c->port, 2);

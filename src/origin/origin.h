@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* origin: where values come from, and writes may go to, that no tier has: an HTTP service, another Redis, a loader on a unix
+ * socket. Each `origin NAME URL [option=value ...]` is one origin, driven by a driver of drivers.def.
+ *
+ * All origins live on one loop and thread of their own, the origin loop: connections, queue, breaker, retry budget and timers
+ * need no lock. A worker submits a request by message, and done comes back on the worker's loop by message.
+ *
+ *   submit -> [breaker closed? room in the queue?] -> queue -> [concurrency] -> driver -> retry, or done
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/buf.h"
+#include "src/base/list.h"
+#include "src/base/slice.h"
+#include "src/iface/item.h"
+#include "src/iface/source.h"
+#include "src/rt/loop.h"
+
+struct origin;
+struct origins;
+
+/* Options of an origin, by the rows of options.def. */
+struct origin_options {
+#define ORIGIN_FIELD_INT int64_t
+#define ORIGIN_FIELD_SIZE int64_t
+#define ORIGIN_FIELD_DUR_MS int64_t
+#define ORIGIN_FIELD_PERCENT int64_t
+#define ORIGIN_FIELD_BOOL bool
+#define ORIGIN_FIELD_STR char *
+#define OPTION(kind, field, name, def, min, max, doc) ORIGIN_FIELD_##kind field;
+#define OPTION_ENUM(field, name, def, choices, doc) int field;
+#include "src/origin/options.def"
+#undef OPTION
+#undef OPTION_ENUM
+};
+
+enum request_kind {
+    REQUEST_LOAD, /* the key's value and lifetime */
+    REQUEST_PUT,  /* the key has this value now */
+    REQUEST_DEL   /* the key is gone */
+};
+
+/* How it ended. */
+enum request_result {
+    REQUEST_OK,     /* LOAD: found; PUT, DEL: the origin took it */
+    REQUEST_ABSENT, /* LOAD: the origin knows the key not to exist (404, 410, nil); DEL: there was none, as good as OK */
+    REQUEST_FAILED  /* anything else; error says what. The origin may or may not have taken a PUT or DEL */
+};
+
+/* Lifetime as an origin gives it; -1 where it says nothing. */
+struct lifetime {
+    int64_t ttl_ms;   /* fresh so long; 0: must not be kept */
+    int64_t stale_ms; /* may be served so long beyond that while it is refreshed (stale-while-revalidate) */
+    int64_t error_ms; /* or when refreshing it fails (stale-if-error) */
+};
+
+/* One exchange with an origin. The submitter owns it and what it points to, until done; from origin_submit to done only the
+ * origin loop touches it. */
+struct request {
+    /* set by the submitter */
+    enum request_kind kind;
+    struct slice key;   /* {key} of the URL */
+    struct slice first; /* {1}: what the first * of the pattern matched */
+    struct item_view item; /* PUT: the value; borrowed, or referenced, by the submitter */
+    struct loop *loop;  /* where done runs */
+    bool background;    /* nobody waits: behind those somebody waits for */
+    void (*done)(struct request *r);
+    /* set before done */
+    enum request_result result;
+    struct found found; /* LOAD, OK: the value (of any type); expire_ms and same are not set */
+    struct lifetime life;
+    int64_t took_ms;    /* of the attempt that counted: connect to last byte */
+    const char *error;  /* FAILED: static text, as "timed out", "connection refused", "breaker open", "HTTP status 500" */
+    int status;         /* http: its status code; else 0 */
+    /* the core's */
+    struct origin *origin;
+    struct msg msg;
+    struct list node;
+    struct timer *timer;
+    int64_t submitted_ms, started_ms;
+    int attempts;
+    /* the driver's, while it has it */
+    void *driver_data;
+};
+
+/* ---- for the server and tier ---- */
+
+/* Checks one line's words (name, url, options) without opening anything: for the configuration. False with the reason. */
+bool origin_check(struct slice line, struct buf *why);
+/* Whether the configuration's text of origins has one of that name. */
+bool origin_named(const char *lines, struct slice name);
+
+/* Starts the origin loop with an origin per line. NULL with err (a driver refused its URL). Not from the origin loop. */
+struct origins *origins_create(const char *lines, struct buf *err);
+/* Fails what is queued, lets drivers close, joins the thread, frees. Submitters' loops must still run, or be stopped for good
+ * (then their messages are never run). */
+void origins_destroy(struct origins **o);
+/* NULL when there is none of that name. Any thread. */
+struct origin *origins_find(struct origins *o, struct slice name);
+/* Sends r on its way; done always comes, once, and never before this returns. Any thread. */
+void origin_submit(struct origin *o, struct request *r);
+const char *origin_name(const struct origin *o);
+/* True while the breaker is open: loads will be refused at once. Any thread. */
+bool origin_is_down(const struct origin *o);
+/* Lines of INFO: for each origin requests, found, absent, failed by reason, retries, in flight, queued, breaker state, latency. Any thread. */
+void origins_info(struct origins *o, struct buf *out);
+
+/* ---- for drivers: all on the origin loop ---- */
+
+struct origin_driver {
+    const char *schemes; /* "http https" */
+    /* Parses the URL (with {key} and {1} in it) and keeps what it needs; connects to nothing yet. NULL with the reason. loop
+     * NULL: only check, and return any pointer close can take. */
+    void *(*open)(struct slice url, const struct origin_options *options, struct loop *loop, struct buf *why);
+    /* Starts r; ends it with request_end, perhaps before returning. */
+    void (*start)(void *self, struct request *r);
+    /* r's time is over: the driver forgets it (its connection may have to go) and does not end it. */
+    void (*cancel)(void *self, struct request *r);
+    /* Closes everything (no requests are in flight); closed(ctx) when the loop has no handle of it left. Frees self. */
+    void (*close)(void *self, void (*closed)(void *ctx), void *ctx);
+    /* Kinds of request it can do besides LOAD. */
+    bool writes;
+};
+
+/* The driver's answer; fields of r are set. retry: trying once more may help (refused, reset, 5xx), and cannot hurt. */
+void request_end(struct request *r, bool retry);
+
+extern const struct origin_driver origin_http, origin_redis, origin_unix;
+/* The driver of a URL by its scheme, or NULL. */
+const struct origin_driver *driver_of(struct slice url);

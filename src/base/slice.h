@@ -33,3 +33,7 @@ static inline bool slice_eq(struct slice a, struct slice b) {
 static inline bool slice_eqi(struct slice a, const char *word) {
     return a.n == strlen(word) && strncasecmp(a.p, word, a.n) == 0;
 }
+
+static inline bool slice_starts(struct slice s, struct slice prefix) {
+    return s.n >= prefix.n && memcmp(s.p, prefix.p, prefix.n) == 0;
+}

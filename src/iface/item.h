@@ -3,12 +3,15 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "src/base/slice.h"
 #include "src/value/value.h"
 
 struct blob;
+
+enum { ITEM_MAX_TAGS = 16, ITEM_EXTRA_MAX = 1 + 4 + 4 + 4 + 1 + ITEM_MAX_TAGS * 8, ITEM_EXTRA_RESTING = 16 /* in the flags */ };
 
 /* What a reader sees of an item of the memory tier: borrowed while its shard is locked and the key not written. */
 struct item_view {
@@ -18,5 +21,27 @@ struct item_view {
     struct blob *blob;   /* TYPE_STRING longer than the inline limit: where str lives; else NULL */
     struct value *value; /* other types */
     bool read;           /* on a walk: read since it came, as far as the policy knows */
+    bool stale;          /* past its deadline, within its grace: only for who asked for L1_STALE */
     int64_t expire_ms;   /* absolute wall-clock milliseconds, or -1 */
+    struct slice extra;  /* what guards noted: struct item_extra, encoded; mostly empty */
 };
+
+/* What guards note beside a value. Encoded it is position-independent bytes, the same in memory and on disk:
+ *
+ *   flags u8 | [grace u32] | [load u32] | [stamp u32] | [count u8 | count x (tag u32, generation u32)]
+ */
+struct item_extra {
+    uint32_t grace_ms; /* it stays so long behind its deadline, unseen by ordinary reads */
+    uint32_t load_ms;  /* how long it took to load; 0 unknown */
+    uint32_t stamp;    /* how many purges had been before it was written: src/guard/purge.h */
+    bool resting;      /* memory tier: past its deadline, no longer counted among the keys */
+    uint8_t tags;
+    struct item_tag {
+        uint32_t id, generation;
+    } tag[ITEM_MAX_TAGS];
+};
+
+/* At most ITEM_EXTRA_MAX bytes into out; returns how many, 0 when there is nothing to note. */
+size_t item_extra_put(const struct item_extra *e, unsigned char *out);
+/* All of e is set; false (and e zero) when the bytes are none of ours. */
+bool item_extra_get(struct slice bytes, struct item_extra *e);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* item: one key with its value in one block of the slab.
  *
- *   type and flags u8 | db u8 | value length u16 | key length u8 | [deadline, 6 bytes of ms] | key | value
+ *   type and flags u8 | db u8 | value length u16 | key length u8 | [deadline, 6 bytes of ms] | [extra: length u8, bytes] | key | value
+ *
+ * The top bit of the value length says that there is an extra: what guards noted (struct item_extra).
  *
  * A value that does not fit is a pointer (ITEM_HEAP: struct blob or struct value); so is a long key (ITEM_LONG_KEY: struct
  * long_key). Deadlines reach to the year 10889; later ones are cut to that. */
@@ -14,6 +16,8 @@
 #include "src/base/slice.h"
 #include "src/l1/l1.h"
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "item_has_extra looks at the high byte of the length");
+
 enum {
     ITEM_HEAD = 5,
     ITEM_TTL_BYTES = 6,
@@ -23,6 +27,7 @@ enum {
     ITEM_LONG_KEY = 0x20,
     ITEM_RAW = 0x40,
     ITEM_ALONE = 0x80, /* no tier below has the key: kept over overwrites */
+    ITEM_EXTRA = 0x8000, /* in the value length */
     ITEM_KEY_INLINE_MAX = 254
 };
 #define ITEM_MAX_DEADLINE ((int64_t)0xFFFFFFFFFFFF)
@@ -38,8 +43,19 @@ static inline bool item_is(const unsigned char *it, unsigned flag) {
 static inline enum value_type item_type(const unsigned char *it) {
     return (enum value_type)(it[0] & ITEM_TYPE_MASK);
 }
-static inline size_t item_key_offset(const unsigned char *it) {
+static inline bool item_has_extra(const unsigned char *it) {
+    return (it[3] & (ITEM_EXTRA >> 8)) != 0;
+}
+static inline size_t item_extra_offset(const unsigned char *it) {
     return ITEM_HEAD + (item_is(it, ITEM_TTL) ? ITEM_TTL_BYTES : 0);
+}
+static inline size_t item_key_offset(const unsigned char *it) {
+    size_t at = item_extra_offset(it);
+    return __builtin_expect(item_has_extra(it), 0) ? at + 1 + it[at] : at;
+}
+static inline struct slice item_extra_bytes(const unsigned char *it) {
+    size_t at = item_extra_offset(it);
+    return item_has_extra(it) ? slice_make(it + at + 1, it[at]) : slice_make(NULL, 0);
 }
 static inline void *item_pointer(const unsigned char *p) {
     void *v;
@@ -61,7 +77,11 @@ static inline unsigned char *item_value_at(const unsigned char *it) {
 static inline size_t item_value_len(const unsigned char *it) {
     uint16_t n;
     memcpy(&n, it + 2, 2);
-    return n;
+    return n & (ITEM_EXTRA - 1);
+}
+static inline void item_set_value_len(unsigned char *it, size_t n) {
+    uint16_t v = (uint16_t)(n | (item_has_extra(it) ? ITEM_EXTRA : 0));
+    memcpy(it + 2, &v, 2);
 }
 static inline int64_t item_expire(const unsigned char *it) {
     if (!item_is(it, ITEM_TTL)) {
@@ -77,4 +97,22 @@ static inline void item_set_expire(unsigned char *it, int64_t ms) {
 }
 static inline bool item_expired(const unsigned char *it, int64_t now_ms) {
     return item_is(it, ITEM_TTL) && item_expire(it) <= now_ms;
+}
+/* There is room: made for bytes of that length. */
+static inline void item_put_extra(unsigned char *it, struct slice extra) {
+    unsigned char *p = it + item_extra_offset(it);
+    p[0] = (unsigned char)extra.n;
+    memmove(p + 1, extra.p, extra.n);
+}
+/* The first byte of what is noted holds the flags: src/iface/item.c. */
+static inline bool item_is_resting(const unsigned char *it) {
+    return item_has_extra(it) && (it[item_extra_offset(it) + 1] & ITEM_EXTRA_RESTING) != 0;
+}
+static inline void item_set_resting(unsigned char *it) {
+    it[item_extra_offset(it) + 1] |= ITEM_EXTRA_RESTING;
+}
+/* When it goes: at its deadline, or at the end of its grace. Only for items with a deadline. */
+static inline int64_t item_last(const unsigned char *it) {
+    struct item_extra e = {0};
+    return item_expire(it) + (item_has_extra(it) && item_extra_get(item_extra_bytes(it), &e) ? (int64_t)e.grace_ms : 0);
 }

@@ -213,16 +213,31 @@ static size_t heap_part(const struct shard *s, uint32_t handle) {
     return shard_item_bytes(s, handle) - slab_class_size(&s->slab, slab_class_at(&s->slab, handle));
 }
 
+/* One key less, as DBSIZE counts. */
+static void uncount(struct shard *s, const unsigned char *it) {
+    atomic_fetch_sub_explicit(&s->db_keys[it[1]], 1, memory_order_relaxed);
+    if (item_is(it, ITEM_TTL)) {
+        atomic_fetch_sub_explicit(&s->db_expires[it[1]], 1, memory_order_relaxed);
+    }
+}
+
+void shard_rest(struct shard *s, unsigned char *it) {
+    if (!item_is_resting(it)) {
+        uncount(s, it);
+        item_set_resting(it);
+        atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
+    }
+}
+
 /* The item's counters and block go; its place is the caller's business. */
 static void drop_item(struct shard *s, uint64_t hash, uint32_t handle, uint8_t meta, bool evicted) {
     unsigned char *it = slab_at(&s->slab, handle);
     s->policy->remove(s, hash, handle, meta, shard_item_bytes(s, handle), evicted);
     s->heap_bytes -= heap_part(s, handle);
-    atomic_fetch_sub_explicit(&s->db_keys[it[1]], 1, memory_order_relaxed);
-    if (item_is(it, ITEM_TTL)) {
-        atomic_fetch_sub_explicit(&s->db_expires[it[1]], 1, memory_order_relaxed);
-        s->ttl_items--;
+    if (likely(!item_is_resting(it))) {
+        uncount(s, it);
     }
+    s->ttl_items -= item_is(it, ITEM_TTL) ? 1 : 0;
     if (unlikely(meta & META_SAME)) {
         atomic_fetch_sub_explicit(&s->db_same[it[1]], 1, memory_order_relaxed);
     }
@@ -248,7 +263,9 @@ static void view_of(const unsigned char *it, struct item_view *out) {
     out->raw = item_is(it, ITEM_RAW);
     out->blob = NULL;
     out->value = NULL;
+    out->stale = false;
     out->expire_ms = item_expire(it);
+    out->extra = item_extra_bytes(it);
     unsigned char *v = item_value_at(it);
     if (likely(!item_is(it, ITEM_HEAP))) {
         out->str = slice_make(v, item_value_len(it));
@@ -271,33 +288,64 @@ static struct shard *shard_of(struct l1 *l1, const struct key *key) {
     return s;
 }
 
-/* Finds the key's live item; an expired one is removed now. */
-static bool find_live(struct shard *s, const struct key *key, int64_t now_ms, struct place *at) {
+enum standing { GONE, RESTING, LIVE };
+
+/* How an item with a deadline, or while a purge is on, stands now. */
+static enum standing standing_of(const struct l1 *l1, const struct key *key, const unsigned char *it, int64_t now_ms) {
+    int64_t soft = item_is(it, ITEM_TTL) ? item_expire(it) : INT64_MAX;
+    if (unlikely(l1->purging)) {
+        soft = l1->hooks.deadline(l1->hooks.ctx, key, soft, item_extra_bytes(it));
+    }
+    if (likely(soft > now_ms)) {
+        return LIVE;
+    }
+    struct item_extra e = {0};
+    bool grace = soft != INT64_MIN && item_has_extra(it) && item_extra_get(item_extra_bytes(it), &e) && e.grace_ms != 0;
+    return grace && soft + (int64_t)e.grace_ms > now_ms ? RESTING : GONE;
+}
+
+/* Finds the key's item: a live one, or one in its grace, which then rests; one past that is removed now. */
+static enum standing find_item(struct shard *s, const struct key *key, int64_t now_ms, struct place *at) {
     if (!table_find(s, key, at)) {
-        return false;
+        return GONE;
     }
-    if (likely(!(at->bucket->meta[at->slot] & META_TTL))) {
-        return true;
+    if (likely(!(at->bucket->meta[at->slot] & META_TTL) && !s->l1->purging)) {
+        return LIVE;
     }
-    const unsigned char *it = slab_at(&s->slab, at->bucket->handle[at->slot]);
-    if (!item_expired(it, now_ms)) {
-        return true;
+    unsigned char *it = slab_at(&s->slab, at->bucket->handle[at->slot]);
+    enum standing standing = standing_of(s->l1, key, it, now_ms);
+    if (likely(standing == LIVE)) {
+        return LIVE;
+    }
+    if (standing == RESTING) {
+        shard_rest(s, it);
+        return RESTING;
     }
     if (s->l1->hooks.expired != NULL) {
         struct item_view view;
         view_of(it, &view);
         s->l1->hooks.expired(s->l1->hooks.ctx, key, &view);
     }
+    atomic_fetch_add_explicit(&s->expired, item_is_resting(it) ? 0 : 1, memory_order_relaxed);
     shard_remove(s, key, *at);
-    atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
-    return false;
+    return GONE;
+}
+
+/* For those who write: the key's live item. One in its grace goes: it is about to be replaced, or deleted. */
+static bool find_live(struct shard *s, const struct key *key, int64_t now_ms, struct place *at) {
+    enum standing standing = find_item(s, key, now_ms, at);
+    if (unlikely(standing == RESTING)) {
+        shard_remove(s, key, *at);
+    }
+    return standing == LIVE;
 }
 
 bool l1_get(struct l1 *l1, const struct key *key, int64_t now_ms, unsigned flags,
             struct item_view *out) {
     struct shard *s = shard_of(l1, key);
     struct place at;
-    if (!find_live(s, key, now_ms, &at)) {
+    enum standing standing = find_item(s, key, now_ms, &at);
+    if (standing != LIVE && (standing == GONE || !(flags & L1_STALE))) {
         return false;
     }
     uint8_t meta = at.bucket->meta[at.slot];
@@ -305,6 +353,7 @@ bool l1_get(struct l1 *l1, const struct key *key, int64_t now_ms, unsigned flags
         at.bucket->meta[at.slot] = s->policy->hit(s, meta);
     }
     view_of(slab_at(&s->slab, at.bucket->handle[at.slot]), out);
+    out->stale = standing == RESTING;
     return true;
 }
 
@@ -318,15 +367,20 @@ struct recipe {
     int64_t expire_ms;
     size_t inline_len; /* bytes of value in the item */
     void *heap;        /* blob or value instead */
+    struct slice extra; /* of the item it replaces, mostly */
 };
 
-static size_t item_bytes_for(const struct key *key, bool ttl, size_t value) {
-    size_t k = key->name.n > ITEM_KEY_INLINE_MAX ? sizeof(void *) : key->name.n;
-    return ITEM_HEAD + (ttl ? ITEM_TTL_BYTES : 0) + k + value;
+static size_t extra_room(struct slice extra) {
+    return extra.n > 0 ? 1 + extra.n : 0;
 }
 
-static bool fits_inline(const struct key *key, size_t len) {
-    return item_bytes_for(key, true, len) <= SLAB_MAX;
+static size_t item_bytes_for(const struct key *key, bool ttl, struct slice extra, size_t value) {
+    size_t k = key->name.n > ITEM_KEY_INLINE_MAX ? sizeof(void *) : key->name.n;
+    return ITEM_HEAD + (ttl ? ITEM_TTL_BYTES : 0) + extra_room(extra) + k + value;
+}
+
+static bool fits_inline(const struct key *key, struct slice extra, size_t len) {
+    return item_bytes_for(key, true, extra, len) <= SLAB_MAX;
 }
 
 /* A block with head, deadline and key written; the value's bytes are the caller's. 0: no memory. */
@@ -342,7 +396,7 @@ static uint32_t make_item(struct shard *s, const struct recipe *r) {
         lk->n = r->key->name.n;
         memcpy(lk->bytes, r->key->name.p, lk->n);
     }
-    uint32_t h = slab_alloc(&s->slab, slab_class_of(item_bytes_for(r->key, ttl, value)));
+    uint32_t h = slab_alloc(&s->slab, slab_class_of(item_bytes_for(r->key, ttl, r->extra, value)));
     if (h == 0) {
         mem_free(lk);
         return 0;
@@ -351,11 +405,14 @@ static uint32_t make_item(struct shard *s, const struct recipe *r) {
     it[0] = (unsigned char)((unsigned)r->type | (ttl ? ITEM_TTL : 0) | (is_long ? ITEM_LONG_KEY : 0) |
                             (r->heap != NULL ? ITEM_HEAP : 0) | (r->raw ? ITEM_RAW : 0));
     it[1] = r->key->db;
-    uint16_t len = (uint16_t)value;
-    memcpy(it + 2, &len, 2);
+    it[3] = r->extra.n > 0 ? ITEM_EXTRA >> 8 : 0;
+    item_set_value_len(it, value);
     it[4] = is_long ? sizeof(void *) : (unsigned char)r->key->name.n;
     if (ttl) {
         item_set_expire(it, r->expire_ms);
+    }
+    if (unlikely(r->extra.n > 0)) {
+        item_put_extra(it, r->extra);
     }
     unsigned char *k = it + item_key_offset(it);
     if (is_long) {
@@ -409,6 +466,10 @@ static void wrote(struct shard *s, const struct key *key) {
     shard_publish(s);
 }
 
+static struct slice kept_extra(struct shard *s, const struct place *old) {
+    return old == NULL ? slice_make(NULL, 0) : item_extra_bytes(slab_at(&s->slab, old->bucket->handle[old->slot]));
+}
+
 static int64_t kept_deadline(struct shard *s, const struct place *old, int64_t expire_ms) {
     if (expire_ms != L1_KEEP_TTL) {
         return expire_ms;
@@ -424,13 +485,12 @@ static bool overwrite_in_place(struct shard *s, const struct key *key, struct pl
     unsigned char *it = slab_at(&s->slab, h);
     bool ttl = expire_ms != L1_NO_TTL;
     if (item_type(it) != TYPE_STRING || item_is(it, ITEM_HEAP) || item_is(it, ITEM_TTL) != ttl ||
-        !fits_inline(key, value.n) ||
-        slab_class_of(item_bytes_for(key, ttl, value.n)) != slab_class_at(&s->slab, h)) {
+        !fits_inline(key, item_extra_bytes(it), value.n) ||
+        slab_class_of(item_bytes_for(key, ttl, item_extra_bytes(it), value.n)) != slab_class_at(&s->slab, h)) {
         return false;
     }
     memmove(item_value_at(it), value.p, value.n); /* value may be the item's own */
-    uint16_t len = (uint16_t)value.n;
-    memcpy(it + 2, &len, 2);
+    item_set_value_len(it, value.n);
     it[0] = (unsigned char)((it[0] & ~ITEM_RAW) | (flags & L1_RAW ? ITEM_RAW : 0));
     if (ttl) {
         item_set_expire(it, expire_ms);
@@ -443,6 +503,7 @@ static bool overwrite_in_place(struct shard *s, const struct key *key, struct pl
 /* Stores what is on the heap; the reference is the item's on success. */
 static enum err set_heap(struct shard *s, struct recipe *r, struct place *old) {
     r->expire_ms = kept_deadline(s, old, r->expire_ms);
+    r->extra = kept_extra(s, old);
     uint32_t h = make_item(s, r);
     if (h == 0) {
         return ERR_OUT_OF_MEMORY;
@@ -472,8 +533,9 @@ enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_
                        .type = TYPE_STRING,
                        .raw = flags & L1_RAW,
                        .expire_ms = expire_ms,
-                       .inline_len = value.n};
-    if (!fits_inline(key, value.n)) {
+                       .inline_len = value.n,
+                       .extra = kept_extra(s, old)};
+    if (!fits_inline(key, r.extra, value.n)) {
         struct blob *blob = blob_create(value.n);
         if (blob == NULL) {
             return ERR_OUT_OF_MEMORY;
@@ -505,7 +567,7 @@ enum err l1_set_blob(struct l1 *l1, const struct key *key, struct blob *blob, in
     struct shard *s = shard_of(l1, key);
     struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
     struct recipe r = {.key = key, .type = TYPE_STRING, .raw = flags & L1_RAW, .expire_ms = expire_ms, .heap = blob};
-    CHECK(!fits_inline(key, blob->n));
+    CHECK(!fits_inline(key, kept_extra(s, old), blob->n));
     return set_heap(s, &r, old);
 }
 
@@ -574,25 +636,25 @@ enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t
     struct recipe r = {.key = key, .type = TYPE_STRING, .raw = true, .inline_len = len};
     struct slice before = slice_make("", 0);
     r.expire_ms = kept_deadline(s, old, L1_KEEP_TTL);
+    r.extra = kept_extra(s, old);
     if (old != NULL) {
         unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
         before = slice_make(item_value_at(it), item_value_len(it));
         bool ttl = item_is(it, ITEM_TTL);
-        if (fits_inline(key, len) &&
-            slab_class_of(item_bytes_for(key, ttl, len)) == slab_class_at(&s->slab, at.bucket->handle[at.slot])) {
+        if (fits_inline(key, r.extra, len) &&
+            slab_class_of(item_bytes_for(key, ttl, r.extra, len)) == slab_class_at(&s->slab, at.bucket->handle[at.slot])) {
             char *p = (char *)item_value_at(it);
             if (len > before.n) {
                 memset(p + before.n, 0, len - before.n);
             }
-            uint16_t n = (uint16_t)len;
-            memcpy(it + 2, &n, 2);
+            item_set_value_len(it, len);
             it[0] |= ITEM_RAW;
             *out = p;
             wrote(s, key);
             return OK;
         }
     }
-    if (!fits_inline(key, len)) {
+    if (!fits_inline(key, r.extra, len)) {
         struct blob *b = blob_create(len);
         if (b == NULL) {
             return ERR_OUT_OF_MEMORY;
@@ -707,6 +769,8 @@ void l1_del_below(struct l1 *l1, const struct key *key) {
     wrote(shard_of(l1, key), key);
 }
 
+static bool change_layout(struct shard *s, const struct key *key, struct place at, int64_t expire_ms, struct slice extra);
+
 bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t now_ms) {
     struct shard *s = shard_of(l1, key);
     struct place at;
@@ -719,21 +783,22 @@ bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t 
     if (had && wants) {
         item_set_expire(it, expire_ms);
         wheel_schedule(s, shard_index(s, key->hash), expire_ms);
-    } else if (had != wants && !shard_change_layout(s, key, at, expire_ms)) {
+    } else if (had != wants && !change_layout(s, key, at, expire_ms, item_extra_bytes(it))) {
         return false; /* no memory: the old deadline stands */
     }
     wrote(s, key);
     return true;
 }
 
-/* Moves an item to a block with, or without, room for a deadline; policy state and heap part move along. */
-bool shard_change_layout(struct shard *s, const struct key *key, struct place at, int64_t expire_ms) {
+/* Moves an item to a block with room for another deadline and other extras; policy state and heap part move along. False
+ * without memory, or when it would be too long. */
+static bool change_layout(struct shard *s, const struct key *key, struct place at, int64_t expire_ms, struct slice extra) {
     uint32_t from = at.bucket->handle[at.slot];
     const unsigned char *it = slab_at(&s->slab, from);
-    bool ttl = expire_ms != L1_NO_TTL;
+    bool ttl = expire_ms != L1_NO_TTL, had = item_is(it, ITEM_TTL);
     size_t key_and_value = (size_t)(item_value_at(it) - (it + item_key_offset(it))) + item_value_len(it);
-    uint32_t to = slab_alloc(&s->slab,
-                             slab_class_of(ITEM_HEAD + (ttl ? ITEM_TTL_BYTES : 0) + key_and_value));
+    size_t bytes = ITEM_HEAD + (ttl ? ITEM_TTL_BYTES : 0) + extra_room(extra) + key_and_value;
+    uint32_t to = bytes <= SLAB_MAX ? slab_alloc(&s->slab, slab_class_of(bytes)) : 0;
     if (to == 0) {
         return false;
     }
@@ -741,8 +806,12 @@ bool shard_change_layout(struct shard *s, const struct key *key, struct place at
     it = slab_at(&s->slab, from);
     memcpy(copy, it, ITEM_HEAD);
     copy[0] = (unsigned char)(ttl ? it[0] | ITEM_TTL : it[0] & ~ITEM_TTL);
+    copy[3] = (unsigned char)((it[3] & ~(ITEM_EXTRA >> 8)) | (extra.n > 0 ? ITEM_EXTRA >> 8 : 0));
     if (ttl) {
         item_set_expire(copy, expire_ms);
+    }
+    if (extra.n > 0) {
+        item_put_extra(copy, extra);
     }
     memcpy(copy + item_key_offset(copy), it + item_key_offset(it), key_and_value);
     uint8_t meta = at.bucket->meta[at.slot];
@@ -750,14 +819,63 @@ bool shard_change_layout(struct shard *s, const struct key *key, struct place at
     uint8_t bits = s->policy->insert(s, key->hash, to, shard_item_bytes(s, to));
     slab_free(&s->slab, from);
     table_put(at, key->hash, to, (uint8_t)(bits | (meta & ~(META_POLICY | META_TTL)) | (ttl ? META_TTL : 0)));
-    s->ttl_items += ttl ? 1 : (uint32_t)-1;
+    if (ttl != had) {
+        s->ttl_items += ttl ? 1 : (uint32_t)-1;
+        atomic_fetch_add_explicit(&s->db_expires[copy[1]], ttl ? 1 : (uint32_t)-1, memory_order_relaxed);
+    }
     if (ttl) {
-        atomic_fetch_add_explicit(&s->db_expires[copy[1]], 1, memory_order_relaxed);
         wheel_schedule(s, shard_index(s, key->hash), expire_ms);
-    } else {
-        atomic_fetch_sub_explicit(&s->db_expires[copy[1]], 1, memory_order_relaxed);
     }
     return true;
+}
+
+/* An inline string whose extras leave it no room becomes a blob. */
+static bool extra_beside_blob(struct shard *s, const struct key *key, struct place at, struct slice extra) {
+    const unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    if (item_is(it, ITEM_HEAP) || item_type(it) != TYPE_STRING) {
+        return false;
+    }
+    struct blob *blob = blob_create(item_value_len(it));
+    struct recipe r = {.key = key, .type = TYPE_STRING, .raw = item_is(it, ITEM_RAW), .expire_ms = item_expire(it), .heap = blob, .extra = extra};
+    if (blob == NULL) {
+        return false;
+    }
+    memcpy(blob->bytes, item_value_at(it), blob->n);
+    uint8_t same = at.bucket->meta[at.slot] & META_SAME;
+    uint32_t h = make_item(s, &r);
+    if (h == 0) {
+        blob_unref(blob);
+        return false;
+    }
+    install(s, key, h, &at); /* in the place of the old one: needs no memory */
+    at.bucket->meta[at.slot] |= same;
+    if (same) {
+        atomic_fetch_add_explicit(&s->db_same[key->db], 1, memory_order_relaxed);
+    }
+    return true;
+}
+
+bool l1_set_extra(struct l1 *l1, const struct key *key, struct slice extra, int64_t now_ms) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    if (find_item(s, key, now_ms, &at) != LIVE) {
+        return true;
+    }
+    unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    struct slice old = item_extra_bytes(it);
+    if (old.n == extra.n) {
+        if (extra.n > 0) {
+            item_put_extra(it, extra);
+        }
+        return true;
+    }
+    bool ok = change_layout(s, key, at, item_expire(it), extra) || extra_beside_blob(s, key, at, extra);
+    shard_publish(s);
+    return ok;
+}
+
+void l1_purging(struct l1 *l1, bool on) {
+    l1->purging = on;
 }
 
 bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out) {

@@ -33,7 +33,8 @@ enum {
 enum l1_flags {
     L1_TOUCH = 0,       /* the access counts for the eviction policy (the default) */
     L1_NOTOUCH = 1 << 0, /* CLIENT NO-TOUCH, OBJECT, TYPE, TTL, internal reads */
-    L1_RAW = 1 << 1     /* a written string reports encoding "raw" whatever its bytes (APPEND, SETBIT...) */
+    L1_RAW = 1 << 1,    /* a written string reports encoding "raw" whatever its bytes (APPEND, SETBIT...) */
+    L1_STALE = 1 << 2   /* a read takes a value past its deadline, too, while its grace lasts */
 };
 
 /* A large string outside the slab, shared by reference with replies on their way out. */
@@ -62,6 +63,9 @@ struct l1_hooks {
     void *ctx;
     void (*evicted)(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read);
     void (*expired)(void *ctx, const struct key *key, const struct item_view *item);
+    /* While l1_purging: since when an item has been past its deadline, given its own (or INT64_MAX) and what was noted; INT64_MIN:
+     * it must not be served at all. */
+    int64_t (*deadline)(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra);
     /* Whoever takes what is evicted cannot follow: evicting waits, within an eighth of the limit. May be NULL. */
     bool (*pressed)(void *ctx);
 };
@@ -93,6 +97,7 @@ struct l1 {
     _Atomic(const struct policy *) policy;
     _Atomic uint64_t flush_generation; /* raised by flushes: shards sweep until they have seen it */
     _Atomic uint32_t holds;     /* l1_hold */
+    bool purging;               /* changed with every shard locked */
     _Atomic bool active_expire; /* DEBUG SET-ACTIVE-EXPIRE */
 };
 
@@ -148,6 +153,11 @@ bool l1_del(struct l1 *l1, const struct key *key, int64_t now_ms);
 void l1_del_below(struct l1 *l1, const struct key *key);
 /* Sets the deadline (or L1_NO_TTL) of an existing key; false when there is none. */
 bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t now_ms);
+/* Replaces what guards noted of a present key (struct item_extra, encoded; empty: nothing). Kept while the value is overwritten.
+ * No change to the key: nobody is told. False without memory: the old one stands. */
+bool l1_set_extra(struct l1 *l1, const struct key *key, struct slice extra, int64_t now_ms);
+/* From now on hooks.deadline is asked on every look-up, or no more. Every shard locked. */
+void l1_purging(struct l1 *l1, bool on);
 
 /* ---- what slower tiers know of a key ----
  * A tier below may hold an older version, or this very one. After every write commit settles which; l1 keeps it, through

@@ -14,4 +14,3 @@ bool shard_free_pending(struct shard *s, size_t budget);
 void shard_set_policy(struct shard *s, const struct policy *policy);
 void shard_remove_as(struct shard *s, uint64_t hash, struct place at, bool evicted);
 void shard_view(const struct shard *s, uint32_t handle, struct item_view *out);
-bool shard_change_layout(struct shard *s, const struct key *key, struct place at, int64_t expire_ms);

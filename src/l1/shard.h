@@ -129,3 +129,5 @@ bool wheel_run(struct shard *s, int64_t now_ms, unsigned budget);
 enum l1_below shard_below(const struct shard *s, struct place at);
 void shard_remove(struct shard *s, const struct key *key, struct place at);
 size_t shard_item_bytes(const struct shard *s, uint32_t handle);
+/* An item past its deadline, within its grace: it is no key any more, for those who count. */
+void shard_rest(struct shard *s, unsigned char *it);

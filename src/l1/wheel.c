@@ -75,16 +75,21 @@ static void visit(struct shard *s, uint32_t index, int64_t now_ms) {
                 if (b->handle[i] == 0 || !(b->meta[i] & META_TTL)) {
                     continue;
                 }
-                const unsigned char *it = slab_at(&s->slab, b->handle[i]);
+                unsigned char *it = slab_at(&s->slab, b->handle[i]);
                 int64_t deadline = item_expire(it);
+                if (deadline <= now_ms && item_has_extra(it) && item_last(it) > now_ms) {
+                    shard_rest(s, it);
+                    deadline = item_last(it);
+                }
                 if (deadline > now_ms) {
                     next = deadline < next ? deadline : next;
                     continue;
                 }
+                bool counted = !item_is_resting(it);
                 struct key key = {item_key(it), 0, it[1]};
                 key.hash = hash_key(key.name, key.db);
                 shard_remove(s, &key, (struct place){b, i});
-                atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
+                atomic_fetch_add_explicit(&s->expired, counted, memory_order_relaxed);
                 again = b != head; /* an overflow bucket may be gone now: look at the chain afresh */
                 if (again) {
                     break;

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* lease: absent keys that a client was let go to load, and those who wait for it to write them (Nishtala et al.: Scaling
+ * Memcache at Facebook, NSDI 2013). A lease ends with a write, a deletion, its deadline, or its holder's connection.
+ *
+ * One table per shard of the memory tier, whose lock guards it. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/base/hash.h"
+#include "src/base/list.h"
+
+/* A connection that holds leases: how many live ones. Counted by its leases and its session. */
+struct lease_owner {
+    _Atomic unsigned refs;
+    _Atomic int live;
+};
+struct lease_owner *lease_owner_create(void);
+void lease_owner_unref(struct lease_owner *o);
+
+/* A call that waits for a lease's end; embedded in it. */
+struct lease_waiter {
+    struct list node;
+    bool woken; /* wake has been, or will be called */
+    void (*wake)(struct lease_waiter *w); /* no lock held, any thread */
+};
+
+struct lease {
+    struct lease *next; /* in the table's chain */
+    struct list waiters;
+    struct lease_owner *owner; /* NULL: whoever has the token */
+    uint64_t hash, token;
+    int64_t granted_ms, deadline_ms;
+    uint32_t waiting;
+    uint8_t db;
+    uint32_t name_len;
+    char name[];
+};
+
+enum { LEASE_BUCKETS = 32 };
+
+struct lease_table {
+    uint32_t count;
+    struct lease *buckets[LEASE_BUCKETS];
+};
+
+/* The lease of the key, or NULL; also one past its deadline. */
+struct lease *lease_find(const struct lease_table *t, const struct key *key);
+/* There is none of the key. owner may be NULL; a reference is taken. */
+struct lease *lease_grant(struct lease_table *t, const struct key *key, struct lease_owner *owner, int64_t now_ms,
+                          int64_t deadline_ms);
+/* Who asks now and may wait; lease_leave takes it back, when it has not been woken. */
+void lease_join(struct lease *l, struct lease_waiter *w);
+void lease_leave(struct lease *l, struct lease_waiter *w);
+/* Unregisters and frees l; its waiters move to woken (initialised by the caller), to be woken after unlock. */
+void lease_end(struct lease_table *t, struct lease *l, struct list *woken);
+/* Calls wake of each. No lock held. */
+void lease_wake(struct list *woken);

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* rule: what one `policy PATTERN [option=value ...]` says of the keys that match its pattern (glob), and what happened to them.
+ * The set of all rules is immutable and counted; a change makes a new set, which keeps the counters of patterns that stay.
+ *
+ * A key follows the rule whose literal prefix (the pattern up to its first wildcard) is the longest; between rules of one
+ * prefix, the longest pattern; a rule whose wildcards do not match gives way to the next. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/buf.h"
+#include "src/base/slice.h"
+
+enum rule_early { EARLY_OFF, EARLY_ON };
+enum rule_write { WRITE_OFF, WRITE_THROUGH, WRITE_BACK, WRITE_AROUND };
+enum rule_filter { FILTER_OFF, FILTER_BLOOM };
+enum rule_tier { TIER_ALL, TIER_L1 };
+enum rule_compress { COMPRESS_NONE, COMPRESS_LZ4, COMPRESS_ZSTD };
+
+#define RULE_COUNTERS(X)                                                                                           \
+    X(hits, "reads answered with a fresh value")                                                                   \
+    X(misses, "reads that found no fresh value in any tier")                                                       \
+    X(stale, "reads answered with a value past its lifetime")                                                      \
+    X(negative, "reads answered by the memory of a key's absence")                                                 \
+    X(filtered, "reads the filter answered")                                                                       \
+    X(failed_fast, "reads answered by the memory of a failed load")                                                \
+    X(loads, "loads sent to the origin")                                                                           \
+    X(load_failures, "loads that failed")                                                                          \
+    X(refreshes, "loads begun while a value was there: past its lifetime, or shortly before its end")              \
+    X(early, "of those, before its end")                                                                           \
+    X(leases, "misses whose client was let go to load and SET")                                                    \
+    X(leases_settled, "leases that ended with a write")                                                            \
+    X(leases_expired, "leases that ended without")                                                                 \
+    X(waits, "reads held until another client's write")                                                            \
+    X(waits_filled, "of those, answered with its value")                                                           \
+    X(waits_expired, "of those, answered without")                                                                 \
+    X(uncoalesced, "misses answered at once that might have waited: too many waiters, or the client may not wait") \
+    X(jittered, "lifetimes shortened")                                                                             \
+    X(writes, "changes sent to the origin")                                                                        \
+    X(write_failures, "changes the origin did not take")
+
+enum rule_counter {
+#define X(name, doc) RULE_##name,
+    RULE_COUNTERS(X)
+#undef X
+    RULE_COUNTER_COUNT
+};
+
+struct rule_options {
+#define RULE_FIELD_INT int64_t
+#define RULE_FIELD_SIZE int64_t
+#define RULE_FIELD_DUR_MS int64_t
+#define RULE_FIELD_PERCENT int64_t
+#define RULE_FIELD_STR char *
+#define OPTION(kind, field, name, def, min, max, words, doc) RULE_FIELD_##kind field;
+#define OPTION_ENUM(field, name, def, choices, doc) int field;
+#include "src/guard/rule.def"
+#undef OPTION
+#undef OPTION_ENUM
+};
+
+enum { RULE_STRIPES = 16 };
+
+/* What happened to the keys of a pattern. Counted in stripes, so that loops do not share a cache line. */
+struct rule_stats {
+    _Atomic unsigned refs;
+    char *pattern;
+    struct {
+        _Atomic uint64_t n[RULE_COUNTER_COUNT];
+        char pad[64]; /* the next stripe is on another cache line */
+    } stripes[RULE_STRIPES];
+    /* lifetimes that end in a second of the wall clock, a ring; made for ttl-jitter=auto: see deadline.h */
+    _Atomic(_Atomic uint64_t *) ends;
+};
+
+struct rule {
+    struct rule_options opt;
+    struct slice pattern; /* owned */
+    size_t literal;       /* bytes of the pattern before its first wildcard */
+    const struct rule *next; /* the rule to ask when the wildcards of this one do not match */
+    struct rule_stats *stats;
+    unsigned index; /* in the set */
+};
+
+struct rules {
+    _Atomic unsigned refs;
+    unsigned count;
+    struct rule **list; /* in the order given */
+    struct radix *tree; /* literal prefix -> its rule to ask first */
+};
+
+/* One line, "PATTERN option=value ...". False with the reason in why. */
+bool rule_check(struct slice line, struct buf *why);
+/* A set of a line each, one reference; NULL when there is no line. before: whose counters go on, may be NULL. The lines have
+ * been checked; the later of two with one pattern counts. */
+struct rules *rules_create(const char *lines, const struct rules *before);
+struct rules *rules_ref(struct rules *r);
+void rules_unref(struct rules *r);
+/* The rule of a name, or NULL. Any thread. */
+const struct rule *rules_match(const struct rules *r, struct slice name);
+/* The rule of that very pattern, or NULL. */
+const struct rule *rules_find(const struct rules *r, struct slice pattern);
+/* What the first wildcard of the pattern stands for in a matching name: "42" of user:42:cart with user:*:cart. */
+struct slice rule_capture(const struct rule *rule, struct slice name);
+/* " option=value" of all that is not the default. */
+void rule_print(const struct rule *rule, struct buf *out);
+/* The lines without that of a pattern, and with a new line at the end (n 0: none). */
+void rules_edit(const char *lines, struct slice pattern, struct slice line, struct buf *out);
+uint64_t rule_count_read(const struct rule_stats *s, enum rule_counter c);
+
+static inline void rule_count(const struct rule *rule, unsigned loop, enum rule_counter c) {
+    _Atomic uint64_t *n = &rule->stats->stripes[loop % RULE_STRIPES].n[c];
+    atomic_fetch_add_explicit(n, 1, memory_order_relaxed);
+}

@@ -15,8 +15,8 @@
 
 enum {
     OWN_ROOM_BYTES = 16 << 10,       /* read at least so much into an own buffer */
-    OWN_READ_BYTES = 1 << 20,        /* and at most so much at once: one turn's slice of a large value */
-    TURN_READ_BYTES = 1 << 20,       /* a session that sent more in one turn waits for the next */
+    TURN_READ_BYTES = 128 << 10,     /* a session that sent more in one turn is read again when all of it has run */
+    TURN_VALUE_BYTES = 1 << 20,      /* the same while a large request is arriving, which costs reading alone */
     TURN_WRITE_IOVECS = 64,
     OWN_KEEP_BYTES = 32 << 10        /* an empty own buffer larger than this is freed */
 };
@@ -34,11 +34,15 @@ void session_make_ready(struct session *s) {
     }
 }
 
+void session_read_on(struct session *s) {
+    if (unlikely(s->read_paused) && !s->closing && list_empty(&s->reader_node)) {
+        list_push_back(&s->worker->readers, &s->reader_node);
+    }
+}
+
 void session_go_on(struct session *s) {
     session_make_ready(s);
-    if (!s->closing && s->read_paused && list_empty(&s->reader_node)) {
-        list_push_back(&s->worker->readers, &s->reader_node); /* the turn's end reads again */
-    }
+    session_read_on(s);
 }
 
 void session_want_flush(struct session *s) {
@@ -78,7 +82,7 @@ void session_keep_input(struct session *s) {
         own_input(s);
     }
     atomic_store_explicit(&s->client.in_bytes, s->own.cap, memory_order_relaxed);
-    if (s->read_paused && !s->closing && !is_waiting(s)) {
+    if (s->read_paused && !s->closing && !is_waiting(s) && list_empty(&s->ready_node)) {
         s->read_paused = false;
         stream_read_start(&s->stream);
     }
@@ -95,16 +99,19 @@ static struct session *of_stream(struct stream *stream) {
     return (struct session *)((char *)stream - offsetof(struct session, stream));
 }
 
+/* What may still be read in this turn. */
+static size_t turn_room(const struct session *s) {
+    size_t limit = s->need > s->in_n - s->in_at ? TURN_VALUE_BYTES : TURN_READ_BYTES;
+    return limit > s->turn_read ? limit - s->turn_read : 0;
+}
+
 /* Room in the session's own buffer: for what the request is known to need, in slices. */
 static void alloc_own(struct session *s, char **p, size_t *n) {
     if (s->in != s->own.p || s->in_at > s->own.n / 2) {
         own_input(s);
     }
-    size_t want = OWN_ROOM_BYTES;
-    if (s->need > s->own.n) {
-        want = s->need - s->own.n;
-        want = want < OWN_ROOM_BYTES ? OWN_ROOM_BYTES : want;
-    }
+    size_t want = s->need > s->own.n ? s->need - s->own.n : s->turn_read > 0 ? turn_room(s) : 0;
+    want = want < OWN_ROOM_BYTES ? OWN_ROOM_BYTES : want;
     if (!buf_try_reserve(&s->own, want) && !buf_try_reserve(&s->own, OWN_ROOM_BYTES)) {
         *n = 0; /* the stream reports the end with an error */
         return;
@@ -112,8 +119,8 @@ static void alloc_own(struct session *s, char **p, size_t *n) {
     s->in = s->own.p;
     *p = s->own.p + s->own.n;
     *n = s->own.cap - s->own.n;
-    if (*n > OWN_READ_BYTES) {
-        *n = OWN_READ_BYTES;
+    if (*n > turn_room(s)) {
+        *n = turn_room(s);
     }
 }
 
@@ -155,7 +162,7 @@ static void on_data(struct stream *stream, char *p, size_t n) {
                         &w->stats->client_query_buffer_limit_disconnections);
         return;
     }
-    if (s->turn_read > TURN_READ_BYTES || is_waiting(s)) {
+    if (turn_room(s) == 0 || is_waiting(s)) {
         s->read_paused = true;
         stream_read_stop(stream);
     }

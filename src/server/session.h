@@ -52,6 +52,8 @@ void session_open(struct worker *w, int fd, bool is_unix);
 void session_close(struct session *s);
 /* There is unparsed input, or may be: the worker looks at it in this or the next turn. */
 void session_make_ready(struct session *s);
+/* When reading was paused, the end of this turn takes it up again. */
+void session_read_on(struct session *s);
 /* After its parked call: the session's input is looked at, and read, again. */
 void session_go_on(struct session *s);
 /* There are replies to write. */

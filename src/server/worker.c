@@ -19,7 +19,7 @@
 #include "src/server/shutdown.h"
 
 enum {
-    TURN_BUDGET_US = 2000, /* calls run in one turn before others' bytes are read again */
+    TURN_BUDGET_US = 500, /* calls run in one turn before others' bytes are read again */
     FLUSH_EARLY_BYTES = 256 << 10, /* replies of one session that go out before the turn ends */
     CRON_MS = 100,
     ADOPT_MIN_BYTES = 64 << 10 /* a value in a buffer of its own is not copied from this size on */
@@ -89,6 +89,7 @@ static unsigned take_calls(struct worker *w, struct session *s, struct slot *slo
     }
     if (n < room) {
         list_remove(&s->ready_node);
+        session_read_on(s);
     }
     return n;
 }

@@ -40,6 +40,14 @@ struct lease *lease_find(const struct lease_table *t, const struct key *key) {
     return l;
 }
 
+struct lease *lease_by_token(const struct lease_table *t, uint64_t hash, uint64_t token) {
+    struct lease *l = t->count != 0 ? *slot_of(t, hash) : NULL;
+    while (l != NULL && (l->hash != hash || l->token != token)) {
+        l = l->next;
+    }
+    return l;
+}
+
 struct lease *lease_grant(struct lease_table *t, const struct key *key, struct lease_owner *owner, int64_t now_ms,
                           int64_t deadline_ms) {
     ASSERT(lease_find(t, key) == NULL);

@@ -48,6 +48,8 @@ struct lease_table {
 
 /* The lease of the key, or NULL; also one past its deadline. */
 struct lease *lease_find(const struct lease_table *t, const struct key *key);
+/* The lease of that token among keys of that hash, or NULL. */
+struct lease *lease_by_token(const struct lease_table *t, uint64_t hash, uint64_t token);
 /* There is none of the key. owner may be NULL; a reference is taken. */
 struct lease *lease_grant(struct lease_table *t, const struct key *key, struct lease_owner *owner, int64_t now_ms,
                           int64_t deadline_ms);

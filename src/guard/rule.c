@@ -216,7 +216,6 @@ struct rules *rules_create(const char *lines, const struct rules *before) {
     }
     for (unsigned i = 0; i < r->count; i++) {
         const struct rule *old = rules_find(before, r->list[i]->pattern);
-        r->list[i]->index = i;
         r->list[i]->stats = old != NULL ? old->stats : stats_create_for(r->list[i]->pattern);
         if (old != NULL) {
             atomic_fetch_add_explicit(&old->stats->refs, 1, memory_order_relaxed);
@@ -224,6 +223,13 @@ struct rules *rules_create(const char *lines, const struct rules *before) {
     }
     build_tree(r);
     return r;
+}
+
+void rules_bind(struct rules *r, void *(*find)(void *ctx, struct slice origin), void *ctx) {
+    for (unsigned i = 0; i < r->count; i++) {
+        const char *origin = r->list[i]->opt.origin;
+        r->list[i]->target = origin[0] != '\0' ? find(ctx, slice_cstr(origin)) : NULL;
+    }
 }
 
 struct rules *rules_ref(struct rules *r) {

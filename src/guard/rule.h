@@ -82,7 +82,7 @@ struct rule {
     size_t literal;       /* bytes of the pattern before its first wildcard */
     const struct rule *next; /* the rule to ask when the wildcards of this one do not match */
     struct rule_stats *stats;
-    unsigned index; /* in the set */
+    void *target;   /* its origin, as rules_bind was told; NULL when it has none */
 };
 
 struct rules {
@@ -97,6 +97,8 @@ bool rule_check(struct slice line, struct buf *why);
 /* A set of a line each, one reference; NULL when there is no line. before: whose counters go on, may be NULL. The lines have
  * been checked; the later of two with one pattern counts. */
 struct rules *rules_create(const char *lines, const struct rules *before);
+/* Looks up the origin of each rule that names one, once, before the set is shared. */
+void rules_bind(struct rules *r, void *(*find)(void *ctx, struct slice origin), void *ctx);
 struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r);
 /* The rule of a name, or NULL. Any thread. */

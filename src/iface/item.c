@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { HAS_GRACE = 1, HAS_LOAD = 2, HAS_STAMP = 4, HAS_TAGS = 8, IS_RESTING = ITEM_EXTRA_RESTING, KNOWN = 31 };
+enum { HAS_GRACE = 1, HAS_LOAD = 2, HAS_STAMP = 4, HAS_TAGS = 8, IS_RESTING = ITEM_EXTRA_RESTING, IS_PASSING = 32, KNOWN = 63 };
 
 static size_t put32(unsigned char *out, size_t at, uint32_t v) {
     memcpy(out + at, &v, 4);
@@ -14,7 +14,7 @@ static size_t put32(unsigned char *out, size_t at, uint32_t v) {
 size_t item_extra_put(const struct item_extra *e, unsigned char *out) {
     size_t at = 1;
     out[0] = (unsigned char)((e->grace_ms ? HAS_GRACE : 0) | (e->load_ms ? HAS_LOAD : 0) | (e->stamp ? HAS_STAMP : 0) |
-                             (e->tags ? HAS_TAGS : 0) | (e->resting ? IS_RESTING : 0));
+                             (e->tags ? HAS_TAGS : 0) | (e->resting ? IS_RESTING : 0) | (e->passing ? IS_PASSING : 0));
     at = e->grace_ms ? put32(out, at, e->grace_ms) : at;
     at = e->load_ms ? put32(out, at, e->load_ms) : at;
     at = e->stamp ? put32(out, at, e->stamp) : at;
@@ -49,6 +49,7 @@ bool item_extra_get(struct slice bytes, struct item_extra *e) {
     bool ok = (flags & ~(unsigned)KNOWN) == 0 && take32(&b, flags & HAS_GRACE, &e->grace_ms) &&
               take32(&b, flags & HAS_LOAD, &e->load_ms) && take32(&b, flags & HAS_STAMP, &e->stamp);
     e->resting = flags & IS_RESTING;
+    e->passing = flags & IS_PASSING;
     if (ok && flags & HAS_TAGS) {
         size_t n = b.n > 0 ? (unsigned char)b.p[0] : 0;
         ok = n > 0 && n <= ITEM_MAX_TAGS && b.n == 1 + n * sizeof(e->tag[0]);

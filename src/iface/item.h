@@ -35,6 +35,7 @@ struct item_extra {
     uint32_t load_ms;  /* how long it took to load; 0 unknown */
     uint32_t stamp;    /* how many purges had been before it was written: src/guard/purge.h */
     bool resting;      /* memory tier: past its deadline, no longer counted among the keys */
+    bool passing;      /* must not be kept: here only for those who waited for it */
     uint8_t tags;
     struct item_tag {
         uint32_t id, generation;

@@ -56,6 +56,7 @@ struct lifetime {
     int64_t ttl_ms;   /* fresh so long; 0: must not be kept */
     int64_t stale_ms; /* may be served so long beyond that while it is refreshed (stale-while-revalidate) */
     int64_t error_ms; /* or when refreshing it fails (stale-if-error) */
+    bool exact;       /* ttl_ms is the value's own end (Redis), not advice (HTTP): it holds whatever the policy says */
 };
 
 /* One exchange with an origin. The submitter owns it and what it points to, until done; from origin_submit to done only the

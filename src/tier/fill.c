@@ -5,7 +5,11 @@
 #include "src/base/mem.h"
 #include "src/l1/flight.h"
 #include "src/l1/shard.h"
+#include "src/guard/marks.h"
+#include "src/guard/rule.h"
+#include "src/origin/origin.h"
 #include "src/rt/loop.h"
+#include "src/tier/guard.h"
 #include "src/tier/tier.h"
 
 /* One key a fill waits for. */
@@ -15,17 +19,21 @@ struct fill_wait {
     struct fill *fill;
     struct lead *lead; /* the flight this wait leads, until fill_launch; else NULL */
     int index;
-    bool settle; /* the answer is final for the call: absent, or failed */
-    bool failed;
+    bool settle; /* the answer is final for the call: absent, failed, or found for this call only */
+    bool failed, passing;
+    const char *error, *origin;
 };
 
-/* One flight's walk along the chain. */
+/* One flight's walk along the chain: the sources, and at its end the origin of the key's rule, if any. */
 struct lead {
     struct fetch fetch;
     struct tier *tier;
     struct flight *flight;
     unsigned shard;
-    unsigned at; /* source being asked */
+    unsigned at; /* source being asked; behind the last: the origin */
+    const struct rule *rule; /* or NULL */
+    struct rules *rules;     /* keeps it */
+    struct request request;
 };
 
 static void count(_Atomic uint64_t *c) {
@@ -39,6 +47,9 @@ static void wait_arrived(struct loop *loop, struct msg *msg) {
     if (w->settle) {
         f->settled[w->index] = w->failed ? FILL_FAILED : FILL_ABSENT;
         f->failed |= w->failed;
+        f->passing |= w->passing;
+        f->error = w->error != NULL ? w->error : f->error;
+        f->origin = w->error != NULL ? w->origin : f->origin;
     }
     CHECK(f->pending > 0);
     if (--f->pending == 0) {
@@ -91,7 +102,77 @@ enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_
     return PROBE_ABSENT;
 }
 
-/* The chain has ended: publish, end the flight, wake everyone. */
+/* ---- the origin's answer ---- */
+
+/* Stores what an origin gave, for as long as the rule says, and tells the tiers below. Shard locked. */
+static bool store_loaded(struct lead *l, int64_t now_ms) {
+    struct tier *t = l->tier;
+    struct found *f = &l->request.found;
+    struct item_extra extra = {.load_ms = (uint32_t)l->request.took_ms};
+    unsigned char bytes[ITEM_EXTRA_MAX];
+    f->expire_ms = guard_load_deadline(l->rule, &l->request.life, now_ms, &extra);
+    f->same = false;
+    int acks = 0;
+    /* one that must not be kept is past its deadline already: stored as if it were not, then noted, so that only those who
+     * waited see it */
+    int64_t then = extra.passing ? now_ms - 1 : now_ms;
+    if (!store(t, &l->fetch.key, f, then)) {
+        return false;
+    }
+    extra.load_ms = l->rule->opt.early == EARLY_ON && extra.load_ms == 0 ? 1 : l->rule->opt.early == EARLY_ON ? extra.load_ms : 0;
+    l1_set_extra(t->l1, &l->fetch.key, slice_make(bytes, item_extra_put(&extra, bytes)), then);
+    tier_commit(t, extra.passing ? SINK_DEL : SINK_SET, &l->fetch.key, now_ms, NULL, &acks);
+    return true;
+}
+
+/* What the origin said, made true. Shard locked. */
+static void settle_load(struct lead *l, int64_t now_ms) {
+    struct tier *t = l->tier;
+    const struct rule *rule = l->rule;
+    unsigned loop = (unsigned)loop_id(l->fetch.loop);
+    int acks = 0;
+    if (l->request.result == REQUEST_OK && store_loaded(l, now_ms)) {
+        marks_drop(t->guard->marks, l->fetch.key.hash);
+        return;
+    }
+    if (l->request.result == REQUEST_ABSENT) {
+        if (l1_del(t->l1, &l->fetch.key, now_ms)) { /* it was there, and is gone at the origin */
+            tier_commit(t, SINK_DEL, &l->fetch.key, now_ms, NULL, &acks);
+        }
+        if (rule->opt.negative_ms > 0) {
+            marks_put(t->guard->marks, l->fetch.key.hash, MARK_ABSENT, now_ms + rule->opt.negative_ms);
+        }
+        return;
+    }
+    rule_count(rule, loop, RULE_load_failures);
+    if (rule->opt.error_ms > 0) {
+        marks_put(t->guard->marks, l->fetch.key.hash, MARK_FAILED, now_ms + rule->opt.error_ms);
+    }
+}
+
+/* ---- the end ---- */
+
+static void lead_free(struct lead *l) {
+    found_free(&l->fetch.found);
+    found_free(&l->request.found);
+    rules_unref(l->rules);
+    mem_free(l);
+}
+
+/* The answer of the chain becomes true in memory, unless the key was written meanwhile. Shard locked. */
+static void lead_settle(struct lead *l) {
+    struct tier *t = l->tier;
+    struct fetch *f = &l->fetch;
+    int64_t now_ms = loop_now_ms(f->loop);
+    if (l->flight->overtaken) {
+        count(&t->dropped_late);
+    } else if (l->at == t->source_count && l->rule != NULL && l->rule->target != NULL) {
+        settle_load(l, now_ms);
+    } else if (f->result == FETCH_FOUND && !store(t, &f->key, &f->found, now_ms)) {
+        f->result = FETCH_ABSENT;
+    }
+}
+
 static void lead_finish(struct lead *l) {
     struct tier *t = l->tier;
     struct fetch *f = &l->fetch;
@@ -99,40 +180,100 @@ static void lead_finish(struct lead *l) {
     list_init(&woken);
     l1_lock(t->l1, l->shard);
     bool overtaken = l->flight->overtaken;
-    if (overtaken) {
-        count(&t->dropped_late); /* the key was written meanwhile */
-    } else if (f->result == FETCH_FOUND && !store(t, &f->key, &f->found, loop_now_ms(f->loop))) {
-        f->result = FETCH_ABSENT;
-    }
+    lead_settle(l);
     flight_end(&t->l1->shards[l->shard].flights, l->flight, &woken);
     l1_unlock(t->l1, l->shard);
     count(f->result == FETCH_FOUND ? &t->found : f->result == FETCH_ABSENT ? &t->absent : &t->failed);
+    bool passing = l->rule != NULL && f->result == FETCH_FOUND && l->rule->opt.ttl_ms < 0 && l->request.life.ttl_ms == 0;
     for (struct list *n; (n = list_pop_front(&woken)) != NULL;) {
         struct fill_wait *w = LIST_ENTRY(n, struct fill_wait, waiter.node);
         /* after a write the call looks again: the writer's value counts, not the chain's word */
-        w->settle = f->result != FETCH_FOUND && !overtaken;
+        w->settle = (f->result != FETCH_FOUND || passing) && !overtaken;
         w->failed = f->result == FETCH_ERROR;
+        w->passing = passing;
+        w->error = w->failed ? f->error : NULL;
+        w->origin = w->error != NULL && l->rule != NULL ? l->rule->opt.origin : NULL;
         w->waiter.wake(&w->waiter);
     }
-    found_free(&f->found);
-    mem_free(l);
+    lead_free(l);
+}
+
+static void lead_loaded(struct request *r) {
+    struct lead *l = (struct lead *)((char *)r - offsetof(struct lead, request));
+    static const enum fetch_result as[] = {
+        [REQUEST_OK] = FETCH_FOUND, [REQUEST_ABSENT] = FETCH_ABSENT, [REQUEST_FAILED] = FETCH_ERROR};
+    l->fetch.result = as[r->result];
+    l->fetch.error = r->error;
+    lead_finish(l);
+}
+
+static void lead_load(struct lead *l) {
+    l->request.kind = REQUEST_LOAD;
+    l->request.key = l->fetch.key.name;
+    l->request.first = rule_capture(l->rule, l->fetch.key.name);
+    l->request.loop = l->fetch.loop;
+    l->request.background = l->fetch.background;
+    l->request.done = lead_loaded;
+    count(&l->tier->loads);
+    rule_count(l->rule, (unsigned)loop_id(l->fetch.loop), RULE_loads);
+    l->tier->load(l->rule->target, &l->request);
 }
 
 static void lead_ask(struct lead *l) {
-    struct source *s = l->tier->sources[l->at];
     l->fetch.result = FETCH_ABSENT;
-    s->fetch(s, &l->fetch);
+    l->fetch.error = NULL;
+    if (l->at < l->tier->source_count) {
+        struct source *s = l->tier->sources[l->at];
+        s->fetch(s, &l->fetch);
+    } else if (l->rule != NULL && l->rule->target != NULL) {
+        lead_load(l);
+    } else {
+        lead_finish(l);
+    }
+}
+
+static bool has_more(const struct lead *l) {
+    unsigned last = l->tier->source_count + (l->rule != NULL && l->rule->target != NULL ? 1 : 0);
+    return l->at + 1 < last;
 }
 
 static void lead_answered(struct fetch *f) {
     struct lead *l = (struct lead *)((char *)f - offsetof(struct lead, fetch));
-    if (f->result != FETCH_FOUND && l->at + 1 < l->tier->source_count) {
+    if (f->result != FETCH_FOUND && has_more(l)) {
         l->at++;
         lead_ask(l);
         return;
     }
+    f->error = NULL; /* no source's word but an origin's is told to clients */
     lead_finish(l);
 }
+
+static struct lead *lead_create(struct tier *t, struct flight *flight, const struct key *key, struct loop *loop,
+                                const struct rule *rule, struct rules *rules) {
+    struct lead *l = mem_zalloc(sizeof(*l));
+    *l = (struct lead){.tier = t, .flight = flight, .shard = l1_shard_of(t->l1, key->hash), .rule = rule};
+    l->rules = rule != NULL ? rules_ref(rules) : NULL;
+    l->fetch.key = (struct key){slice_make(flight->name, flight->name_len), key->hash, key->db};
+    l->fetch.loop = loop;
+    l->fetch.found.expire_ms = L1_NO_TTL;
+    l->fetch.done = lead_answered;
+    count(&t->fills);
+    return l;
+}
+
+bool tier_refresh(struct tier *t, const struct guard_read *r) {
+    struct flight_table *flights = &t->l1->shards[l1_shard_of(t->l1, r->key->hash)].flights;
+    if (flight_find(flights, r->key) != NULL) {
+        return false;
+    }
+    struct lead *l = lead_create(t, flight_begin(flights, r->key), r->key, r->loop, r->rule, r->rules);
+    l->at = t->source_count; /* what is below is no newer */
+    l->fetch.background = true;
+    lead_load(l);
+    return true;
+}
+
+/* ---- calls ---- */
 
 static void join(struct fill *f, int i) {
     struct l1 *l1 = f->tier->l1;
@@ -144,13 +285,8 @@ static void join(struct fill *f, int i) {
     struct flight *flight = flight_find(flights, key);
     if (flight == NULL) {
         flight = flight_begin(flights, key);
-        w->lead = mem_zalloc(sizeof(struct lead));
-        *w->lead = (struct lead){.tier = f->tier, .flight = flight, .shard = shard};
-        w->lead->fetch.key = (struct key){slice_make(flight->name, flight->name_len), key->hash, key->db};
-        w->lead->fetch.loop = f->loop;
-        w->lead->fetch.found.expire_ms = L1_NO_TTL;
-        w->lead->fetch.done = lead_answered;
-        count(&f->tier->fills);
+        const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
+        w->lead = lead_create(f->tier, flight, key, f->loop, rule, f->rules);
     } else {
         count(&f->tier->joined);
     }
@@ -161,13 +297,22 @@ static void join(struct fill *f, int i) {
 
 enum { HOLD_AFTER_ROUNDS = 3 };
 
-bool fill_begin(struct fill *f, int64_t now_ms) {
+/* Whether somebody slower must be asked for the key; what the sources' memory has becomes resident on the way. */
+bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms) {
     struct item_view view;
+    if (l1_get(t->l1, key, now_ms, L1_NOTOUCH | look, &view)) {
+        return false;
+    }
+    enum probe_result r = t->source_count != 0 ? tier_probe(t, key, now_ms) : PROBE_ABSENT;
+    return r == PROBE_UNKNOWN || (r == PROBE_ABSENT && rule != NULL && rule->target != NULL);
+}
+
+bool fill_begin(struct fill *f, int64_t now_ms) {
     ASSERT(f->pending == 0);
     for (int i = 0; i < f->n; i++) {
+        const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
         if (!f->wanted[i] || (f->settled != NULL && f->settled[i]) ||
-            l1_get(f->tier->l1, &f->keys[i], now_ms, L1_NOTOUCH, &view) ||
-            tier_probe(f->tier, &f->keys[i], now_ms) != PROBE_UNKNOWN) {
+            !fill_needs(f->tier, &f->keys[i], rule, f->look, now_ms)) {
             continue;
         }
         if (f->settled == NULL) {

@@ -20,7 +20,12 @@
 
 enum { TIER_MAX_SOURCES = 4, TIER_MAX_SINKS = 4 };
 
+struct guard;
+struct guard_read;
 struct loop;
+struct request;
+struct rule;
+struct rules;
 
 struct tier {
     /* fixed after boot */
@@ -30,9 +35,11 @@ struct tier {
     unsigned source_count, sink_count;
     bool every_change, acks; /* some sink says so */
     int64_t fill_deadline_ms; /* how long one key's chain may take */
+    struct guard *guard;      /* NULL: no rules, ever */
+    void (*load)(void *target, struct request *r); /* sends a request to the origin that a rule names */
     /* atomic */
     _Atomic bool never_probe; /* tests: what sources have in memory counts as cold, too */
-    _Atomic uint64_t fills, joined, found, absent, failed, dropped_late;
+    _Atomic uint64_t fills, joined, found, absent, failed, dropped_late, loads;
 };
 
 void tier_init(struct tier *t, struct l1 *l1);
@@ -48,7 +55,7 @@ struct fill_wait;
 enum fill_settled {
     FILL_OPEN,
     FILL_ABSENT, /* no source has it */
-    FILL_FAILED  /* nobody could tell: it counts as absent */
+    FILL_FAILED  /* nobody could tell: it counts as absent, unless error says that the call is to be refused */
 };
 
 /* One call's fill; zeroed but for the first group, owned by the parked call, stays until resume has run with nothing
@@ -60,6 +67,9 @@ struct fill {
     const bool *wanted; /* which of them must be resident */
     int n;
     bool background; /* no client waits */
+    struct rules *rules;             /* the set that rule_of is from, or NULL */
+    const struct rule **rule_of;     /* the rule of each key, or NULL: its origin is asked last */
+    unsigned look;                   /* L1_STALE when the call may see values in their grace */
     void (*resume)(struct fill *f); /* on loop */
     /* private */
     uint8_t *settled; /* enum fill_settled of each key */
@@ -67,8 +77,13 @@ struct fill {
     int pending, rounds;
     bool holds; /* memory evicts nothing until this call has run: l1_hold */
     bool failed; /* some key is FILL_FAILED */
+    bool passing; /* some value is here for this call only: it must look with L1_STALE */
+    const char *error, *origin; /* why an origin did not give a key, and its name */
 };
 
+/* Whether a key is missing and somebody slower, a source or the origin of its rule (may be NULL), may have it; look: L1_STALE when a
+ * value in its grace will do. What the sources' memory has becomes resident on the way. Shard locked. */
+bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms);
 /* With the shards of all keys locked. False: everything wanted is resident or known absent: run. True: flights were
  * joined; unlock and call fill_launch. */
 bool fill_begin(struct fill *f, int64_t now_ms);
@@ -76,6 +91,9 @@ bool fill_begin(struct fill *f, int64_t now_ms);
 void fill_launch(struct fill *f, int64_t now_ms);
 /* Frees what fill_begin allocated. Nothing may be pending. */
 void fill_end(struct fill *f);
+
+/* Asks the origin of a key that has a value for a newer one; nobody waits for it. False when it is being loaded already. Shard locked. */
+bool tier_refresh(struct tier *t, const struct guard_read *r);
 
 /* Keys of a physical database in all tiers, each once; exact but for what is on its way between them. Any thread. */
 uint64_t tier_keys(struct tier *t, uint8_t physical);

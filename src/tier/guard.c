@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* guard: verdicts on reads, consequences of writes. */
+#include "src/tier/guard.h"
+
+#include "src/base/check.h"
+#include "src/base/mem.h"
+#include "src/base/rng.h"
+#include "src/guard/deadline.h"
+#include "src/l1/l1.h"
+#include "src/origin/origin.h"
+#include "src/tier/tier.h"
+
+enum {
+    ALONE_TIMES = 10, /* after a lease nobody filled, so many of its lifetimes without another for the key */
+    PASSING_MS = 10000 /* how long a value that must not be kept waits for those it was loaded for */
+};
+
+static void read_count(const struct guard_read *r, enum rule_counter c) {
+    rule_count(r->rule, r->loop_id, c);
+}
+
+/* ---- life ---- */
+
+struct guard *guard_create(struct l1 *l1, struct tier *tier, size_t marks) {
+    struct guard *g = mem_zalloc(sizeof(*g));
+    g->l1 = l1;
+    g->tier = tier;
+    g->leases = mem_zalloc(l1->shard_count * sizeof(*g->leases));
+    g->marks = marks_create(marks, l1->shard_count);
+    lock_init(&g->lock, LOCK_GUARD, 0);
+    return g;
+}
+
+void guard_destroy(struct guard **gp) {
+    struct guard *g = *gp;
+    *gp = NULL;
+    struct list woken;
+    list_init(&woken);
+    for (unsigned i = 0; i < g->l1->shard_count; i++) {
+        for (unsigned b = 0; b < LEASE_BUCKETS; b++) {
+            while (g->leases[i].buckets[b] != NULL) {
+                lease_end(&g->leases[i], g->leases[i].buckets[b], &woken);
+            }
+        }
+    }
+    rules_unref(g->rules);
+    marks_destroy(&g->marks);
+    mem_free(g->leases);
+    mem_free(g);
+}
+
+void guard_set_rules(struct guard *g, struct rules *rules) {
+    bool off_disk = false;
+    for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
+        off_disk |= rules->list[i]->opt.tier == TIER_L1;
+    }
+    lock_acquire(&g->lock);
+    struct rules *old = g->rules;
+    g->rules = rules;
+    lock_release(&g->lock);
+    atomic_store_explicit(&g->off_disk, off_disk, memory_order_relaxed);
+    if (rules != NULL) {
+        atomic_store_explicit(&g->active, true, memory_order_relaxed);
+    }
+    rules_unref(old);
+}
+
+struct rules *guard_rules(struct guard *g) {
+    lock_acquire(&g->lock);
+    struct rules *rules = rules_ref(g->rules);
+    lock_release(&g->lock);
+    return rules;
+}
+
+/* ---- leases ---- */
+
+static struct lease_table *leases_of(struct guard *g, uint64_t hash) {
+    return &g->leases[l1_shard_of(g->l1, hash)];
+}
+
+/* Its waiters look again. */
+static void end_lease(struct guard *g, struct lease *l) {
+    struct list woken;
+    list_init(&woken);
+    lease_end(leases_of(g, l->hash), l, &woken);
+    atomic_fetch_sub_explicit(&g->leases_live, 1, memory_order_relaxed);
+    lease_wake(&woken);
+}
+
+static void grant_lease(struct guard *g, struct guard_read *r) {
+    r->lease = lease_grant(leases_of(g, r->key->hash), r->key, r->owner, r->now_ms, r->now_ms + r->rule->opt.wait_ms);
+    r->granted = true;
+    atomic_store_explicit(&g->active, true, memory_order_relaxed);
+    atomic_fetch_add_explicit(&g->leases_live, 1, memory_order_relaxed);
+    read_count(r, RULE_leases);
+}
+
+void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *l, unsigned loop_id, int64_t now_ms) {
+    int64_t alone_ms = (l->deadline_ms - l->granted_ms) * ALONE_TIMES;
+    marks_put(g->marks, l->hash, MARK_ALONE, now_ms + alone_ms);
+    if (rule != NULL) {
+        rule_count(rule, loop_id, RULE_leases_expired);
+    }
+    end_lease(g, l);
+}
+
+void guard_abandon(struct guard *g, const struct lease_ticket *tickets, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        unsigned shard = l1_shard_of(g->l1, tickets[i].hash);
+        l1_lock(g->l1, shard);
+        struct lease *l = lease_by_token(&g->leases[shard], tickets[i].hash, tickets[i].token);
+        if (l != NULL) {
+            end_lease(g, l);
+        }
+        l1_unlock(g->l1, shard);
+    }
+}
+
+/* ---- reads ---- */
+
+/* What memory has of the key, and what was noted of it. */
+static bool look(const struct guard *g, const struct guard_read *r, struct item_view *v, struct item_extra *e) {
+    bool found = l1_get(g->l1, r->key, r->now_ms, L1_NOTOUCH | L1_STALE, v);
+    return found && item_extra_get(v->extra, e);
+}
+
+/* A fresh value: this reader may be the one to refresh it before its end. */
+static void maybe_early(struct guard *g, struct guard_read *r, const struct item_view *v, const struct item_extra *e) {
+    if (r->rule->opt.early != EARLY_ON || v->expire_ms == L1_NO_TTL ||
+        !deadline_is_early(v->expire_ms - r->now_ms, e->load_ms, rng_u64())) {
+        return;
+    }
+    bool begun = false;
+    if (r->rule->target != NULL) {
+        begun = tier_refresh(g->tier, r);
+    } else if (r->rule->opt.wait_ms > 0 && r->may_lease && lease_find(leases_of(g, r->key->hash), r->key) == NULL) {
+        grant_lease(g, r);
+        r->see = SEE_NOTHING;
+        begun = true;
+    }
+    if (begun) {
+        read_count(r, RULE_refreshes);
+        read_count(r, RULE_early);
+    }
+}
+
+/* What is remembered of a key that is not there. */
+static enum guard_verdict recall(const struct guard *g, struct guard_read *r) {
+    enum mark mark = marks_get(g->marks, r->key->hash, r->now_ms);
+    if (mark == MARK_ABSENT) {
+        read_count(r, RULE_negative);
+        return GUARD_KNOWN;
+    }
+    if (mark == MARK_FAILED && r->rule->target != NULL) {
+        read_count(r, RULE_failed_fast);
+        r->error = "loading it failed a moment ago";
+        return GUARD_ERROR;
+    }
+    return GUARD_GO;
+}
+
+enum guard_verdict guard_before(struct guard *g, struct guard_read *r) {
+    struct item_view v;
+    struct item_extra e = {0};
+    bool found = look(g, r, &v, &e);
+    r->see = SEE_FRESH;
+    if (found && !v.stale) {
+        if (r->value) {
+            read_count(r, RULE_hits);
+            maybe_early(g, r, &v, &e);
+        }
+        return GUARD_GO;
+    }
+    if (found && !e.passing && r->value && r->rule->target != NULL) {
+        r->see = SEE_STALE;
+        read_count(r, RULE_stale);
+        if (marks_get(g->marks, r->key->hash, r->now_ms) != MARK_FAILED && tier_refresh(g->tier, r)) {
+            read_count(r, RULE_refreshes);
+        }
+        return GUARD_KNOWN;
+    }
+    if (r->value) {
+        read_count(r, RULE_misses);
+    }
+    return recall(g, r);
+}
+
+/* Somebody else is loading the key. */
+static enum guard_verdict beside_lease(struct guard *g, struct guard_read *r, bool stale) {
+    struct lease *l = lease_find(leases_of(g, r->key->hash), r->key);
+    bool mine = l->owner != NULL && l->owner == r->owner;
+    if (l->deadline_ms <= r->now_ms) {
+        guard_expire_lease(g, r->rule, l, r->loop_id, r->now_ms);
+        return GUARD_GO;
+    }
+    if (stale) {
+        r->see = SEE_STALE;
+        read_count(r, RULE_stale);
+        return GUARD_GO;
+    }
+    if (!r->may_wait || mine || l->waiting >= (uint32_t)r->rule->opt.waiters) {
+        read_count(r, RULE_uncoalesced);
+        return GUARD_GO;
+    }
+    r->lease = l;
+    read_count(r, RULE_waits);
+    return GUARD_WAIT;
+}
+
+enum guard_verdict guard_after(struct guard *g, struct guard_read *r) {
+    struct item_view v;
+    struct item_extra e = {0};
+    bool found = look(g, r, &v, &e);
+    if ((found && !v.stale) || r->rule->opt.wait_ms == 0) {
+        return GUARD_GO;
+    }
+    if (marks_get(g->marks, r->key->hash, r->now_ms) == MARK_ALONE) {
+        read_count(r, RULE_uncoalesced);
+        return GUARD_GO;
+    }
+    if (lease_find(leases_of(g, r->key->hash), r->key) != NULL) {
+        return beside_lease(g, r, found && v.stale);
+    }
+    if (r->may_lease) {
+        grant_lease(g, r);
+    } else {
+        read_count(r, RULE_uncoalesced);
+    }
+    return GUARD_GO;
+}
+
+/* ---- writes ---- */
+
+int64_t guard_deadline(const struct rule *rule, unsigned loop_id, int64_t expire_ms, int64_t now_ms) {
+    if (expire_ms <= now_ms || rule->opt.jitter_ppm == 0) { /* also L1_NO_TTL and L1_KEEP_TTL, which are negative */
+        return expire_ms;
+    }
+    int64_t jittered = deadline_jittered(rule, expire_ms, now_ms, rng_u64());
+    if (jittered != expire_ms) {
+        rule_count(rule, loop_id, RULE_jittered);
+    }
+    return jittered;
+}
+
+/* The rule's lifetime for a value without one, and what is to be noted of it. */
+static void apply_rule(struct guard *g, const struct rule *rule, const struct key *key, enum sink_change change, uint32_t load_ms,
+                       unsigned loop_id, int64_t now_ms) {
+    struct item_view v;
+    struct item_extra e = {0};
+    unsigned char bytes[ITEM_EXTRA_MAX];
+    if (!l1_get(g->l1, key, now_ms, L1_NOTOUCH, &v)) {
+        return;
+    }
+    bool ends = v.expire_ms != L1_NO_TTL;
+    if (!ends && change == SINK_SET && rule->opt.ttl_ms > 0) {
+        ends = l1_expire(g->l1, key, guard_deadline(rule, loop_id, now_ms + rule->opt.ttl_ms, now_ms), now_ms);
+        l1_get(g->l1, key, now_ms, L1_NOTOUCH, &v);
+    }
+    item_extra_get(v.extra, &e);
+    uint32_t grace_ms = ends ? (uint32_t)rule->opt.grace_ms : 0;
+    uint32_t noted_ms = load_ms != 0 ? load_ms : e.load_ms;
+    if (e.grace_ms != grace_ms || e.load_ms != noted_ms) {
+        e.grace_ms = grace_ms;
+        e.load_ms = noted_ms;
+        l1_set_extra(g->l1, key, slice_make(bytes, item_extra_put(&e, bytes)), now_ms);
+    }
+}
+
+void guard_changed(struct guard *g, const struct rule *rule, const struct key *key, enum sink_change change, unsigned loop_id,
+                   int64_t now_ms) {
+    uint32_t load_ms = 0;
+    struct lease *l = lease_find(leases_of(g, key->hash), key);
+    if (l != NULL && change != SINK_EXPIRE) {
+        int64_t took = now_ms - l->granted_ms;
+        load_ms = change == SINK_SET && rule != NULL && rule->opt.early == EARLY_ON ? (uint32_t)(took > 0 ? took : 1) : 0;
+        if (rule != NULL && change == SINK_SET) {
+            rule_count(rule, loop_id, RULE_leases_settled);
+        }
+        end_lease(g, l);
+    }
+    if (marks_count(g->marks) != 0) {
+        marks_drop(g->marks, key->hash);
+    }
+    if (rule != NULL && change != SINK_DEL) {
+        apply_rule(g, rule, key, change, load_ms, loop_id, now_ms);
+    }
+}
+
+int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life, int64_t now_ms, struct item_extra *extra) {
+    int64_t ttl = rule->opt.ttl_ms, grace = rule->opt.grace_ms;
+    if (ttl < 0) {
+        ttl = life->ttl_ms;
+        grace = life->stale_ms > grace ? life->stale_ms : grace;
+        grace = life->error_ms > grace ? life->error_ms : grace;
+        extra->passing = ttl == 0;
+    } else if (life->exact && life->ttl_ms >= 0 && (ttl == 0 || life->ttl_ms < ttl)) {
+        ttl = life->ttl_ms;
+    } else if (ttl == 0) {
+        ttl = -1;
+    }
+    if (extra->passing) {
+        extra->grace_ms = PASSING_MS;
+        return now_ms;
+    }
+    if (ttl < 0) {
+        return L1_NO_TTL;
+    }
+    extra->grace_ms = grace > UINT32_MAX ? UINT32_MAX : (uint32_t)grace;
+    return deadline_jittered(rule, now_ms + ttl, now_ms, rng_u64());
+}
+
+void guard_flushed(struct guard *g) {
+    marks_clear(g->marks);
+    for (unsigned i = 0; i < g->l1->shard_count; i++) {
+        for (unsigned b = 0; b < LEASE_BUCKETS; b++) {
+            while (g->leases[i].buckets[b] != NULL) {
+                end_lease(g, g->leases[i].buckets[b]);
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* guard: what the rules (src/guard/rule.h) make of a read that finds nothing fresh, and of a write: who loads, who waits, who
+ * gets a value past its lifetime, and how long values live.
+ *
+ * A read under a rule, with the key's shard locked:
+ *
+ *   guard_before   fresh? -> run, perhaps refreshing early
+ *                  in its grace, with an origin? -> run with the stale value, refreshing behind it
+ *                  known absent, or loading just failed? -> run without, or answer the error
+ *   (fill)         disk, then the origin: one load whoever waits
+ *   guard_after    still absent, and clients load by themselves: the first is let go with a lease, the others get the stale
+ *                  value, or wait for the write
+ *
+ * and a write: guard_deadline for the lifetime it gives, guard_changed when it is made. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/base/hash.h"
+#include "src/base/lock.h"
+#include "src/guard/lease.h"
+#include "src/guard/marks.h"
+#include "src/guard/rule.h"
+#include "src/iface/sink.h"
+#include "src/l1/l1.h"
+
+struct loop;
+struct tier;
+
+struct guard {
+    /* fixed after create */
+    struct l1 *l1;
+    struct tier *tier;
+    struct lease_table *leases; /* one per shard, under its lock */
+    struct marks *marks;        /* lines under their shards' locks */
+    /* GUARD lock */
+    struct lock lock;
+    struct rules *rules;
+    /* atomic */
+    _Atomic bool active;   /* there are rules, or were leases: writes must be looked at */
+    _Atomic bool off_disk; /* some rule keeps values off the disk */
+    _Atomic uint64_t leases_live;
+};
+
+struct guard *guard_create(struct l1 *l1, struct tier *tier, size_t marks);
+void guard_destroy(struct guard **g);
+/* Takes the reference (NULL: no rules any more). Any thread. */
+void guard_set_rules(struct guard *g, struct rules *rules);
+/* A reference to the present set, or NULL. Any thread. */
+struct rules *guard_rules(struct guard *g);
+
+/* What a read may see. */
+enum guard_see {
+    SEE_FRESH,
+    SEE_STALE,  /* values in their grace, too */
+    SEE_NOTHING /* not even a fresh one: this reader is sent to refresh it */
+};
+
+enum guard_verdict {
+    GUARD_GO,   /* run; what is missing may be filled before */
+    GUARD_KNOWN, /* run as it is: filling would find nothing */
+    GUARD_ERROR, /* answer the error */
+    GUARD_WAIT   /* join the lease */
+};
+
+/* One key of a call. */
+struct guard_read {
+    /* set by the caller */
+    const struct key *key;
+    const struct rule *rule; /* not NULL */
+    struct rules *rules;     /* its set */
+    struct loop *loop;
+    unsigned loop_id;
+    int64_t now_ms;
+    bool value;     /* the call reads the value: it counts, and may be served a stale one */
+    bool may_lease; /* it is a client's only key, and the client may be let go to load it */
+    bool may_wait;  /* and made to wait */
+    struct lease_owner *owner; /* the client's connection */
+    /* set by guard */
+    enum guard_see see;
+    const char *error;  /* GUARD_ERROR: static text */
+    struct lease *lease; /* GUARD_WAIT: to join; granted: the new one */
+    bool granted;
+};
+
+enum guard_verdict guard_before(struct guard *g, struct guard_read *r);
+enum guard_verdict guard_after(struct guard *g, struct guard_read *r);
+
+/* The deadline a write under the rule really gives: jittered; never later. L1_NO_TTL and L1_KEEP_TTL stay. */
+int64_t guard_deadline(const struct rule *rule, unsigned loop_id, int64_t expire_ms, int64_t now_ms);
+/* After a change, before the sinks are told; shard locked. rule may be NULL. Ends the key's lease, forgets what was known of its
+ * absence, gives it the rule's lifetime and grace. by: the connection that wrote, or NULL. */
+void guard_changed(struct guard *g, const struct rule *rule, const struct key *key, enum sink_change change, unsigned loop_id,
+                   int64_t now_ms);
+/* A loaded value's deadline and what to note, by the rule and what the origin says. now: when it arrived. */
+struct lifetime;
+int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life, int64_t now_ms, struct item_extra *extra);
+
+/* The holder of these leases has gone: the first who waits for each gets it. Called with no lock held. */
+struct lease_ticket {
+    uint64_t hash, token;
+};
+void guard_abandon(struct guard *g, const struct lease_ticket *tickets, unsigned n);
+/* A lease past its deadline ends: nobody waits for that key for a while. Shard locked. */
+void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *l, unsigned loop_id, int64_t now_ms);
+/* Every database was emptied. Every shard locked. */
+void guard_flushed(struct guard *g);

@@ -10,6 +10,7 @@
 #include "src/conf/conf.h"
 #include "src/server/boot.h"
 #include "src/server/print.h"
+#include "src/server/rules.h"
 
 static const char usage[] =
     "Usage: strata-server [cache.conf] [--directive value ...]\n"
@@ -42,7 +43,7 @@ int main(int argc, char **argv) {
         return print_table(argv[2]) ? 0 : 1;
     }
     struct buf err = {0};
-    struct conf_store *store = conf_load(argc, argv, NULL, &err);
+    struct conf_store *store = conf_load(argc, argv, &rules_hooks, &err);
     if (store == NULL) {
         fprintf(stderr, "%.*s\n", (int)err.n, err.p);
         buf_free(&err);

@@ -44,7 +44,14 @@ static enum err set_adopted(struct call *c, int i, struct slice value, int64_t e
     return e;
 }
 
+/* What a lifetime given by the call becomes under the key's policy. */
+static int64_t under_policy(const struct call *c, int i, int64_t expire_ms) {
+    const struct rule *rule = likely(c->rules == NULL) ? NULL : rules_match(c->rules, c->keys[i].name);
+    return rule == NULL ? expire_ms : guard_deadline(rule, (unsigned)c->client->loop_id, expire_ms, c->now_ms);
+}
+
 enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags) {
+    expire_ms = under_policy(c, i, expire_ms);
     if (unlikely(already_past(c, expire_ms))) {
         call_del(c, i);
         return OK;
@@ -59,6 +66,7 @@ enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, 
 }
 
 enum err call_set_value(struct call *c, int i, struct value *value, int64_t expire_ms) {
+    expire_ms = under_policy(c, i, expire_ms);
     if (already_past(c, expire_ms)) {
         value_unref(value);
         call_del(c, i);
@@ -108,6 +116,7 @@ bool call_del(struct call *c, int i) {
 }
 
 enum err call_expire(struct call *c, int i, int64_t expire_ms) {
+    expire_ms = under_policy(c, i, expire_ms);
     if (already_past(c, expire_ms)) {
         call_del(c, i);
         return OK;

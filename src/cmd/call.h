@@ -25,6 +25,7 @@
 #include "src/resp/reply.h"
 #include "src/rt/pool.h"
 #include "src/stats/stats.h"
+#include "src/tier/guard.h"
 
 #define CALL_STEPS(X)                                                                              \
     X(RESOLVE, "resolve")                                                                          \
@@ -43,6 +44,9 @@ enum call_step {
 /* What a call did to a key: commit turns it into consequences. */
 enum key_change { CHANGE_NONE, CHANGE_SET, CHANGE_DEL, CHANGE_EXPIRE };
 
+struct rule;
+struct rules;
+
 struct call {
     const struct cmd *cmd;
     struct slice *argv;
@@ -57,6 +61,9 @@ struct call {
     struct host *host;
     struct l1 *l1;          /* host->l1 */
     const struct conf *conf;
+    struct rules *rules;    /* this turn's policies by key pattern, or NULL */
+    const struct rule **rule_of; /* nkeys of them, some NULL; or NULL: none applies */
+    bool *known;            /* with rule_of: what no fill would find */
     struct stats *stats;    /* this loop's */
     int64_t now_ms;         /* wall clock of this turn */
     uint32_t changed;       /* keys changed so far */
@@ -64,6 +71,7 @@ struct call {
     uint8_t db;             /* physical database of the client's logical one */
     bool all_locked;        /* every shard is locked: FLUSHALL, and EXEC with a CMD_WHOLE call */
     bool in_exec;           /* inside EXEC (or a script): may not yield or park */
+    uint8_t see;            /* enum guard_see: what its reads see */
     bool detached;          /* lives on the heap: parked or yielding */
     struct buf *input;      /* the session's input, when this call's arguments fill it: call_set may adopt it; else NULL */
     struct blob *adopted;   /* the blob that keeps the arguments since then; the dispatcher's to release */
@@ -77,7 +85,8 @@ struct call {
 /* False when absent. Counts a keyspace hit or miss. */
 static inline bool call_get(struct call *c, int i, struct item_view *v) {
     unsigned flags = client_is(c->client, CLIENT_NO_TOUCH) ? L1_NOTOUCH : L1_TOUCH;
-    bool found = l1_get(c->l1, &c->keys[i], c->now_ms, flags, v);
+    bool found = l1_get(c->l1, &c->keys[i], c->now_ms, flags | (c->see == SEE_STALE ? L1_STALE : 0), v) &&
+                 likely(c->see != SEE_NOTHING);
     if (c->cmd->flags & CMD_READONLY) {
         STAT_ADD(*(found ? &c->stats->keyspace_hits : &c->stats->keyspace_misses), 1);
     }

@@ -76,6 +76,8 @@ struct host_ops {
     void (*conf_changed)(struct host *h);
     /* Appends what the server itself knows of its tiers to INFO. */
     void (*tiers_info)(struct host *h, struct buf *out);
+    /* The section Guards. */
+    void (*guards_info)(struct host *h, struct buf *out);
     /* The call is run again in the loop's next turn (see call_yield). */
     void (*yield)(struct call *c);
     /* The call is run again when the job has run on a pool thread (see call_wait). */

@@ -210,6 +210,12 @@ static void section_tiers(struct call *c, struct buf *b) {
     }
 }
 
+static void section_guards(struct call *c, struct buf *b) {
+    if (c->host->ops->guards_info != NULL) {
+        c->host->ops->guards_info(c->host, b);
+    }
+}
+
 enum { IN_DEFAULT = 1, IN_ALL = 2 };
 
 static const struct {
@@ -229,6 +235,7 @@ static const struct {
     {"cluster", "Cluster", IN_DEFAULT | IN_ALL, section_cluster},
     {"keyspace", "Keyspace", IN_DEFAULT | IN_ALL, section_keyspace},
     {"tiers", "Tiers", IN_DEFAULT | IN_ALL, section_tiers},
+    {"guards", "Guards", IN_DEFAULT | IN_ALL, section_guards},
 };
 
 static bool section_wanted(const struct call *c, size_t i) {

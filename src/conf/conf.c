@@ -256,7 +256,7 @@ static bool apply(struct conf_store *s, struct slice name, const struct slice *w
     const struct row *row = row_find(name);
     int useless = row == NULL ? no_effect_find(name) : -1;
     bool ok = true;
-    join_words(words, n, row != NULL && row->kind == KIND_LINES, &text);
+    join_words(words, n, row != NULL && row->kind == KIND_LINES && n > 1, &text); /* one word is the whole line */
     if (row != NULL) {
         ok = apply_row(s, row, n, text.p == NULL ? slice_make("", 0) : buf_slice(&text), why);
     } else if (useless >= 0) {

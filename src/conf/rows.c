@@ -351,32 +351,40 @@ static const struct row *option_find(const struct row *rows, unsigned count, str
     return NULL;
 }
 
+static bool option_parse(void *base, const struct row *rows, unsigned count, struct slice word, uint64_t *given, struct buf *why) {
+    const char *eq = memchr(word.p, '=', word.n);
+    size_t len = eq != NULL ? (size_t)(eq - word.p) : word.n;
+    const struct row *row = option_find(rows, count, slice_make(word.p, len));
+    if (row == NULL || eq == NULL) {
+        buf_printf(why, "'%.*s': not an option; allowed:", SLICE_ARG(word));
+        for (unsigned k = 0; k < count; k++) {
+            buf_printf(why, " %s=", rows[k].name);
+        }
+        return false;
+    }
+    uint64_t bit = (uint64_t)1 << (row - rows);
+    struct buf reason = {0};
+    bool ok = (*given & bit) == 0;
+    if (!ok) {
+        buf_puts(&reason, "given twice; allowed: once");
+    }
+    ok = ok && row_parse(base, row, slice_make(eq + 1, word.n - len - 1), &reason);
+    if (!ok) {
+        buf_printf(why, "%s: %.*s", row->name, (int)reason.n, reason.p);
+    }
+    *given |= bit;
+    buf_free(&reason);
+    return ok;
+}
+
 bool options_parse(void *base, const struct row *rows, unsigned count, const struct slice *words, int n, struct buf *why) {
     uint64_t given = 0;
+    bool ok = true;
     CHECK(count <= 64);
-    for (int i = 0; i < n; i++) {
-        const char *eq = memchr(words[i].p, '=', words[i].n);
-        size_t len = eq != NULL ? (size_t)(eq - words[i].p) : words[i].n;
-        const struct row *row = option_find(rows, count, slice_make(words[i].p, len));
-        if (row == NULL || eq == NULL) {
-            buf_printf(why, "'%.*s': not an option; allowed:", SLICE_ARG(words[i]));
-            for (unsigned k = 0; k < count; k++) {
-                buf_printf(why, " %s=", rows[k].name);
-            }
-            return false;
-        }
-        buf_printf(why, "%s: ", row->name);
-        if (given & (uint64_t)1 << (row - rows)) {
-            buf_puts(why, "given twice; allowed: once");
-            return false;
-        }
-        given |= (uint64_t)1 << (row - rows);
-        if (!row_parse(base, row, slice_make(eq + 1, words[i].n - len - 1), why)) {
-            return false;
-        }
-        buf_clear(why);
+    for (int i = 0; ok && i < n; i++) {
+        ok = option_parse(base, rows, count, words[i], &given, why);
     }
-    return true;
+    return ok;
 }
 
 void options_print(const void *base, const struct row *rows, unsigned count, struct buf *out) {

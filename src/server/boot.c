@@ -25,6 +25,8 @@
 #include "src/net/listener.h"
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
+#include "src/origin/origin.h"
+#include "src/server/rules.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/warm.h"
@@ -264,6 +266,10 @@ static void close_disk(struct server *srv) {
     }
 }
 
+static void load_from_origin(void *target, struct request *r) {
+    origin_submit(target, r);
+}
+
 static void open_host(struct server *srv, struct conf_store *store, const char *executable) {
     struct host *h = &srv->host;
     struct conf *conf = conf_store_current(store);
@@ -299,6 +305,9 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
         tier_add_sink(&srv->tier, disk_sink(srv->disk));
     }
     h->tier = &srv->tier;
+    srv->tier.guard = guard_create(h->l1, &srv->tier, (size_t)conf->negative_max);
+    srv->tier.load = load_from_origin;
+    rules_apply(srv);
     srv->bound_by_choice = conf_store_bind_given(store);
     atomic_store(&srv->shutdown_save, -1);
     buf_free(&policy);
@@ -307,6 +316,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
 
 static void close_host(struct server *srv) {
     struct host *h = &srv->host;
+    guard_destroy(&srv->tier.guard);
     l1_destroy(&h->l1);
     pool_destroy(&h->pool);
     for (unsigned i = 0; i < h->loop_count; i++) {

@@ -7,6 +7,7 @@
 #include "src/rt/loop.h"
 #include "src/server/monitor.h"
 #include "src/server/park.h"
+#include "src/server/rules.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
@@ -181,6 +182,7 @@ static void apply_conf(struct worker *w, void *arg) {
 /* Applied from a message: the caller may hold shards (CONFIG SET inside EXEC), and a change of policy locks them all. */
 static void conf_changed(struct host *h) {
     struct server *srv = server_of(h);
+    rules_apply(srv);
     atomic_fetch_add_explicit(&srv->conf_version, 1, memory_order_release);
     worker_post(srv->workers[0], apply_conf, NULL);
     on_every_worker(h, look_again, NULL);
@@ -188,6 +190,10 @@ static void conf_changed(struct host *h) {
 
 static void tiers_info(struct host *h, struct buf *out) {
     warm_info(server_of(h)->warm, out);
+}
+
+static void guards_info(struct host *h, struct buf *out) {
+    rules_info(server_of(h), out);
 }
 
 static void yield_call(struct call *c) {
@@ -225,6 +231,7 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .check_password = check_password,
                                     .conf_changed = conf_changed,
                                     .tiers_info = tiers_info,
+                                    .guards_info = guards_info,
                                     .yield = yield_call,
                                     .wait = wait_for_job,
                                     .sleep = sleep_call};

@@ -231,11 +231,18 @@ static void commit(struct call *c, struct worker *w) {
     struct tier *tier = &w->server->tier;
     atomic_fetch_add_explicit(&c->host->dirty, c->changed, memory_order_relaxed);
     c->step = STEP_COMMIT;
-    if (tier->sink_count == 0 || c->changes == NULL) {
+    bool guarded = tier->guard != NULL && atomic_load_explicit(&tier->guard->active, memory_order_relaxed);
+    if ((tier->sink_count == 0 && !guarded) || c->changes == NULL) {
         return;
     }
     for (int i = 0; i < c->nkeys; i++) {
-        if (c->changes[i] != CHANGE_NONE) {
+        if (c->changes[i] == CHANGE_NONE) {
+            continue;
+        }
+        if (guarded) {
+            hold_changed(c, i, (enum key_change)c->changes[i]);
+        }
+        if (tier->sink_count != 0) {
             park_commit(c, tier, sink_change_of[c->changes[i]], &c->keys[i]);
         }
     }
@@ -278,6 +285,23 @@ static inline bool may_have_grown(const struct call *c, const struct worker *w) 
     return c->changed != 0 || w->server->tier.source_count != 0;
 }
 
+/* What the call's keys need before it may run: the guards' word, and a fill. OK: run. */
+static enum err make_ready(struct call *c, struct worker *w) {
+    enum err e = c->rules != NULL ? hold_before(c, w) : OK;
+    if (e != OK) {
+        return e;
+    }
+    if (park_for_fill(c, w)) {
+        return ERR_PARKED;
+    }
+    return c->rules != NULL ? hold_after(c, w) : OK;
+}
+
+/* Nothing slower than memory, no policies: the keys are as they are. */
+static inline bool is_ready(const struct call *c, const struct worker *w) {
+    return likely(w->server->tier.source_count == 0 && c->rules == NULL);
+}
+
 static enum err run_one_key(struct call *c, struct worker *w) {
     struct l1 *l1 = c->l1;
     for (;;) {
@@ -289,11 +313,8 @@ static enum err run_one_key(struct call *c, struct worker *w) {
             c->keys[0] = key_make(c->keys[0].name, c->db);
             continue;
         }
-        if (unlikely(w->server->tier.source_count != 0) && park_for_fill(c, w)) {
-            l1_unlock(l1, shard);
-            return ERR_PARKED;
-        }
-        enum err e = run_handler(c, w);
+        enum err e = is_ready(c, w) ? OK : make_ready(c, w);
+        e = likely(e == OK) ? run_handler(c, w) : e;
         if (unlikely(may_have_grown(c, w) && l1_over_limit(l1))) {
             l1_make_room(l1, shard, EVICT_PER_WRITE, c->now_ms);
         }
@@ -353,11 +374,8 @@ static enum err run_many_keys(struct call *c, struct worker *w) {
             shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
             continue;
         }
-        if (unlikely(w->server->tier.source_count != 0) && park_for_fill(c, w)) {
-            unlock_keys(c, shards, n);
-            return ERR_PARKED;
-        }
-        enum err e = run_handler(c, w);
+        enum err e = is_ready(c, w) ? OK : make_ready(c, w);
+        e = e == OK ? run_handler(c, w) : e;
         unlock_keys(c, shards, n);
         if (may_have_grown(c, w)) {
             make_room_after(c, shards, n);
@@ -471,7 +489,23 @@ void dispatch_run(struct slot *slot) {
     }
 }
 
+bool dispatch_held(struct call *c, struct worker *w) {
+    uint64_t start = clock_ticks();
+    enum err e = call_run_step(c, w);
+    uint64_t ticks = clock_ticks() - start;
+    if (e == ERR_PARKED) {
+        park_call(session_of(c->client), c, ticks);
+        return false;
+    }
+    call_finish(c, w, e, ticks);
+    return true;
+}
+
 void dispatch_again(struct parked *p) {
+    if (p->hold.held) {
+        hold_again(p);
+        return;
+    }
     struct session *s = p->session;
     struct worker *w = p->worker;
     struct call *c = &p->call;
@@ -479,6 +513,7 @@ void dispatch_again(struct parked *p) {
     p->why = PARK_NONE;
     c->now_ms = loop_now_ms(w->loop);
     c->conf = w->conf;
+    c->rules = w->rules;
     session_out_ready(s);
     if (why != PARK_PAUSE || !park_while_paused(s, c)) {
         run_admitted(s, c, w);

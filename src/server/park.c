@@ -21,8 +21,7 @@ static struct parked *parked_of(struct call *c) {
     return (struct parked *)((char *)c - offsetof(struct parked, call));
 }
 
-/* Moves a call off its session's input and the worker's arena. */
-static struct parked *detach(struct call *c) {
+struct parked *park_detach(struct call *c) {
     if (c->detached) {
         return parked_of(c);
     }
@@ -31,6 +30,7 @@ static struct parked *detach(struct call *c) {
     p->session = s;
     p->worker = s->worker;
     list_init(&p->node);
+    list_init(&p->hold.node);
     p->call = *c;
     c = &p->call;
     c->detached = true;
@@ -46,6 +46,12 @@ static struct parked *detach(struct call *c) {
         bytes += c->argv[i].n;
     }
     c->argv = argv;
+    if (c->rule_of != NULL) {
+        const struct rule **rules = arena_alloc(&p->arena, (size_t)c->nkeys * sizeof(*rules));
+        bool *known = arena_alloc(&p->arena, (size_t)c->nkeys);
+        c->rule_of = memcpy(rules, c->rule_of, (size_t)c->nkeys * sizeof(*rules));
+        c->known = memcpy(known, c->known, (size_t)c->nkeys);
+    }
     atomic_store_explicit(&s->client.arg_bytes, bytes, memory_order_relaxed);
     if (txn_is_exec(c)) {
         txn_find_keys(c);
@@ -56,7 +62,7 @@ static struct parked *detach(struct call *c) {
     return p;
 }
 
-static void parked_free(struct parked *p) {
+void park_free(struct parked *p) {
     if (p->call.state != NULL && p->call.state_free != NULL) {
         p->call.state_free(p->call.state);
     }
@@ -66,6 +72,8 @@ static void parked_free(struct parked *p) {
     }
     fill_end(&p->fill);
     out_free(&p->held);
+    out_free(&p->hold.before);
+    out_free(&p->hold.reply);
     arena_free(&p->arena);
     mem_free(p);
 }
@@ -76,21 +84,25 @@ void park_done(struct parked *p) {
     client_flag(&s->client, CLIENT_BLOCKED, false);
     atomic_store_explicit(&s->client.arg_bytes, 0, memory_order_relaxed);
     atomic_fetch_sub_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
-    parked_free(p);
+    park_free(p);
     session_go_on(s);
 }
 
 void park_orphan(struct parked *p) {
     atomic_fetch_sub_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
+    park_orphan_free(p);
+}
+
+void park_orphan_free(struct parked *p) {
     p->session = NULL;
     if (p->why != PARK_FILL && p->why != PARK_JOB && p->why != PARK_ACKS) {
-        parked_free(p);
+        park_free(p);
     } /* else what it waits for still points at it, and frees it on arrival */
 }
 
 static void block(struct session *s, struct parked *p, enum park why) {
     p->why = why;
-    if (s->parked == NULL) {
+    if (s->parked == NULL && !p->hold.held && why != PARK_HOLD) {
         s->parked = p;
         client_flag(&s->client, CLIENT_BLOCKED, true);
         atomic_fetch_add_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
@@ -102,21 +114,25 @@ static void block(struct session *s, struct parked *p, enum park why) {
 static void fill_resumed(struct fill *f) {
     struct parked *p = (struct parked *)((char *)f - offsetof(struct parked, fill));
     if (p->session == NULL) {
-        parked_free(p);
+        park_free(p);
         return;
     }
     dispatch_again(p);
 }
 
+static unsigned look_of(const struct call *c) {
+    return c->see == SEE_STALE ? L1_STALE : 0;
+}
+
 /* Whether some key must be fetched; what the sources' memory has becomes resident on the way. */
 static bool anything_cold(const struct call *c, struct tier *tier) {
-    struct item_view view;
     const struct parked *p = c->detached ? parked_of((struct call *)(uintptr_t)c) : NULL;
     for (int i = 0; i < c->nkeys; i++) {
         bool wanted = c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
         bool settled = p != NULL && p->fill.settled != NULL && p->fill.settled[i];
-        if (wanted && !settled && !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view) &&
-            tier_probe(tier, &c->keys[i], c->now_ms) == PROBE_UNKNOWN) {
+        bool known = c->rule_of != NULL && c->known[i];
+        const struct rule *rule = c->rule_of != NULL ? c->rule_of[i] : NULL;
+        if (wanted && !settled && !known && fill_needs(tier, &c->keys[i], rule, look_of(c), c->now_ms)) {
             return true;
         }
     }
@@ -154,7 +170,7 @@ bool park_for_fill(struct call *c, struct worker *w) {
         }
         return false;
     }
-    struct parked *p = detach(c);
+    struct parked *p = park_detach(c);
     c = &p->call;
     if (p->wanted == NULL) {
         p->wanted = arena_alloc(&p->arena, (size_t)c->nkeys * sizeof(*p->wanted));
@@ -166,8 +182,14 @@ bool park_for_fill(struct call *c, struct worker *w) {
                                 .wanted = p->wanted,
                                 .resume = fill_resumed};
     }
+    for (int i = 0; c->rule_of != NULL && i < c->nkeys; i++) {
+        p->wanted[i] &= !c->known[i];
+    }
     p->fill.keys = c->keys;
     p->fill.n = c->nkeys;
+    p->fill.rules = c->rules;
+    p->fill.rule_of = c->rule_of;
+    p->fill.look = look_of(c);
     /* what was cold a moment ago may be in memory by now: then the call just runs again */
     bool begun = fill_begin(&p->fill, c->now_ms);
     w->parking = (struct parking){.why = begun ? PARK_FILL : PARK_YIELD, .parked = p};
@@ -187,7 +209,7 @@ static void sleep_over(void *ctx) {
 static void job_done(struct job *job) {
     struct parked *p = ((struct call_job *)job)->parked;
     if (p->session == NULL) {
-        parked_free(p);
+        park_free(p);
         return;
     }
     dispatch_again(p);
@@ -209,7 +231,7 @@ void park_call(struct session *s, struct call *c, uint64_t ticks) {
     struct parking how = w->parking;
     w->parking = (struct parking){0};
     (void)ticks;
-    struct parked *p = how.parked != NULL ? how.parked : detach(c);
+    struct parked *p = how.parked != NULL ? how.parked : park_detach(c);
     block(s, p, how.why);
     switch (how.why) {
     case PARK_FILL:
@@ -220,6 +242,9 @@ void park_call(struct session *s, struct call *c, uint64_t ticks) {
         return;
     case PARK_JOB:
         start_job(p, how.job);
+        return;
+    case PARK_HOLD:
+        hold_begin(s, p, how.ms);
         return;
     case PARK_SLEEP:
         p->timer = timer_create_on(w->loop, sleep_over, p);
@@ -257,7 +282,7 @@ bool park_while_paused(struct session *s, struct call *c) {
     if (!held_by_pause(w->server, c)) {
         return false;
     }
-    struct parked *p = detach(c);
+    struct parked *p = park_detach(c);
     block(s, p, PARK_PAUSE);
     list_push_back(&w->paused, &p->node);
     int64_t until = atomic_load_explicit(&w->server->pause_until_ms, memory_order_relaxed);
@@ -284,7 +309,7 @@ static void acks_arrived(struct loop *loop, struct msg *msg) {
     struct parked *p = sync->parked;
     mem_free(sync);
     if (p->session == NULL) {
-        parked_free(p);
+        park_free(p);
         return;
     }
     struct session *s = p->session;
@@ -341,7 +366,7 @@ void park_release_reply(struct session *s, struct call *c) {
     struct sync *sync = c->sync;
     c->sync = NULL;
     if (sync != NULL && atomic_load_explicit(&sync->due, memory_order_acquire) > 1) {
-        struct parked *p = detach(c);
+        struct parked *p = park_detach(c);
         out_append(&p->held, c->out);
         p->call.out = &s->out;
         block(s, p, PARK_ACKS);

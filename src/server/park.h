@@ -11,6 +11,7 @@
 #include "src/base/list.h"
 #include "src/cmd/call.h"
 #include "src/rt/loop.h"
+#include "src/server/hold.h"
 #include "src/tier/tier.h"
 
 struct session;
@@ -23,7 +24,8 @@ enum park {
     PARK_JOB,   /* until its work on a pool thread is done */
     PARK_ACKS,  /* has run; the reply waits until the sinks have its changes */
     PARK_PAUSE, /* CLIENT PAUSE */
-    PARK_SLEEP  /* DEBUG SLEEP */
+    PARK_SLEEP, /* DEBUG SLEEP */
+    PARK_HOLD   /* its reply is held until another client has written the key; its session goes on: hold.h */
 };
 
 struct parked {
@@ -37,6 +39,7 @@ struct parked {
     bool *wanted;
     struct timer *timer;
     struct out held; /* PARK_ACKS: the reply */
+    struct hold hold;
 };
 
 /* Under the locks of c's keys: when some must be fetched first, detaches the call, joins or begins their flights and
@@ -52,8 +55,12 @@ void park_wake_paused(struct worker *w);
 void park_run_yielded(struct worker *w);
 /* The call is finished: frees p and lets its session go on. */
 void park_done(struct parked *p);
-/* The session closes. */
+/* The session closes. The second when it was not the session's one parked call. */
 void park_orphan(struct parked *p);
+void park_orphan_free(struct parked *p);
+/* Moves a call off its session's input and the worker's arena; nothing happens to one that has been. */
+struct parked *park_detach(struct call *c);
+void park_free(struct parked *p);
 
 /* ---- sinks that answer later ---- */
 /* With sinks, the reply of a call is made aside, in case it has to wait. */

@@ -12,6 +12,7 @@
 struct conf;
 struct disk;
 struct listener;
+struct origins;
 struct warm;
 struct worker;
 
@@ -24,6 +25,7 @@ struct server {
     struct tier tier;
     struct warm *warm; /* NULL without a disk tier */
     struct disk *disk; /* the disk tier, NULL without */
+    struct origins *origins; /* NULL when there is none */
     struct worker **workers; /* host.loop_count of them */
     struct listener *listeners[MAX_LISTENERS];
     unsigned listener_count;

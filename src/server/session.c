@@ -172,7 +172,7 @@ static void on_data(struct stream *stream, char *p, size_t n) {
 static void on_end(struct stream *stream, int err) {
     struct session *s = of_stream(stream);
     s->ended = true;
-    if (err != 0 || (s->in_at == s->in_n && s->parked == NULL && out_bytes(&s->out) == 0)) {
+    if (err != 0 || (s->in_at == s->in_n && s->parked == NULL && s->holder.count == 0 && out_bytes(&s->out) == 0)) {
         session_close(s);
         return;
     }
@@ -190,14 +190,13 @@ void session_out_ready(struct session *s) {
     }
 }
 
-static void give_back_buffer(struct session *s) {
-    struct worker *w = s->worker;
-    buf_clear(&s->out.buf);
-    if (w->spare_out_count < SPARE_OUT_BUFS && s->out.buf.cap <= SPARE_OUT_MAX_BYTES) {
-        w->spare_out[w->spare_out_count++] = s->out.buf;
-        s->out.buf = (struct buf){0};
+static void give_back_buffer(struct worker *w, struct out *o) {
+    buf_clear(&o->buf);
+    if (w->spare_out_count < SPARE_OUT_BUFS && o->buf.cap <= SPARE_OUT_MAX_BYTES) {
+        w->spare_out[w->spare_out_count++] = o->buf;
+        o->buf = (struct buf){0};
     } else {
-        buf_free(&s->out.buf);
+        buf_free(&o->buf);
     }
 }
 
@@ -228,10 +227,10 @@ static void release_out(void *owner) {
     mem_free(o);
 }
 
-static void queue_rest(struct session *s, size_t sent) {
+static void queue_rest(struct session *s, struct out *o, size_t sent) {
     struct out *rest = mem_alloc(sizeof(*rest));
-    *rest = s->out;
-    s->out = (struct out){.proto = rest->proto};
+    *rest = *o;
+    *o = (struct out){.proto = rest->proto};
     int max = (int)rest->ref_count * 2 + 2;
     struct iovec *iov = mem_alloc((size_t)max * sizeof(*iov));
     int n = out_iovecs(rest, sent, iov, max);
@@ -242,7 +241,7 @@ static void queue_rest(struct session *s, size_t sent) {
 static bool over_output_limit(struct session *s) {
     const struct conf_output_limit *limit =
         &s->worker->conf->client_output_buffer_limit[CONF_CLASS_NORMAL];
-    size_t held = out_bytes(&s->out) + s->stream.queued_bytes;
+    size_t held = out_bytes(&s->out) + s->stream.queued_bytes + (s->holder.count > 0 ? hold_bytes(s) : 0);
     atomic_store_explicit(&s->client.out_bytes, held, memory_order_relaxed);
     if (limit->hard_bytes > 0 && held > limit->hard_bytes) {
         return true;
@@ -271,15 +270,16 @@ void session_flush(struct session *s) {
     if (s->closing) {
         return;
     }
-    size_t total = out_bytes(&s->out);
+    struct out *o = likely(s->holder.count == 0) ? &s->out : hold_front(s);
+    size_t total = out_bytes(o);
     if (total > 0 && s->stream.queued_bytes == 0) {
         struct iovec iov[TURN_WRITE_IOVECS];
         ssize_t sent;
-        if (likely(s->out.ref_count == 0)) {
-            iov[0] = (struct iovec){s->out.buf.p, s->out.buf.n};
+        if (likely(o->ref_count == 0)) {
+            iov[0] = (struct iovec){o->buf.p, o->buf.n};
             sent = stream_try_writev(&s->stream, iov, 1);
         } else {
-            int n = out_iovecs(&s->out, 0, iov, TURN_WRITE_IOVECS);
+            int n = out_iovecs(o, 0, iov, TURN_WRITE_IOVECS);
             sent = stream_try_writev(&s->stream, iov, n);
         }
         if (unlikely(sent < 0)) {
@@ -288,16 +288,16 @@ void session_flush(struct session *s) {
         }
         count_written(s, (size_t)sent);
         if (likely((size_t)sent == total)) {
-            if (s->out.ref_count > 0) {
-                out_truncate(&s->out, 0, 0);
+            if (o->ref_count > 0) {
+                out_truncate(o, 0, 0);
             }
-            give_back_buffer(s);
+            give_back_buffer(s->worker, o);
             atomic_store_explicit(&s->client.out_bytes, 0, memory_order_relaxed);
         } else {
-            queue_rest(s, (size_t)sent);
+            queue_rest(s, o, (size_t)sent);
         }
     }
-    if (unlikely(s->stream.queued_bytes > 0)) {
+    if (unlikely(s->stream.queued_bytes > 0 || s->holder.count > 0)) {
         if (over_output_limit(s)) {
             close_for_limit(s, "client-output-buffer-limit",
                             &s->worker->stats->client_output_buffer_limit_disconnections);
@@ -345,6 +345,7 @@ void session_close(struct session *s) {
         s->parked = NULL;
         park_orphan(p);
     }
+    hold_close(s);
     txn_forget(&s->client, h->l1);
     if (client_is(&s->client, CLIENT_MONITOR)) {
         atomic_fetch_sub_explicit(&h->monitors, 1, memory_order_relaxed);
@@ -419,6 +420,7 @@ void session_open(struct worker *w, int fd, bool is_unix) {
     }
     struct session *s = mem_zalloc(sizeof(*s));
     s->worker = w;
+    holder_init(&s->holder);
     list_init(&s->ready_node);
     list_init(&s->reader_node);
     list_init(&s->flush_node);

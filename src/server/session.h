@@ -11,6 +11,7 @@
 #include "src/cmd/client.h"
 #include "src/net/stream.h"
 #include "src/resp/parse.h"
+#include "src/server/hold.h"
 #include "src/server/worker.h"
 #include "src/tier/tier.h"
 
@@ -35,6 +36,7 @@ struct session {
     struct out out;
     int64_t out_soft_since_ms; /* above the soft output limit since; 0 not */
 
+    struct holder holder;  /* replies held back, leases held */
     struct parked *parked; /* the call this session waits for; input behind it waits too */
 
     int64_t braked_until_ms; /* while brake_node is in a list */

@@ -17,7 +17,7 @@ void shutdown_drain_turn(struct worker *w) {
     for (struct list *n = w->sessions.next, *next; n != &w->sessions; n = next) {
         next = n->next;
         struct session *s = LIST_ENTRY(n, struct session, client.node);
-        bool busy = s->in_at < s->in_n || out_bytes(&s->out) > 0 || s->stream.queued_bytes > 0;
+        bool busy = s->in_at < s->in_n || out_bytes(&s->out) > 0 || s->holder.count > 0 || s->stream.queued_bytes > 0;
         if (over || (!busy && s->parked == NULL)) {
             session_close(s);
         }

@@ -270,6 +270,7 @@ static void run_queued(struct call *c, const struct queued *q) {
                        .host = c->host,
                        .l1 = c->l1,
                        .conf = c->conf,
+                       .rules = c->rules,
                        .stats = c->stats,
                        .now_ms = c->now_ms,
                        .all_locked = c->all_locked,

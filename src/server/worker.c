@@ -44,6 +44,7 @@ static void open_call(struct worker *w, struct session *s, struct slot *slot) {
                                .host = h,
                                .l1 = h->l1,
                                .conf = w->conf,
+                               .rules = w->rules,
                                .stats = w->stats,
                                .now_ms = loop_now_ms(w->loop)};
     slot->session = s;
@@ -167,6 +168,8 @@ static void refresh_conf(struct worker *w) {
     if (old != NULL) {
         conf_unref(old);
     }
+    rules_unref(w->rules);
+    w->rules = guard_rules(w->server->tier.guard);
     w->slow_ticks = w->conf->slowlog_log_slower_than < 0
                         ? UINT64_MAX
                         : clock_us_to_ticks((uint64_t)w->conf->slowlog_log_slower_than);
@@ -333,5 +336,6 @@ void worker_destroy(struct worker **wp) {
     arena_free(&w->arena);
     munmap(w->read_area, READ_AREA_BYTES);
     conf_unref(w->conf);
+    rules_unref(w->rules);
     mem_free(w);
 }

@@ -56,6 +56,7 @@ struct worker {
 
     /* owner loop only */
     struct conf *conf; /* this turn's snapshot */
+    struct rules *rules; /* and its policies by key pattern; NULL: none */
     uint64_t conf_version;
     uint64_t slow_ticks; /* slowlog-log-slower-than; UINT64_MAX off */
     uint64_t latency_ticks; /* latency-monitor-threshold */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* commit: tells every sink what changed, in the order the changes were made, and notes what the tiers below know of a key. */
 #include "src/base/check.h"
+#include "src/tier/guard.h"
 #include "src/tier/tier.h"
 
 void tier_init(struct tier *t, struct l1 *l1) {
@@ -41,8 +42,23 @@ void tier_commit_slow(struct tier *t, enum sink_change change, const struct key 
     }
 }
 
+/* A policy keeps the key's values off the disk. */
+static bool stays_off(struct tier *t, const struct key *key) {
+    if (likely(t->guard == NULL || !atomic_load_explicit(&t->guard->off_disk, memory_order_relaxed))) {
+        return false;
+    }
+    struct rules *rules = guard_rules(t->guard);
+    const struct rule *rule = rules_match(rules, key->name);
+    bool off = rule != NULL && rule->opt.tier == TIER_L1;
+    rules_unref(rules);
+    return off;
+}
+
 void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read) {
     struct tier *t = ctx;
+    if (stays_off(t, key)) {
+        return;
+    }
     for (unsigned i = 0; i < t->sink_count && below != L1_BELOW_SAME; i++) {
         if (t->sinks[i]->evicted != NULL) {
             t->sinks[i]->evicted(t->sinks[i], key, item, &(struct eviction){below == L1_BELOW_ABSENT, read});
@@ -68,6 +84,9 @@ static void tell_map(struct tier *t, uint64_t emptied) {
 
 bool tier_flush(struct tier *t, int logical) {
     bool ok = logical < 0 ? l1_flush_all(t->l1) : l1_flush_db(t->l1, (unsigned)logical);
+    if (ok && t->guard != NULL) {
+        guard_flushed(t->guard);
+    }
     if (ok && t->sink_count != 0) {
         tell_map(t, logical < 0 ? UINT64_MAX : (uint64_t)1 << logical);
     }

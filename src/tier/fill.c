@@ -108,7 +108,8 @@ enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_
 static bool store_loaded(struct lead *l, int64_t now_ms) {
     struct tier *t = l->tier;
     struct found *f = &l->request.found;
-    struct item_extra extra = {.load_ms = (uint32_t)l->request.took_ms};
+    uint32_t took_ms = l->request.took_ms > 0 ? (uint32_t)l->request.took_ms : 1;
+    struct item_extra extra = {.load_ms = l->rule->opt.early == EARLY_ON ? took_ms : 0};
     unsigned char bytes[ITEM_EXTRA_MAX];
     f->expire_ms = guard_load_deadline(l->rule, &l->request.life, now_ms, &extra);
     f->same = false;
@@ -119,7 +120,6 @@ static bool store_loaded(struct lead *l, int64_t now_ms) {
     if (!store(t, &l->fetch.key, f, then)) {
         return false;
     }
-    extra.load_ms = l->rule->opt.early == EARLY_ON && extra.load_ms == 0 ? 1 : l->rule->opt.early == EARLY_ON ? extra.load_ms : 0;
     l1_set_extra(t->l1, &l->fetch.key, slice_make(bytes, item_extra_put(&extra, bytes)), then);
     tier_commit(t, extra.passing ? SINK_DEL : SINK_SET, &l->fetch.key, now_ms, NULL, &acks);
     return true;

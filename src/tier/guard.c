@@ -165,7 +165,10 @@ enum guard_verdict guard_before(struct guard *g, struct guard_read *r) {
     bool found = look(g, r, &v, &e);
     r->see = SEE_FRESH;
     if (found && !v.stale) {
-        if (r->value) {
+        if (r->held) {
+            read_count(r, RULE_waits_filled);
+        }
+        if (r->value && !r->again) {
             read_count(r, RULE_hits);
             maybe_early(g, r, &v, &e);
         }
@@ -179,7 +182,7 @@ enum guard_verdict guard_before(struct guard *g, struct guard_read *r) {
         }
         return GUARD_KNOWN;
     }
-    if (r->value) {
+    if (r->value && !r->again) {
         read_count(r, RULE_misses);
     }
     return recall(g, r);
@@ -215,7 +218,7 @@ enum guard_verdict guard_after(struct guard *g, struct guard_read *r) {
         return GUARD_GO;
     }
     if (marks_get(g->marks, r->key->hash, r->now_ms) == MARK_ALONE) {
-        read_count(r, RULE_uncoalesced);
+        read_count(r, r->held ? RULE_waits_expired : RULE_uncoalesced);
         return GUARD_GO;
     }
     if (lease_find(leases_of(g, r->key->hash), r->key) != NULL) {

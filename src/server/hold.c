@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* hold: the guard's verdicts carried out. */
+#include "src/server/hold.h"
+
+#include "src/base/check.h"
+#include "src/base/mem.h"
+#include "src/rt/loop.h"
+#include "src/server/dispatch.h"
+#include "src/server/park.h"
+#include "src/server/server.h"
+#include "src/server/session.h"
+#include "src/server/txn.h"
+#include "src/server/worker.h"
+
+/* Clients that want no replies, or are not in a state to get them out of turn. */
+enum { UNUSUAL = CLIENT_MULTI | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT | CLIENT_CLOSE_AFTER_REPLY };
+
+static struct parked *parked_of_call(struct call *c) {
+    return (struct parked *)((char *)c - offsetof(struct parked, call));
+}
+
+static struct parked *parked_of_hold(struct hold *h) {
+    return (struct parked *)((char *)h - offsetof(struct parked, hold));
+}
+
+void holder_init(struct holder *h) {
+    list_init(&h->holds);
+}
+
+static void on_woken(struct loop *loop, struct msg *msg);
+
+/* The lease has ended: the call runs again on its own loop. */
+static void wake(struct lease_waiter *waiter) {
+    struct hold *h = LIST_ENTRY(waiter, struct hold, waiter);
+    loop_post(parked_of_hold(h)->worker->loop, &h->woken);
+}
+
+/* ---- reads ---- */
+
+/* A client's only key was let go: its connection holds the lease. */
+static void note_ticket(struct session *s, const struct guard_read *r) {
+    if (r->granted) {
+        struct holder *h = &s->holder;
+        h->tickets[h->next_ticket++ % TICKETS_MAX] = (struct lease_ticket){r->lease->hash, r->lease->token};
+    }
+}
+
+static struct guard_read read_of(struct call *c, struct worker *w, int i) {
+    const struct holder *h = &session_of(c->client)->holder;
+    bool value = c->access[i] == KEY_R && !txn_is_exec(c); /* what EXEC runs sees fresh values only */
+    bool alone = value && c->nkeys == 1 && (c->cmd->flags & CMD_READONLY) && !client_is(c->client, UNUSUAL);
+    int live = h->owner != NULL ? atomic_load_explicit(&h->owner->live, memory_order_relaxed) : 0;
+    return (struct guard_read){
+        .key = &c->keys[i],
+        .rule = c->rule_of[i],
+        .rules = c->rules,
+        .loop = w->loop,
+        .loop_id = w->id,
+        .now_ms = c->now_ms,
+        .value = value,
+        .again = c->detached,
+        .held = c->detached && parked_of_call(c)->hold.held,
+        .may_lease = alone && h->count == 0 && live < TICKETS_MAX,
+        .may_wait = alone && live == 0 && h->count < HOLDS_MAX,
+        .owner = h->owner};
+}
+
+/* The rules of the call's keys; false when none has one. */
+static bool find_rules(struct call *c) {
+    c->rule_of = NULL;
+    for (int i = 0; i < c->nkeys; i++) {
+        const struct rule *rule = rules_match(c->rules, c->keys[i].name);
+        if (rule != NULL && c->rule_of == NULL) {
+            size_t n = (size_t)c->nkeys;
+            c->rule_of = arena_alloc(c->arena, n * sizeof(*c->rule_of));
+            memset(c->rule_of, 0, n * sizeof(*c->rule_of));
+            c->known = arena_alloc(c->arena, n);
+            memset(c->known, 0, n);
+        }
+        if (c->rule_of != NULL) {
+            c->rule_of[i] = rule;
+        }
+    }
+    return c->rule_of != NULL;
+}
+
+static bool is_wanted(const struct call *c, int i) {
+    return c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
+}
+
+static enum err refuse(struct call *c, const char *origin, const char *error) {
+    return call_errorf(c, "ORIGIN %s: %s", origin, error);
+}
+
+enum err hold_before(struct call *c, struct worker *w) {
+    c->see = SEE_FRESH;
+    if (!find_rules(c)) {
+        return OK;
+    }
+    struct guard *g = w->server->tier.guard;
+    for (int i = 0; i < c->nkeys; i++) {
+        if (c->rule_of[i] == NULL || !is_wanted(c, i)) {
+            continue;
+        }
+        struct session *s = session_of(c->client);
+        if (c->access[i] == KEY_R && c->nkeys == 1 && s->holder.owner == NULL && c->rule_of[i]->opt.wait_ms > 0) {
+            s->holder.owner = lease_owner_create();
+        }
+        struct guard_read r = read_of(c, w, i);
+        enum guard_verdict v = guard_before(g, &r);
+        c->see = (uint8_t)(r.see > c->see ? r.see : c->see);
+        c->known[i] = v == GUARD_KNOWN;
+        note_ticket(s, &r);
+        if (v == GUARD_ERROR) {
+            return refuse(c, c->rule_of[i]->opt.origin, r.error);
+        }
+    }
+    return OK;
+}
+
+/* An origin did not give a key, and nobody else has meanwhile. */
+static enum err failed_load(struct call *c) {
+    const struct fill *f = &parked_of_call(c)->fill;
+    struct item_view view;
+    for (int i = 0; i < c->nkeys && f->error != NULL; i++) {
+        if (f->settled[i] == FILL_FAILED && c->rule_of[i] != NULL && c->rule_of[i]->target != NULL &&
+            !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
+            return refuse(c, f->origin, f->error);
+        }
+    }
+    return OK;
+}
+
+enum err hold_after(struct call *c, struct worker *w) {
+    if (c->rule_of == NULL) {
+        return OK;
+    }
+    if (c->detached) {
+        if (parked_of_call(c)->fill.passing) {
+            c->see = SEE_STALE;
+        }
+        enum err e = failed_load(c);
+        if (e != OK) {
+            return e;
+        }
+    }
+    if (c->nkeys != 1 || c->access[0] != KEY_R || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
+        return OK;
+    }
+    struct session *s = session_of(c->client);
+    struct guard_read r = read_of(c, w, 0);
+    enum guard_verdict v = guard_after(w->server->tier.guard, &r);
+    c->see = (uint8_t)r.see;
+    note_ticket(s, &r);
+    if (v != GUARD_WAIT) {
+        return OK;
+    }
+    struct parked *p = park_detach(c);
+    p->hold.waiter.wake = wake;
+    p->hold.woken.run = on_woken;
+    lease_join(r.lease, &p->hold.waiter);
+    w->parking = (struct parking){.why = PARK_HOLD, .parked = p, .ms = r.lease->deadline_ms - c->now_ms};
+    return ERR_PARKED;
+}
+
+void hold_changed(struct call *c, int i, enum key_change change) {
+    struct worker *w = session_of(c->client)->worker;
+    static const enum sink_change as[] = {[CHANGE_SET] = SINK_SET, [CHANGE_DEL] = SINK_DEL, [CHANGE_EXPIRE] = SINK_EXPIRE};
+    guard_changed(w->server->tier.guard, rules_match(c->rules, c->keys[i].name), &c->keys[i], as[change], w->id, c->now_ms);
+}
+
+/* ---- held replies ---- */
+
+static void forget_timer(struct hold *h) {
+    if (h->timer != NULL) {
+        timer_destroy(&h->timer);
+    }
+}
+
+struct out *hold_front(struct session *s) {
+    return list_empty(&s->holder.holds) ? &s->out : &LIST_ENTRY(s->holder.holds.next, struct hold, node)->before;
+}
+
+size_t hold_bytes(const struct session *s) {
+    size_t n = 0;
+    for (struct list *at = s->holder.holds.next; at != &s->holder.holds; at = at->next) {
+        const struct hold *h = LIST_ENTRY(at, struct hold, node);
+        n += out_bytes(&h->before) + out_bytes(&h->reply);
+    }
+    return n + (list_empty(&s->holder.holds) ? 0 : out_bytes(&s->out));
+}
+
+/* Everything up to the first reply still missing may go. */
+static void release_front(struct session *s) {
+    while (!list_empty(&s->holder.holds)) {
+        struct hold *h = LIST_ENTRY(s->holder.holds.next, struct hold, node);
+        if (!h->done) {
+            break;
+        }
+        list_remove(&h->node);
+        s->holder.count--;
+        struct out *behind = hold_front(s);
+        out_append(&h->before, &h->reply);
+        out_append(&h->before, behind);
+        out_free(behind);
+        *behind = h->before;
+        h->before = (struct out){0};
+        park_free(parked_of_hold(h));
+    }
+    session_want_flush(s);
+}
+
+static void finish_hold(struct hold *h) {
+    struct session *s = parked_of_hold(h)->session;
+    forget_timer(h);
+    h->done = true;
+    atomic_fetch_sub_explicit(&parked_of_hold(h)->call.host->blocked_clients, 1, memory_order_relaxed);
+    release_front(s);
+}
+
+void hold_again(struct parked *p) {
+    struct worker *w = p->worker;
+    struct call *c = &p->call;
+    c->now_ms = loop_now_ms(w->loop);
+    c->conf = w->conf;
+    c->rules = w->rules;
+    c->out = &p->hold.reply;
+    p->why = PARK_NONE;
+    if (!dispatch_held(c, w)) {
+        return; /* waits again: park_call has seen to it */
+    }
+    finish_hold(&p->hold);
+}
+
+static void on_woken(struct loop *loop, struct msg *msg) {
+    (void)loop;
+    struct hold *h = (struct hold *)((char *)msg - offsetof(struct hold, woken));
+    struct parked *p = parked_of_hold(h);
+    if (h->orphan) {
+        park_free(p);
+        return;
+    }
+    forget_timer(h);
+    hold_again(p);
+}
+
+/* The lease's time is over: all who wait for it are woken, this one too. */
+static void on_deadline(void *ctx) {
+    struct parked *p = ctx;
+    struct call *c = &p->call;
+    struct guard *g = p->worker->server->tier.guard;
+    int64_t now_ms = loop_now_ms(p->worker->loop);
+    unsigned shard = l1_shard_of(c->l1, c->keys[0].hash);
+    l1_lock(c->l1, shard);
+    if (!p->hold.waiter.woken) {
+        struct lease *l = lease_find(&g->leases[shard], &c->keys[0]);
+        CHECK(l != NULL);
+        const struct rule *rule = rules_match(p->worker->rules, c->keys[0].name);
+        guard_expire_lease(g, rule, l, p->worker->id, now_ms > l->deadline_ms ? now_ms : l->deadline_ms);
+    }
+    l1_unlock(c->l1, shard);
+}
+
+void hold_begin(struct session *s, struct parked *p, int64_t ms) {
+    struct hold *h = &p->hold;
+    if (!h->held) {
+        h->held = true;
+        h->before = s->out;
+        s->out = (struct out){.proto = h->before.proto};
+        h->reply.proto = h->before.proto;
+        list_push_back(&s->holder.holds, &h->node);
+        s->holder.count++;
+        atomic_fetch_add_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
+        atomic_store_explicit(&s->client.arg_bytes, 0, memory_order_relaxed);
+    }
+    h->timer = timer_create_on(p->worker->loop, on_deadline, p);
+    timer_start(h->timer, ms > 0 ? ms : 1, 0);
+}
+
+/* ---- the end of a session ---- */
+
+static void drop_hold(struct session *s, struct hold *h) {
+    struct parked *p = parked_of_hold(h);
+    struct call *c = &p->call;
+    list_remove(&h->node);
+    forget_timer(h);
+    p->session = NULL;
+    if (h->done) {
+        park_free(p);
+        return;
+    }
+    atomic_fetch_sub_explicit(&c->host->blocked_clients, 1, memory_order_relaxed);
+    if (p->why != PARK_HOLD) {
+        park_orphan_free(p);
+        return;
+    }
+    unsigned shard = l1_shard_of(c->l1, c->keys[0].hash);
+    l1_lock(c->l1, shard);
+    bool woken = h->waiter.woken;
+    if (!woken) {
+        lease_leave(lease_find(&s->worker->server->tier.guard->leases[shard], &c->keys[0]), &h->waiter);
+    }
+    l1_unlock(c->l1, shard);
+    h->orphan = woken;
+    if (!woken) {
+        park_free(p);
+    }
+}
+
+void hold_close(struct session *s) {
+    while (!list_empty(&s->holder.holds)) {
+        drop_hold(s, LIST_ENTRY(s->holder.holds.next, struct hold, node));
+    }
+    s->holder.count = 0;
+    if (s->holder.owner != NULL) {
+        if (atomic_load_explicit(&s->holder.owner->live, memory_order_relaxed) > 0) {
+            unsigned n = s->holder.next_ticket < TICKETS_MAX ? s->holder.next_ticket : TICKETS_MAX;
+            guard_abandon(s->worker->server->tier.guard, s->holder.tickets, n);
+        }
+        lease_owner_unref(s->holder.owner);
+        s->holder.owner = NULL;
+    }
+}

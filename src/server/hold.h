@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* hold: reads under a policy's guard, at the steps before the handler; and replies that are held until another client has
+ * written the key.
+ *
+ * A held reply does not hold up its connection: what the client sent behind it still runs, for it may be the very write that
+ * others wait for. Only the replies wait, in order:
+ *
+ *   session:  [before 1] reply 1? [before 2] reply 2? ... [out]
+ *
+ * `before 1` may be sent, everything behind a reply still missing may not. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/cmd/call.h"
+#include "src/resp/reply.h"
+#include "src/rt/loop.h"
+#include "src/tier/guard.h"
+
+struct parked;
+struct session;
+struct worker;
+
+enum { HOLDS_MAX = 128 /* replies of one session held at once */, TICKETS_MAX = 64 /* leases one session may hold */ };
+
+/* A held call's part of struct parked. */
+struct hold {
+    struct list node; /* in the session's, in order of the replies */
+    struct out before, reply;
+    struct lease_waiter waiter;
+    struct msg woken;
+    struct timer *timer;
+    bool held, done;
+    bool orphan;  /* the session has closed; a message is still under way */
+};
+
+/* A session's holds and leases. */
+struct holder {
+    struct list holds;
+    unsigned count;
+    struct lease_owner *owner; /* NULL until it has a lease */
+    struct lease_ticket tickets[TICKETS_MAX]; /* the last so many granted */
+    unsigned next_ticket;
+};
+
+/* With the locks of c's keys held, for a call whose worker has rules: what they say before the fill, and behind it. OK: go on.
+ * ERR_PARKED: the call was held. ERR_REPLIED: an error was written. */
+enum err hold_before(struct call *c, struct worker *w);
+enum err hold_after(struct call *c, struct worker *w);
+/* After a change, before commit: its consequences for those who wait. */
+void hold_changed(struct call *c, int i, enum key_change change);
+
+void holder_init(struct holder *h);
+/* The call begins to wait, at most so long. */
+void hold_begin(struct session *s, struct parked *p, int64_t ms);
+/* A held call that was parked for a fill, or yielded, runs again. */
+void hold_again(struct parked *p);
+/* The session closes: its holds and leases go. */
+void hold_close(struct session *s);
+/* What may be sent now. */
+struct out *hold_front(struct session *s);
+/* Bytes that wait behind a missing reply. */
+size_t hold_bytes(const struct session *s);

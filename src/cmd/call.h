@@ -72,6 +72,7 @@ struct call {
     bool all_locked;        /* every shard is locked: FLUSHALL, and EXEC with a CMD_WHOLE call */
     bool in_exec;           /* inside EXEC (or a script): may not yield or park */
     uint8_t see;            /* enum guard_see: what its reads see */
+    bool waited;            /* was held as long as it may be: must answer now */
     bool detached;          /* lives on the heap: parked or yielding */
     struct buf *input;      /* the session's input, when this call's arguments fill it: call_set may adopt it; else NULL */
     struct blob *adopted;   /* the blob that keeps the arguments since then; the dispatcher's to release */

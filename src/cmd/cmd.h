@@ -44,7 +44,8 @@ enum cmd_flags {
                                 call->all_locked; EXEC then locks every shard */
     CMD_DIRECT = 1 << 24,    /* never queued by MULTI: EXEC, DISCARD, MULTI, WATCH, QUIT, RESET */
     CMD_CONNECTION = 1 << 25, /* ACL category @connection */
-    CMD_EXEC = 1 << 26        /* EXEC: its keys are those of the queued calls */
+    CMD_EXEC = 1 << 26,       /* EXEC: its keys are those of the queued calls */
+    CMD_LEASES = 1 << 27      /* asks for leases itself: a policy's `wait` does not apply */
 };
 
 /* How a call uses a key; also COMMAND's key-spec flags. */

@@ -24,6 +24,7 @@ struct stats;
 struct tier;
 struct slowlog;
 struct latency;
+struct lease;
 
 /* Which clients CLIENT KILL and LIST mean; zero fields do not filter. */
 struct client_filter {
@@ -82,6 +83,11 @@ struct host_ops {
     void (*yield)(struct call *c);
     /* The call is run again when the job has run on a pool thread (see call_wait). */
     void (*wait)(struct call *c, struct call_job *job);
+    /* Whether the client may be let go to load a key: no reply of it is held back, which would hide that from it. */
+    bool (*may_lease)(struct call *c);
+    /* The call's reply is held until the lease ends, at most so long; then the call runs again (waited when the time is over).
+     * To be returned by the handler. False: this client may not wait. */
+    bool (*hold)(struct call *c, struct lease *lease, int64_t ms);
     /* Sleeps the calling client without blocking its loop, then answers OK: DEBUG SLEEP. */
     enum err (*sleep)(struct call *c, int64_t ms);
 };

@@ -5,6 +5,7 @@
 #include "src/base/check.h"
 #include "src/base/mem.h"
 #include "src/rt/loop.h"
+#include "src/server/hold.h"
 #include "src/server/monitor.h"
 #include "src/server/park.h"
 #include "src/server/rules.h"
@@ -232,6 +233,8 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .conf_changed = conf_changed,
                                     .tiers_info = tiers_info,
                                     .guards_info = guards_info,
+                                    .may_lease = hold_may_lease,
+                                    .hold = hold_for,
                                     .yield = yield_call,
                                     .wait = wait_for_job,
                                     .sleep = sleep_call};

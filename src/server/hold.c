@@ -88,6 +88,15 @@ static bool is_wanted(const struct call *c, int i) {
     return c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
 }
 
+/* The call will wait for the lease, at most so long; shard locked. */
+static void join(struct call *c, struct lease *lease, int64_t ms) {
+    struct parked *p = park_detach(c);
+    p->hold.waiter.wake = wake;
+    p->hold.woken.run = on_woken;
+    lease_join(lease, &p->hold.waiter);
+    p->worker->parking = (struct parking){.why = PARK_HOLD, .parked = p, .ms = ms};
+}
+
 static enum err refuse(struct call *c, const char *origin, const char *error) {
     return call_errorf(c, "ORIGIN %s: %s", origin, error);
 }
@@ -144,7 +153,7 @@ enum err hold_after(struct call *c, struct worker *w) {
             return e;
         }
     }
-    if (c->nkeys != 1 || c->access[0] != KEY_R || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
+    if (c->nkeys != 1 || c->access[0] != KEY_R || c->waited || (c->cmd->flags & CMD_LEASES) || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
         return OK;
     }
     struct session *s = session_of(c->client);
@@ -155,12 +164,22 @@ enum err hold_after(struct call *c, struct worker *w) {
     if (v != GUARD_WAIT) {
         return OK;
     }
-    struct parked *p = park_detach(c);
-    p->hold.waiter.wake = wake;
-    p->hold.woken.run = on_woken;
-    lease_join(r.lease, &p->hold.waiter);
-    w->parking = (struct parking){.why = PARK_HOLD, .parked = p, .ms = r.lease->deadline_ms - c->now_ms};
+    join(c, r.lease, r.lease->deadline_ms - c->now_ms);
     return ERR_PARKED;
+}
+
+bool hold_may_lease(struct call *c) {
+    return session_of(c->client)->holder.count == 0;
+}
+
+bool hold_for(struct call *c, struct lease *lease, int64_t ms) {
+    const struct holder *h = &session_of(c->client)->holder;
+    bool leased = h->owner != NULL && atomic_load_explicit(&h->owner->live, memory_order_relaxed) > 0;
+    if (c->in_exec || leased || h->count >= HOLDS_MAX || client_is(c->client, UNUSUAL)) {
+        return false;
+    }
+    join(c, lease, ms < lease->deadline_ms - c->now_ms ? ms : lease->deadline_ms - c->now_ms);
+    return true;
 }
 
 void hold_changed(struct call *c, int i, enum key_change change) {
@@ -244,7 +263,7 @@ static void on_woken(struct loop *loop, struct msg *msg) {
     hold_again(p);
 }
 
-/* The lease's time is over: all who wait for it are woken, this one too. */
+/* The lease's time is over: all who wait for it are woken, this one too. Or only this call's. */
 static void on_deadline(void *ctx) {
     struct parked *p = ctx;
     struct call *c = &p->call;
@@ -252,13 +271,20 @@ static void on_deadline(void *ctx) {
     int64_t now_ms = loop_now_ms(p->worker->loop);
     unsigned shard = l1_shard_of(c->l1, c->keys[0].hash);
     l1_lock(c->l1, shard);
-    if (!p->hold.waiter.woken) {
-        struct lease *l = lease_find(&g->leases[shard], &c->keys[0]);
-        CHECK(l != NULL);
+    struct lease *l = p->hold.waiter.woken ? NULL : lease_find(&g->leases[shard], &c->keys[0]);
+    bool alone = l != NULL && l->deadline_ms > now_ms + 1;
+    if (alone) {
+        lease_leave(l, &p->hold.waiter);
+    } else if (l != NULL) {
         const struct rule *rule = rules_match(p->worker->rules, c->keys[0].name);
         guard_expire_lease(g, rule, l, p->worker->id, now_ms > l->deadline_ms ? now_ms : l->deadline_ms);
     }
     l1_unlock(c->l1, shard);
+    if (alone) {
+        c->waited = true;
+        forget_timer(&p->hold);
+        hold_again(p);
+    }
 }
 
 void hold_begin(struct session *s, struct parked *p, int64_t ms) {

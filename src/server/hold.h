@@ -48,6 +48,9 @@ struct holder {
  * ERR_PARKED: the call was held. ERR_REPLIED: an error was written. */
 enum err hold_before(struct call *c, struct worker *w);
 enum err hold_after(struct call *c, struct worker *w);
+/* Host operations of src/cmd/lease.c. */
+bool hold_may_lease(struct call *c);
+bool hold_for(struct call *c, struct lease *lease, int64_t ms);
 /* After a change, before commit: its consequences for those who wait. */
 void hold_changed(struct call *c, int i, enum key_change change);
 

@@ -87,12 +87,34 @@ static void end_lease(struct guard *g, struct lease *l) {
     lease_wake(&woken);
 }
 
-static void grant_lease(struct guard *g, struct guard_read *r) {
-    r->lease = lease_grant(leases_of(g, r->key->hash), r->key, r->owner, r->now_ms, r->now_ms + r->rule->opt.wait_ms);
-    r->granted = true;
+struct lease *guard_grant(struct guard *g, const struct key *key, struct lease_owner *owner, int64_t now_ms, int64_t time_ms) {
     atomic_store_explicit(&g->active, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&g->leases_live, 1, memory_order_relaxed);
+    return lease_grant(leases_of(g, key->hash), key, owner, now_ms, now_ms + time_ms);
+}
+
+static void grant_lease(struct guard *g, struct guard_read *r) {
+    r->lease = guard_grant(g, r->key, r->owner, r->now_ms, r->rule->opt.wait_ms);
+    r->granted = true;
     read_count(r, RULE_leases);
+}
+
+struct lease *guard_lease(struct guard *g, const struct rule *rule, const struct key *key, unsigned loop_id, int64_t now_ms) {
+    struct lease *l = lease_find(leases_of(g, key->hash), key);
+    if (l != NULL && l->deadline_ms <= now_ms) {
+        guard_expire_lease(g, rule, l, loop_id, now_ms);
+        return NULL;
+    }
+    return l;
+}
+
+bool guard_drop(struct guard *g, const struct key *key, uint64_t token) {
+    struct lease *l = lease_find(leases_of(g, key->hash), key);
+    if (l == NULL || l->token != token) {
+        return false;
+    }
+    end_lease(g, l);
+    return true;
 }
 
 void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *l, unsigned loop_id, int64_t now_ms) {

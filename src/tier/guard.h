@@ -105,6 +105,11 @@ struct lease_ticket {
     uint64_t hash, token;
 };
 void guard_abandon(struct guard *g, const struct lease_ticket *tickets, unsigned n);
+/* The key's lease, or NULL; one past its deadline is ended first. Grants one to whoever has the token. Shard locked. */
+struct lease *guard_lease(struct guard *g, const struct rule *rule, const struct key *key, unsigned loop_id, int64_t now_ms);
+struct lease *guard_grant(struct guard *g, const struct key *key, struct lease_owner *owner, int64_t now_ms, int64_t time_ms);
+/* Ends the key's lease if it has that token; who waits looks again. False when it has not. Shard locked. */
+bool guard_drop(struct guard *g, const struct key *key, uint64_t token);
 /* A lease past its deadline ends: nobody waits for that key for a while. Shard locked. */
 void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *l, unsigned loop_id, int64_t now_ms);
 /* Every database was emptied. Every shard locked. */

@@ -219,6 +219,10 @@ static bool get_lzf(struct rdb_reader *r, struct buf *out) {
     if (packed > left(r) || n / 128 > packed + 1) {
         return fail(r, "length beyond the data");
     }
+    r->unpacked += n;
+    if (r->max_unpacked > 0 && r->unpacked > r->max_unpacked) {
+        return fail(r, "value too long");
+    }
     if (!buf_try_reserve(out, (size_t)n)) {
         return fail_memory(r);
     }
@@ -518,7 +522,7 @@ bool rdb_get_value(struct rdb_reader *r, uint8_t type, const struct hash_limits 
     return true;
 }
 
-bool rdb_check_dump(struct slice payload, struct slice *body) {
+static bool check_dump(struct slice payload, unsigned max_version, struct slice *body) {
     if (payload.n < 10) {
         return false;
     }
@@ -526,9 +530,17 @@ bool rdb_check_dump(struct slice payload, struct slice *body) {
     unsigned version = (unsigned)(foot[0] | foot[1] << 8);
     uint64_t crc;
     memcpy(&crc, foot + 2, sizeof(crc));
-    if (version > RDB_MAX_VERSION || crc != crc64(0, payload.p, payload.n - 8)) {
+    if (version > max_version || crc != crc64(0, payload.p, payload.n - 8)) {
         return false;
     }
     *body = slice_make(payload.p, payload.n - 10);
     return true;
+}
+
+bool rdb_check_dump(struct slice payload, struct slice *body) {
+    return check_dump(payload, RDB_MAX_VERSION, body);
+}
+
+bool rdb_check_any_dump(struct slice payload, struct slice *body) {
+    return check_dump(payload, UINT16_MAX, body);
 }

@@ -41,6 +41,8 @@ struct rdb_reader {
     const unsigned char *start, *p, *end;
     const char *error; /* why reading failed: static text */
     bool no_memory;    /* and that it was for want of memory */
+    uint64_t max_unpacked; /* compressed strings may become so many bytes, all together; 0: any number */
+    uint64_t unpacked;     /* so many they are so far */
 };
 bool rdb_get_byte(struct rdb_reader *r, uint8_t *out);
 bool rdb_get_bytes(struct rdb_reader *r, void *out, size_t n);
@@ -53,3 +55,6 @@ bool rdb_get_value(struct rdb_reader *r, uint8_t type, const struct hash_limits 
                    struct value **value);
 /* Whether version and checksum of a DUMP payload are right; body is set to type and body. */
 bool rdb_check_dump(struct slice payload, struct slice *body);
+/* The same for a payload of any version: no type byte ever changes its meaning, so what a newer server writes is either known
+ * or an unknown type. */
+bool rdb_check_any_dump(struct slice payload, struct slice *body);

@@ -2,6 +2,8 @@
 /* run_loop: a loop that a test runs until what it waits for has happened; ten seconds are a failure. */
 #pragma once
 
+#include <signal.h>
+
 #include "src/base/clock.h"
 #include "src/rt/loop.h"
 #include "tests/unit/check.h"
@@ -30,6 +32,7 @@ static inline void run_loop_tick(void *ctx) {
 
 static inline void run_loop_open(struct run_loop *r) {
     static const struct loop_ops ops = {.turn = run_loop_turn};
+    signal(SIGPIPE, SIG_IGN); /* as the server does */
     *r = (struct run_loop){0};
     r->loop = loop_create(0, "test", &ops, r);
     r->tick = timer_create_on(r->loop, run_loop_tick, NULL);

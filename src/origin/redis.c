@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* redis: an origin that is another Redis, Valkey or Redis Cluster. A load is DUMP and PTTL in one write, which the server runs one
+ * after the other; a put is SET or RESTORE. Each exchange is one resp_request, repeated where a cluster redirects it. */
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/base/num.h"
+#include "src/net/dial.h"
+#include "src/origin/origin.h"
+#include "src/origin/redis_nodes.h"
+#include "src/value/rdb.h"
+
+enum {
+    CONNECTIONS = 4, /* to each node, at most */
+    HOPS = 5,        /* redirections of one request */
+    PAYLOAD_SLACK_BYTES = 64 << 10, /* what DUMP adds to a value */
+    DEFAULT_PORT = 6379,
+    LOG_EVERY_US = 1000000
+};
+
+/* The compact encoding of hashes that come from elsewhere: the server's defaults. */
+static const struct hash_limits hash_limits = {512, 64};
+
+struct redis {
+    struct loop *loop;
+    struct dialer *dialer;
+    struct redis_nodes *nodes;
+    size_t max_value;
+    int64_t log_after_us;
+    void (*closed)(void *ctx);
+    void *ctx;
+};
+
+/* What a request is at the moment: the driver_data. */
+struct exchange {
+    struct resp_request wire;
+    struct redis *redis;
+    struct request *request;
+    struct redis_node *node;
+    int hops;
+    bool asking; /* each command has an ASKING before it */
+    int64_t started_us;
+    /* from the replies */
+    bool failed;
+    const char *error;
+    bool retry;
+    enum redirect redirect;
+    struct redis_node *next;
+};
+
+/* ---- the URL: redis://[[user]:password@]host[:port][/db] ---- */
+
+struct url {
+    struct buf user, password, host;
+    int64_t port, db;
+};
+
+static void url_free(struct url *u) {
+    buf_free(&u->user);
+    buf_free(&u->password);
+    buf_free(&u->host);
+}
+
+static int hex_digit(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Appends s with its %XX decoded; false when one is none, or a zero byte. */
+static bool decode(struct slice s, struct buf *out) {
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (c == '%') {
+            int high = i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1;
+            int low = i + 2 < s.n ? hex_digit(s.p[i + 2]) : -1;
+            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
+                return false;
+            }
+            c = (char)(high << 4 | low);
+            i += 2;
+        }
+        buf_putc(out, c);
+    }
+    return true;
+}
+
+/* Cuts s at the first c: what is before it, or all of it; *rest what is behind, or nothing. */
+static struct slice cut(struct slice s, char c, struct slice *rest, bool *found) {
+    const char *at = s.n == 0 ? NULL : memchr(s.p, c, s.n);
+    *found = at != NULL;
+    *rest = at == NULL ? slice_make("", 0) : slice_make(at + 1, s.n - (size_t)(at + 1 - s.p));
+    return at == NULL ? s : slice_make(s.p, (size_t)(at - s.p));
+}
+
+/* "host", "host:port", "[::1]:port". */
+static const char *parse_host(struct slice s, struct url *u) {
+    struct slice host, port;
+    bool given;
+    if (s.n > 0 && s.p[0] == '[') {
+        host = cut(slice_make(s.p + 1, s.n - 1), ']', &port, &given);
+        if (!given || (port.n > 0 && port.p[0] != ':')) {
+            return "a bracketed address is [address] or [address]:port";
+        }
+        given = port.n > 0;
+        port = slice_make(port.p + given, port.n - given);
+    } else {
+        host = cut(s, ':', &port, &given);
+    }
+    u->port = DEFAULT_PORT;
+    if (given && (!num_parse_i64(port, &u->port) || u->port < 1 || u->port > 65535)) {
+        return "the port is 1 to 65535";
+    }
+    if (host.n == 0 || memchr(host.p, '{', host.n) != NULL) {
+        return "a host is missing";
+    }
+    buf_put_slice(&u->host, host);
+    buf_putc(&u->host, '\0');
+    return NULL;
+}
+
+/* NULL, or what is wrong. */
+static const char *parse_url(struct slice url, struct url *u) {
+    struct slice rest, path, login, password;
+    bool found, has_path;
+    *u = (struct url){0};
+    if (url.n < 8 || strncasecmp(url.p, "redis://", 8) != 0) {
+        return "the URL is redis://[[user]:password@]host[:port][/db]";
+    }
+    rest = cut(slice_make(url.p + 8, url.n - 8), '/', &path, &has_path);
+    if (path.n > 0 && (!num_parse_i64(path, &u->db) || u->db < 0 || u->db > INT32_MAX)) {
+        return "behind the host only a database number may follow";
+    }
+    login = cut(rest, '@', &password, &found);
+    if (found) {
+        rest = password;
+        login = cut(login, ':', &password, &found);
+        if (!found || password.n == 0) {
+            return "before the @ comes [user]:password";
+        }
+        if (!decode(login, &u->user) || !decode(password, &u->password)) {
+            return "user and password have bad %XX in them";
+        }
+    }
+    return parse_host(rest, u);
+}
+
+/* ---- the end of an exchange ---- */
+
+static void exchange_free(struct exchange *x) {
+    x->request->driver_data = NULL;
+    buf_free(&x->wire.bytes);
+    mem_free(x);
+}
+
+static void exchange_end(struct exchange *x) {
+    struct request *r = x->request;
+    bool retry = x->failed && x->retry;
+    if (x->failed) {
+        r->result = REQUEST_FAILED;
+        r->error = x->error;
+        found_free(&r->found);
+    }
+    r->took_ms = (clock_mono_us() - x->started_us) / 1000;
+    exchange_free(x);
+    request_end(r, retry);
+}
+
+static void fail(struct exchange *x, const char *error, bool retry) {
+    if (!x->failed) {
+        x->failed = true;
+        x->error = error;
+        x->retry = retry;
+    }
+}
+
+/* ---- replies ---- */
+
+static bool has_code(struct slice s, const char *code) {
+    size_t n = strlen(code);
+    return s.n >= n && memcmp(s.p, code, n) == 0 && (s.n == n || s.p[n] == ' ');
+}
+
+/* At most one line a second: an origin that fails, fails often. */
+static void log_error(struct redis *o, struct slice text) {
+    int64_t now = clock_mono_us();
+    if (now >= o->log_after_us) {
+        o->log_after_us = now + LOG_EVERY_US;
+        log_warning("origin redis: error reply: %.*s", (int)(text.n < 200 ? text.n : 200), text.p);
+    }
+}
+
+static void error_reply(struct exchange *x, struct slice text) {
+    static const struct {
+        const char *code, *error;
+        bool retry;
+    } codes[] = {
+        {"LOADING", "loading", true},
+        {"TRYAGAIN", "cluster is moving the key", true},
+        {"CLUSTERDOWN", "cluster is down", true},
+        {"MASTERDOWN", "master is down", true},
+        {"READONLY", "read-only replica", true},
+        {"BUSY", "busy with a script", true},
+        {"NOAUTH", "authentication required", false},
+        {"WRONGPASS", "authentication failed", false},
+        {"NOPERM", "permission denied", false},
+        {"OOM", "out of memory at the origin", false},
+    };
+    if (x->redirect != REDIRECT_NONE || x->failed) {
+        return;
+    }
+    x->redirect = redis_nodes_redirect(x->redis->nodes, x->node, text, &x->next);
+    if (x->redirect != REDIRECT_NONE) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        if (has_code(text, codes[i].code)) {
+            fail(x, codes[i].error, codes[i].retry);
+            return;
+        }
+    }
+    log_error(x->redis, text);
+    fail(x, "error reply", false);
+}
+
+/* A payload of DUMP: type, body, version, checksum. */
+static void take_payload(struct exchange *x, struct slice payload) {
+    struct found *f = &x->request->found;
+    struct slice body;
+    if (!rdb_check_any_dump(payload, &body) || body.n < 1) {
+        fail(x, "bad DUMP payload", true);
+        return;
+    }
+    const unsigned char *p = (const unsigned char *)body.p;
+    struct rdb_reader reader = {.start = p, .p = p + 1, .end = p + body.n, .max_unpacked = x->redis->max_value};
+    bool ok = rdb_get_value(&reader, p[0], &hash_limits, &f->str, &f->value);
+    if (!ok) {
+        fail(x, reader.no_memory ? "out of memory" : reader.error, false);
+    } else if (reader.p != reader.end) {
+        fail(x, "bad DUMP payload", false);
+    } else if (body.n > x->redis->max_value + PAYLOAD_SLACK_BYTES || f->str.n > x->redis->max_value) {
+        fail(x, "value too long", false);
+    } else {
+        x->request->result = REQUEST_OK;
+    }
+}
+
+static void dump_reply(struct exchange *x, const struct reply *reply) {
+    if (reply->kind == REPLY_NULL) {
+        x->request->result = REQUEST_ABSENT;
+    } else if (reply->kind == REPLY_BULK) {
+        take_payload(x, reply->str);
+    } else {
+        fail(x, "unexpected reply", false);
+    }
+}
+
+/* -1: no deadline; -2: it has run out between the two commands. */
+static void pttl_reply(struct exchange *x, const struct reply *reply) {
+    struct request *r = x->request;
+    if (reply->kind != REPLY_INT || reply->integer < -2) {
+        fail(x, "unexpected reply", false);
+    } else if (reply->integer == -2) {
+        found_free(&r->found);
+        r->result = REQUEST_ABSENT;
+    } else if (r->result == REQUEST_OK) {
+        r->life.ttl_ms = reply->integer;
+    }
+}
+
+static void change_reply(struct exchange *x, const struct reply *reply) {
+    bool none = x->request->kind == REQUEST_DEL && reply->kind == REPLY_INT && reply->integer == 0;
+    x->request->result = none ? REQUEST_ABSENT : REQUEST_OK;
+}
+
+static void exchange_send(struct exchange *x);
+
+/* All replies are here: the end, or the same once more elsewhere. */
+static void exchange_answered(struct exchange *x) {
+    if (x->redirect == REDIRECT_NONE || x->failed) {
+        exchange_end(x);
+        return;
+    }
+    if (x->next == NULL || ++x->hops > HOPS) {
+        fail(x, x->next == NULL ? "cannot follow the redirection" : "too many redirections", true);
+        exchange_end(x);
+        return;
+    }
+    found_free(&x->request->found);
+    x->node = x->next;
+    x->asking = x->redirect == REDIRECT_ASK;
+    x->redirect = REDIRECT_NONE;
+    exchange_send(x);
+}
+
+static void wire_reply(struct resp_request *wire, int index, const struct reply *reply) {
+    struct exchange *x = LIST_ENTRY(wire, struct exchange, wire);
+    int command = x->asking ? index / 2 : index;
+    bool last = index + 1 == wire->commands;
+    if (x->asking && index % 2 == 0) {
+        return; /* to ASKING */
+    }
+    if (reply->kind == REPLY_ERROR) {
+        error_reply(x, reply->str);
+    } else if (x->failed || x->redirect != REDIRECT_NONE) {
+        found_free(&x->request->found); /* what one of a pair says is nothing without the other */
+    } else if (x->request->kind != REQUEST_LOAD) {
+        change_reply(x, reply);
+    } else if (command == 0) {
+        dump_reply(x, reply);
+    } else {
+        pttl_reply(x, reply);
+    }
+    if (last) {
+        exchange_answered(x);
+    }
+}
+
+static void wire_failed(struct resp_request *wire, const char *error, bool retry) {
+    struct exchange *x = LIST_ENTRY(wire, struct exchange, wire);
+    fail(x, error, retry);
+    redis_nodes_failed(x->redis->nodes, x->node);
+    exchange_end(x);
+}
+
+/* ---- commands ---- */
+
+static bool put_command(struct exchange *x, const struct slice *argv, int argc) {
+    static const struct slice asking = {"ASKING", 6};
+    x->wire.commands += 1 + x->asking;
+    return (!x->asking || resp_put(&x->wire.bytes, &asking, 1)) && resp_put(&x->wire.bytes, argv, argc);
+}
+
+static bool put_load(struct exchange *x) {
+    struct slice dump[2] = {SLICE("DUMP"), x->request->key}, pttl[2] = {SLICE("PTTL"), x->request->key};
+    return put_command(x, dump, 2) && put_command(x, pttl, 2);
+}
+
+static bool put_del(struct exchange *x) {
+    struct slice del[2] = {SLICE("DEL"), x->request->key};
+    return put_command(x, del, 2);
+}
+
+/* ttl_ms -1: none. */
+static bool put_string(struct exchange *x, int64_t ttl_ms) {
+    char digits[NUM_I64_MAX_LEN];
+    struct slice ttl = slice_make(digits, num_print_i64(digits, ttl_ms));
+    struct slice set[5] = {SLICE("SET"), x->request->key, x->request->item.str, SLICE("PX"), ttl};
+    return put_command(x, set, ttl_ms < 0 ? 3 : 5);
+}
+
+static bool put_value(struct exchange *x, int64_t ttl_ms) {
+    char digits[NUM_I64_MAX_LEN];
+    struct slice ttl = slice_make(digits, num_print_i64(digits, ttl_ms < 0 ? 0 : ttl_ms));
+    struct buf payload = {0};
+    bool ok = rdb_dump(&payload, slice_make("", 0), x->request->item.value);
+    struct slice restore[5] = {SLICE("RESTORE"), x->request->key, ttl, buf_slice(&payload), SLICE("REPLACE")};
+    ok = ok && put_command(x, restore, 5);
+    buf_free(&payload);
+    return ok;
+}
+
+static bool put_item(struct exchange *x) {
+    const struct item_view *item = &x->request->item;
+    int64_t ttl_ms = item->expire_ms < 0 ? -1 : item->expire_ms - clock_now_ms();
+    if (item->expire_ms >= 0 && ttl_ms <= 0) {
+        return put_del(x); /* its time is over already */
+    }
+    return item->type == TYPE_STRING ? put_string(x, ttl_ms) : put_value(x, ttl_ms);
+}
+
+static void exchange_send(struct exchange *x) {
+    enum request_kind kind = x->request->kind;
+    x->wire.commands = 0;
+    buf_clear(&x->wire.bytes);
+    bool ok = kind == REQUEST_LOAD ? put_load(x) : kind == REQUEST_PUT ? put_item(x) : put_del(x);
+    const char *error = ok ? redis_node_send(x->node, &x->wire) : "out of memory";
+    if (error != NULL) {
+        fail(x, error, false);
+        redis_nodes_failed(x->redis->nodes, x->node);
+        exchange_end(x);
+    }
+}
+
+/* ---- the driver ---- */
+
+static void redis_start(void *self, struct request *r) {
+    struct redis *o = self;
+    struct exchange *x = mem_zalloc(sizeof(*x));
+    x->wire.reply = wire_reply;
+    x->wire.failed = wire_failed;
+    x->redis = o;
+    x->request = r;
+    x->node = redis_nodes_of(o->nodes, r->key);
+    x->started_us = clock_mono_us();
+    r->driver_data = x;
+    r->life = (struct lifetime){-1, -1, -1};
+    exchange_send(x);
+}
+
+static void redis_cancel(void *self, struct request *r) {
+    struct exchange *x = r->driver_data;
+    (void)self;
+    resp_cancel(&x->wire);
+    found_free(&r->found);
+    exchange_free(x);
+}
+
+static void *redis_open(struct slice text, const struct origin_options *options, struct loop *loop, struct buf *why) {
+    struct url url;
+    const char *wrong = parse_url(text, &url);
+    struct redis *o = NULL;
+    if (wrong != NULL) {
+        buf_puts(why, wrong);
+    } else {
+        o = mem_zalloc(sizeof(*o));
+        o->loop = loop;
+        o->max_value = (size_t)options->max_value;
+    }
+    if (o != NULL && loop != NULL) {
+        o->dialer = dialer_create(loop);
+        o->nodes = redis_nodes_create(&(struct resp_client_options){.loop = loop,
+                                                                    .dialer = o->dialer,
+                                                                    .host = url.host.p,
+                                                                    .port = (int)url.port,
+                                                                    .user = buf_slice(&url.user),
+                                                                    .password = buf_slice(&url.password),
+                                                                    .db = (int)url.db,
+                                                                    .connect_ms = options->connect_ms,
+                                                                    .silence_ms = options->timeout_ms,
+                                                                    .max_bulk_bytes = o->max_value + PAYLOAD_SLACK_BYTES,
+                                                                    .max_abandoned = (size_t)options->concurrency,
+                                                                    .max_unsent_bytes = o->max_value + PAYLOAD_SLACK_BYTES},
+                                      CONNECTIONS);
+    }
+    url_free(&url);
+    return o;
+}
+
+static void all_closed(void *ctx) {
+    struct redis *o = ctx;
+    void (*closed)(void *) = o->closed;
+    void *closed_ctx = o->ctx;
+    mem_free(o);
+    closed(closed_ctx);
+}
+
+static void redis_close(void *self, void (*closed)(void *ctx), void *ctx) {
+    struct redis *o = self;
+    o->closed = closed;
+    o->ctx = ctx;
+    if (o->loop == NULL) { /* it was only a check */
+        all_closed(o);
+        return;
+    }
+    redis_nodes_destroy(&o->nodes);
+    dialer_close(&o->dialer, all_closed, o);
+}
+
+const struct origin_driver origin_redis = {
+    .schemes = "redis", .open = redis_open, .start = redis_start, .cancel = redis_cancel, .close = redis_close, .writes = true};

@@ -18,7 +18,7 @@ void __wrap_request_end(struct request *r, bool retry) {
 
 void rig_options(struct driver_rig *rig) {
     *rig = (struct driver_rig){0};
-    rig->options.timeout_ms = 300;
+    rig->options.timeout_ms = 1000;
     rig->options.connect_ms = 500;
     rig->options.concurrency = 64;
     rig->options.max_value = 64 << 20;

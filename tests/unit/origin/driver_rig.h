@@ -19,7 +19,7 @@ struct ask {
     bool ended, retry;
 };
 
-/* Defaults of options.def, but for times: connecting 500 ms, an attempt 300 ms. */
+/* Defaults of options.def, but for times: connecting 500 ms, an attempt a second. */
 void rig_options(struct driver_rig *rig);
 /* After rig_options and what the test changes of them. */
 void rig_open(struct driver_rig *rig, const struct origin_driver *driver, const char *url);

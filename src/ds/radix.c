@@ -125,6 +125,17 @@ void *radix_get(const struct radix *r, struct slice name) {
     return n != NULL ? n->value : NULL;
 }
 
+void radix_prefixes(const struct radix *r, struct slice name, bool (*fn)(void *ctx, void *value), void *ctx) {
+    const struct radix_node *n = &r->root;
+    while (n->value == NULL || fn(ctx, n->value)) {
+        n = name.n > 0 ? child_of(n, (unsigned char)name.p[0]) : NULL;
+        if (n == NULL || !slice_starts(name, n->label)) {
+            return;
+        }
+        name = rest_of(name, n->label.n);
+    }
+}
+
 void *radix_longest(const struct radix *r, struct slice name) {
     const struct radix_node *n = &r->root;
     void *best = n->value;

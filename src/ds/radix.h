@@ -8,6 +8,7 @@
  * of threads: no locks, no deletion. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "src/base/slice.h"
@@ -21,5 +22,7 @@ void radix_destroy(struct radix **r);
 void *radix_get(const struct radix *r, struct slice name);
 /* Stores a pointer (not NULL), replacing what was there. */
 void radix_put(struct radix *r, struct slice name, void *value);
+/* Calls fn with each pointer stored for a prefix of the name, the shortest first, until it says false. */
+void radix_prefixes(const struct radix *r, struct slice name, bool (*fn)(void *ctx, void *value), void *ctx);
 /* The pointer stored for the longest prefix of the name, or NULL. The empty string is a prefix of all. */
 void *radix_longest(const struct radix *r, struct slice name);

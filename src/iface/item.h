@@ -11,7 +11,7 @@
 
 struct blob;
 
-enum { ITEM_MAX_TAGS = 16, ITEM_EXTRA_MAX = 1 + 4 + 4 + 4 + 1 + ITEM_MAX_TAGS * 8, ITEM_EXTRA_RESTING = 16 /* in the flags */ };
+enum { ITEM_MAX_TAGS = 16, ITEM_EXTRA_MAX = 1 + 4 + 4 + 4 + 1 + ITEM_MAX_TAGS * 4, ITEM_EXTRA_RESTING = 16 /* in the flags */ };
 
 /* What a reader sees of an item of the memory tier: borrowed while its shard is locked and the key not written. */
 struct item_view {
@@ -28,18 +28,16 @@ struct item_view {
 
 /* What guards note beside a value. Encoded it is position-independent bytes, the same in memory and on disk:
  *
- *   flags u8 | [grace u32] | [load u32] | [stamp u32] | [count u8 | count x (tag u32, generation u32)]
+ *   flags u8 | [grace u32] | [load u32] | [stamp u32] | [count u8 | count x tag u32]
  */
 struct item_extra {
     uint32_t grace_ms; /* it stays so long behind its deadline, unseen by ordinary reads */
     uint32_t load_ms;  /* how long it took to load; 0 unknown */
-    uint32_t stamp;    /* how many purges had been before it was written: src/guard/purge.h */
+    uint32_t stamp;    /* the last purge when it was known to be valid: src/guard/purge.h */
     bool resting;      /* memory tier: past its deadline, no longer counted among the keys */
     bool passing;      /* must not be kept: here only for those who waited for it */
     uint8_t tags;
-    struct item_tag {
-        uint32_t id, generation;
-    } tag[ITEM_MAX_TAGS];
+    uint32_t tag[ITEM_MAX_TAGS]; /* hashes of its tags' names */
 };
 
 /* At most ITEM_EXTRA_MAX bytes into out; returns how many, 0 when there is nothing to note. */

@@ -392,7 +392,7 @@ static void redis_start(void *self, struct request *r) {
     x->node = redis_nodes_of(o->nodes, r->key);
     x->started_us = clock_mono_us();
     r->driver_data = x;
-    r->life = (struct lifetime){-1, -1, -1};
+    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1, .exact = true};
     exchange_send(x);
 }
 

@@ -5,7 +5,12 @@
  * All origins live on one loop and thread of their own, the origin loop: connections, queue, breaker, retry budget and timers
  * need no lock. A worker submits a request by message, and done comes back on the worker's loop by message.
  *
- *   submit -> [breaker closed? room in the queue?] -> queue -> [concurrency] -> driver -> retry, or done
+ *   submit -> [breaker closed? room in the queue?] -> queue -> [concurrency] -> driver -> done
+ *                                                       ^                         |
+ *                                                       +------ rest a little <---+ failed, and may be tried again
+ *
+ * The breaker (breaker.h) counts attempts. Retries spend a budget: each request adds `retry-budget` of a retry to it, it starts
+ * with and never holds more than ORIGIN_RETRY_BURST; so among any N requests there are at most N * share + burst retries.
  */
 #pragma once
 
@@ -44,11 +49,20 @@ enum request_kind {
     REQUEST_DEL   /* the key is gone */
 };
 
+enum { ORIGIN_RETRY_BURST = 10 };
+
 /* How it ended. */
 enum request_result {
     REQUEST_OK,     /* LOAD: found; PUT, DEL: the origin took it */
     REQUEST_ABSENT, /* LOAD: the origin knows the key not to exist (404, 410, nil); DEL: there was none, as good as OK */
     REQUEST_FAILED  /* anything else; error says what. The origin may or may not have taken a PUT or DEL */
+};
+
+/* Whose fault a failure is, for the breaker. */
+enum request_blame {
+    BLAME_ORIGIN,  /* it does not answer, or says itself that it cannot (5xx) */
+    BLAME_REQUEST, /* the origin is well, but has no good answer to this (4xx, too long, an error reply) */
+    BLAME_NOBODY   /* the origin was not asked: the key or value cannot be said in its protocol */
 };
 
 /* Lifetime as an origin gives it; -1 where it says nothing. */
@@ -77,12 +91,14 @@ struct request {
     int64_t took_ms;    /* of the attempt that counted: connect to last byte */
     const char *error;  /* FAILED: static text, as "timed out", "connection refused", "breaker open", "HTTP status 500" */
     int status;         /* http: its status code; else 0 */
+    enum request_blame blame; /* FAILED: by the driver */
     /* the core's */
     struct origin *origin;
     struct msg msg;
-    struct list node;
-    struct timer *timer;
-    int64_t submitted_ms, started_ms;
+    struct list node;   /* in a lane of the queue, among those in flight, or among those at rest */
+    int64_t due_ms;     /* when its time there is over; monotonic */
+    int64_t started_us; /* this attempt; monotonic */
+    uint32_t breaker_era;
     int attempts;
     /* the driver's, while it has it */
     void *driver_data;
@@ -95,10 +111,14 @@ bool origin_check(struct slice line, struct buf *why);
 /* Whether the configuration's text of origins has one of that name. */
 bool origin_named(const char *lines, struct slice name);
 
-/* Starts the origin loop with an origin per line. NULL with err (a driver refused its URL). Not from the origin loop. */
+/* Starts the origin loop with an origin per line. NULL with err (a driver refused its URL, a name given twice). Not from the
+ * origin loop. */
 struct origins *origins_create(const char *lines, struct buf *err);
-/* Fails what is queued, lets drivers close, joins the thread, frees. Submitters' loops must still run, or be stopped for good
- * (then their messages are never run). */
+/* Fails what is queued or in flight ("shutting down"), lets drivers close, joins the thread. origin_submit still works, and
+ * is answered with that error. Not from the origin loop; a second call does nothing. */
+void origins_stop(struct origins *o);
+/* origins_stop, then frees. The order at shutdown: workers stop submitting (their threads have ended, or origins_stop came
+ * before), origins_destroy, and only then loop_destroy of the workers' loops: it still runs the done messages posted to them. */
 void origins_destroy(struct origins **o);
 /* NULL when there is none of that name. Any thread. */
 struct origin *origins_find(struct origins *o, struct slice name);
@@ -107,7 +127,9 @@ void origin_submit(struct origin *o, struct request *r);
 const char *origin_name(const struct origin *o);
 /* True while the breaker is open: loads will be refused at once. Any thread. */
 bool origin_is_down(const struct origin *o);
-/* Lines of INFO: for each origin requests, found, absent, failed by reason, retries, in flight, queued, breaker state, latency. Any thread. */
+/* Lines of INFO, any thread. One per origin, `origin_NAME:driver=http,state=closed,...`, where loads + puts + dels is the sum of
+ * in_flight, queued (with those at rest before a retry), found, absent, written, failed and refused (never tried); and, once there
+ * were any, `origin_NAME_errors:TEXT=count,...`. */
 void origins_info(struct origins *o, struct buf *out);
 
 /* ---- for drivers: all on the origin loop ---- */
@@ -115,19 +137,22 @@ void origins_info(struct origins *o, struct buf *out);
 struct origin_driver {
     const char *schemes; /* "http https" */
     /* Parses the URL (with {key} and {1} in it) and keeps what it needs; connects to nothing yet. NULL with the reason. loop
-     * NULL: only check, and return any pointer close can take. */
+     * NULL: only check, and return any pointer close can take. options stay valid until close. */
     void *(*open)(struct slice url, const struct origin_options *options, struct loop *loop, struct buf *why);
     /* Starts r; ends it with request_end, perhaps before returning. */
     void (*start)(void *self, struct request *r);
     /* r's time is over: the driver forgets it (its connection may have to go) and does not end it. */
     void (*cancel)(void *self, struct request *r);
-    /* Closes everything (no requests are in flight); closed(ctx) when the loop has no handle of it left. Frees self. */
+    /* Closes everything (no requests are in flight); closed(ctx) when nothing of it can call back any more, perhaps before
+     * returning. Frees self. */
     void (*close)(void *self, void (*closed)(void *ctx), void *ctx);
     /* Kinds of request it can do besides LOAD. */
     bool writes;
 };
 
-/* The driver's answer; fields of r are set. retry: trying once more may help (refused, reset, 5xx), and cannot hurt. */
+/* The driver's answer; result and what goes with it are set (before start the core has set: found empty, life all -1, status 0,
+ * error NULL, blame BLAME_ORIGIN). retry: trying once more may help (refused, reset, 503), and cannot hurt. The next request may
+ * be started before it returns. */
 void request_end(struct request *r, bool retry);
 
 extern const struct origin_driver origin_http, origin_redis, origin_unix;

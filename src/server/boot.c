@@ -261,9 +261,24 @@ static void settle_disk(void *ctx) {
 /* What only memory has goes to disk, so that the next start is warm. */
 static void close_disk(struct server *srv) {
     if (srv->disk != NULL) {
-        tier_drain(&srv->tier, clock_now_ms(), settle_disk, srv->disk);
+        if (srv->tier.l1 != NULL) {
+            tier_drain(&srv->tier, clock_now_ms(), settle_disk, srv->disk);
+        }
         disk_close(&srv->disk);
     }
+}
+
+/* False: said why in the log. */
+static bool open_origins(struct server *srv, const struct conf *conf) {
+    struct buf err = {0};
+    if (conf->origin[0] != '\0') {
+        srv->origins = origins_create(conf->origin, &err);
+        if (srv->origins == NULL) {
+            log_warning("%.*s", (int)err.n, err.p);
+        }
+    }
+    buf_free(&err);
+    return conf->origin[0] == '\0' || srv->origins != NULL;
 }
 
 static void load_from_origin(void *target, struct request *r) {
@@ -376,7 +391,8 @@ int server_run(struct conf_store *store, const char *executable) {
         mem_free(srv);
         return code;
     }
-    if (!open_disk(srv, conf)) {
+    if (!open_disk(srv, conf) || !open_origins(srv, conf)) {
+        close_disk(srv);
         conf_unref(conf);
         conf_store_free(&store);
         mem_free(srv);
@@ -402,6 +418,7 @@ int server_run(struct conf_store *store, const char *executable) {
         }
         log_notice("Strata is now ready to exit, bye bye...");
     }
+    origins_destroy(&srv->origins);
     close_disk(srv);
     for (unsigned i = 0; i < srv->listener_count; i++) {
         listener_close(&srv->listeners[i]);
@@ -416,6 +433,9 @@ int server_run(struct conf_store *store, const char *executable) {
 
 struct server *server_open(struct conf_store *store, const char *executable) {
     struct server *srv = mem_zalloc(sizeof(*srv));
+    struct conf *conf = conf_store_current(store);
+    CHECK(open_origins(srv, conf));
+    conf_unref(conf);
     open_host(srv, store, executable);
     server_apply_conf(srv);
     open_workers(srv);
@@ -423,6 +443,7 @@ struct server *server_open(struct conf_store *store, const char *executable) {
 }
 
 void server_close(struct server **srv) {
+    origins_destroy(&(*srv)->origins);
     close_workers(*srv);
     close_host(*srv);
     mem_free(*srv);

@@ -170,10 +170,12 @@ static void maybe_early(struct guard *g, struct guard_read *r, const struct item
 static enum guard_verdict recall(const struct guard *g, struct guard_read *r) {
     enum mark mark = marks_get(g->marks, r->key->hash, r->now_ms);
     if (mark == MARK_ABSENT) {
-        read_count(r, RULE_negative);
+        if (!r->again) {
+            read_count(r, RULE_negative);
+        }
         return GUARD_KNOWN;
     }
-    if (mark == MARK_FAILED && r->rule->target != NULL) {
+    if (mark == MARK_FAILED && r->rule->target != NULL && !r->again) { /* who waited for it hears why */
         read_count(r, RULE_failed_fast);
         r->error = "loading it failed a moment ago";
         return GUARD_ERROR;

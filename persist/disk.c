@@ -37,12 +37,12 @@ static void raw_key_free(struct raw_key *k) {
 
 /* A stored value as found; false when it is expired, or cannot be used. */
 static bool take_record(struct disk *d, struct slice raw, int64_t now_ms, struct found *out) {
-    int64_t expire_ms;
-    if (!record_deadline(raw, &expire_ms)) {
+    int64_t last_ms;
+    if (!record_last(raw, &last_ms)) {
         disk_count(&d->count.corrupt, 1);
         return false;
     }
-    if (expire_ms != -1 && expire_ms <= now_ms) {
+    if (last_ms != -1 && last_ms <= now_ms) {
         return false;
     }
     if (!record_decode(raw, &d->options.hash_limits, out)) {

@@ -22,7 +22,7 @@ static bool is_dead(void *ctx, struct slice key, struct slice value) {
     uint64_t position;
     struct slice name;
     int64_t expire_ms;
-    if (!record_split_key(key, &generation, &position, &name) || !record_deadline(value, &expire_ms)) {
+    if (!record_split_key(key, &generation, &position, &name) || !record_last(value, &expire_ms)) {
         return false;
     }
     return !state_is_live(d->state, generation) || (expire_ms != -1 && expire_ms <= clock_now_ms());

@@ -45,9 +45,13 @@ bool record_split_key(struct slice raw, uint32_t *generation, uint64_t *position
 }
 
 void record_put_value(struct buf *b, const struct item_view *item) {
-    char head[RECORD_HEAD] = {RECORD_FORMAT, (char)item->type, item->raw ? FLAG_RAW : 0, 0};
+    char head[RECORD_HEAD] = {item->extra.n > 0 ? RECORD_FORMAT_EXTRA : RECORD_FORMAT, (char)item->type,
+                              item->raw ? FLAG_RAW : 0, (char)item->extra.n};
     memcpy(head + 4, &item->expire_ms, 8);
     buf_put(b, head, sizeof(head));
+    if (item->extra.n > 0) {
+        buf_put_slice(b, item->extra);
+    }
     if (item->type == TYPE_STRING) {
         buf_put_slice(b, item->str);
     } else {
@@ -57,11 +61,31 @@ void record_put_value(struct buf *b, const struct item_view *item) {
 }
 
 size_t record_size_hint(const struct item_view *item) {
-    return RECORD_HEAD + (item->type == TYPE_STRING ? item->str.n : value_bytes(item->value));
+    return RECORD_HEAD + item->extra.n + (item->type == TYPE_STRING ? item->str.n : value_bytes(item->value));
 }
 
 static bool is_record(struct slice raw) {
-    return raw.n >= RECORD_HEAD && raw.p[0] == RECORD_FORMAT;
+    if (raw.n < RECORD_HEAD) {
+        return false;
+    }
+    size_t extra = (unsigned char)raw.p[3];
+    return raw.p[0] == RECORD_FORMAT ? extra == 0
+                                     : raw.p[0] == RECORD_FORMAT_EXTRA && extra > 0 && extra <= ITEM_EXTRA_MAX && raw.n >= RECORD_HEAD + extra;
+}
+
+struct slice record_extra(struct slice raw) {
+    return is_record(raw) ? slice_make(raw.p + RECORD_HEAD, (unsigned char)raw.p[3]) : slice_make(NULL, 0);
+}
+
+bool record_last(struct slice raw, int64_t *last_ms) {
+    struct item_extra e;
+    if (!record_deadline(raw, last_ms)) {
+        return false;
+    }
+    if (*last_ms != -1 && item_extra_get(record_extra(raw), &e)) {
+        *last_ms += e.grace_ms;
+    }
+    return true;
 }
 
 bool record_deadline(struct slice raw, int64_t *expire_ms) {
@@ -81,7 +105,9 @@ bool record_decode(struct slice raw, const struct hash_limits *limits, struct fo
         return false;
     }
     out->raw = raw.p[2] & FLAG_RAW;
-    struct slice body = slice_make(raw.p + RECORD_HEAD, raw.n - RECORD_HEAD);
+    struct slice extra = record_extra(raw), body = slice_make(raw.p + RECORD_HEAD + extra.n, raw.n - RECORD_HEAD - extra.n);
+    out->extra_n = (uint8_t)extra.n;
+    memcpy(out->extra, extra.p == NULL ? "" : extra.p, extra.n);
     if (record_type(raw) == TYPE_STRING) {
         if (!buf_try_reserve(&out->str, body.n)) {
             return false;

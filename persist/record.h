@@ -2,7 +2,9 @@
 /* record: one key with its value as the disk tier stores it.
  *
  *   key:    generation u32 BE | position u64 BE | name
- *   value:  format u8 | type u8 | flags u8 | 0 u8 | deadline i64 LE, -1 none | body
+ *   value:  format u8 | type u8 | flags u8 | length of extra u8 | deadline i64 LE, -1 none | extra | body
+ *
+ * Extra is what guards noted of the value (struct item_extra); a record without is of format 1, with it of format 2.
  *
  * The body of a string is its bytes, of an aggregate its RDB body. The generation is the database's since its last flush,
  * so that a flush is O(1); the position (hash_position) before the name spreads keys evenly, and orders them as memory does. */
@@ -19,6 +21,7 @@
 
 enum {
     RECORD_FORMAT = 1,
+    RECORD_FORMAT_EXTRA = 2,
     RECORD_KEY_HEAD = 12,
     RECORD_HEAD = 12
 };
@@ -35,6 +38,10 @@ void record_put_value(struct buf *b, const struct item_view *item);
 size_t record_size_hint(const struct item_view *item);
 /* The deadline of a stored value (-1 none); false when it is no record of ours. */
 bool record_deadline(struct slice raw, int64_t *expire_ms);
+/* When it is of no use any more: the deadline, or the end of the grace behind it. */
+bool record_last(struct slice raw, int64_t *last_ms);
+/* What guards noted of it; borrowed. */
+struct slice record_extra(struct slice raw);
 /* Type of a stored value, TYPE_NONE when it is no record. */
 enum value_type record_type(struct slice raw);
 /* Decodes into out (found->same untouched). False: corrupt, or no memory; out is empty then. */

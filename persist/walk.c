@@ -26,6 +26,7 @@ static uint64_t step_end(uint64_t position) {
 static bool is_alive(const struct disk_walk *w, struct slice record, struct walked *out) {
     out->record = record;
     out->type = record_type(record);
+    out->extra = record_extra(record);
     return record_deadline(record, &out->expire_ms) && (out->expire_ms == -1 || out->expire_ms > w->now_ms);
 }
 

@@ -88,7 +88,8 @@ bool purges_prefix(struct purges *p, uint8_t db, struct slice prefix, bool soft,
 }
 
 uint32_t purge_tag_hash(uint8_t db, struct slice name) {
-    return (uint32_t)XXH3_64bits_withSeed(name.p, name.n, db); /* on disk: the seed must not change */
+    uint32_t h = (uint32_t)XXH3_64bits_withSeed(name.p, name.n, db); /* on disk: the seed must not change */
+    return h != 0 ? h : 1;
 }
 
 static bool is_free(const struct tagged *t) {

@@ -25,6 +25,7 @@ void purges_destroy(struct purges **p);
 /* False when there are too many already: nothing is purged. db is physical. */
 bool purges_prefix(struct purges *p, uint8_t db, struct slice prefix, bool soft, int64_t now_ms);
 bool purges_tag(struct purges *p, uint32_t tag, bool soft, int64_t now_ms);
+/* Never 0. */
 uint32_t purge_tag_hash(uint8_t db, struct slice name);
 /* The number of the last purge; 0: there was none. */
 uint32_t purges_last(const struct purges *p);

@@ -8,6 +8,7 @@
 
 #include "src/base/buf.h"
 #include "src/base/hash.h"
+#include "src/iface/item.h"
 #include "src/value/value.h"
 
 struct loop;
@@ -22,7 +23,9 @@ struct found {
     struct value *value; /* it is an aggregate: one reference */
     bool raw;            /* the string reports encoding "raw" */
     bool same;           /* the source keeps this value and will hear of its changes: the copy above is clean */
-    int64_t expire_ms;   /* deadline or -1 */
+    int64_t expire_ms;   /* deadline or -1; past it the value may still be in its grace, as extra says */
+    uint8_t extra_n;     /* what guards noted of it: struct item_extra, encoded */
+    unsigned char extra[ITEM_EXTRA_MAX];
 };
 
 static inline void found_free(struct found *f) {
@@ -55,6 +58,7 @@ struct walked {
     struct slice name;
     enum value_type type;
     int64_t expire_ms;
+    struct slice extra;  /* what guards noted of it */
     struct slice record; /* its value, for unpack */
 };
 typedef void (*walked_fn)(void *ctx, const struct walked *found);

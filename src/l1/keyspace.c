@@ -124,13 +124,16 @@ static size_t visit_bucket(struct shard *s, uint32_t index, int db, int64_t now_
                 continue;
             }
             const unsigned char *it = slab_at(&s->slab, b->handle[i]);
-            if (item_expired(it, now_ms) || !db_wanted(s->l1, db, it[1])) {
+            if (!db_wanted(s->l1, db, it[1])) {
+                continue;
+            }
+            struct key key = key_make(item_key(it), it[1]);
+            if (!shard_is_live(s, &key, it, now_ms)) {
                 continue;
             }
             struct item_view view;
             shard_view(s, b->handle[i], &view);
             view.read = s->policy->read_mask == 0 || (b->meta[i] & s->policy->read_mask) != 0;
-            struct key key = key_make(item_key(it), it[1]);
             fn(ctx, &key, &view);
             seen++;
         }

@@ -304,6 +304,18 @@ static enum standing standing_of(const struct l1 *l1, const struct key *key, con
     return grace && soft + (int64_t)e.grace_ms > now_ms ? RESTING : GONE;
 }
 
+bool shard_is_live(const struct shard *s, const struct key *key, const unsigned char *it, int64_t now_ms) {
+    return standing_of(s->l1, key, it, now_ms) == LIVE;
+}
+
+bool shard_is_gone(struct shard *s, const struct key *key, unsigned char *it, int64_t now_ms) {
+    enum standing standing = standing_of(s->l1, key, it, now_ms);
+    if (standing == RESTING) {
+        shard_rest(s, it);
+    }
+    return standing == GONE;
+}
+
 /* Finds the key's item: a live one, or one in its grace, which then rests; one past that is removed now. */
 static enum standing find_item(struct shard *s, const struct key *key, int64_t now_ms, struct place *at) {
     if (!table_find(s, key, at)) {
@@ -466,8 +478,12 @@ static void wrote(struct shard *s, const struct key *key) {
     shard_publish(s);
 }
 
-static struct slice kept_extra(struct shard *s, const struct place *old) {
-    return old == NULL ? slice_make(NULL, 0) : item_extra_bytes(slab_at(&s->slab, old->bucket->handle[old->slot]));
+/* What a written item has noted from the start: what the old one had. */
+static struct slice first_extra(struct shard *s, const struct key *key, const struct place *old) {
+    if (old != NULL) {
+        return item_extra_bytes(slab_at(&s->slab, old->bucket->handle[old->slot]));
+    }
+    return unlikely(s->l1->purging) ? slice_make(s->newborn, s->l1->hooks.newborn(s->l1->hooks.ctx, key, s->newborn)) : slice_make(NULL, 0);
 }
 
 static int64_t kept_deadline(struct shard *s, const struct place *old, int64_t expire_ms) {
@@ -503,7 +519,7 @@ static bool overwrite_in_place(struct shard *s, const struct key *key, struct pl
 /* Stores what is on the heap; the reference is the item's on success. */
 static enum err set_heap(struct shard *s, struct recipe *r, struct place *old) {
     r->expire_ms = kept_deadline(s, old, r->expire_ms);
-    r->extra = kept_extra(s, old);
+    r->extra = first_extra(s, r->key, old);
     uint32_t h = make_item(s, r);
     if (h == 0) {
         return ERR_OUT_OF_MEMORY;
@@ -534,7 +550,7 @@ enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_
                        .raw = flags & L1_RAW,
                        .expire_ms = expire_ms,
                        .inline_len = value.n,
-                       .extra = kept_extra(s, old)};
+                       .extra = first_extra(s, key, old)};
     if (!fits_inline(key, r.extra, value.n)) {
         struct blob *blob = blob_create(value.n);
         if (blob == NULL) {
@@ -567,7 +583,7 @@ enum err l1_set_blob(struct l1 *l1, const struct key *key, struct blob *blob, in
     struct shard *s = shard_of(l1, key);
     struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
     struct recipe r = {.key = key, .type = TYPE_STRING, .raw = flags & L1_RAW, .expire_ms = expire_ms, .heap = blob};
-    CHECK(!fits_inline(key, kept_extra(s, old), blob->n));
+    CHECK(!fits_inline(key, first_extra(s, key, old), blob->n));
     return set_heap(s, &r, old);
 }
 
@@ -636,7 +652,7 @@ enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t
     struct recipe r = {.key = key, .type = TYPE_STRING, .raw = true, .inline_len = len};
     struct slice before = slice_make("", 0);
     r.expire_ms = kept_deadline(s, old, L1_KEEP_TTL);
-    r.extra = kept_extra(s, old);
+    r.extra = first_extra(s, key, old);
     if (old != NULL) {
         unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
         before = slice_make(item_value_at(it), item_value_len(it));
@@ -876,6 +892,11 @@ bool l1_set_extra(struct l1 *l1, const struct key *key, struct slice extra, int6
 
 void l1_purging(struct l1 *l1, bool on) {
     l1->purging = on;
+    atomic_fetch_add_explicit(&l1->flush_generation, 1, memory_order_relaxed);
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        l1->shards[i].sweep_bucket = 0;
+        flight_overtake_all(&l1->shards[i].flights);
+    }
 }
 
 bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out) {

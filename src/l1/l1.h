@@ -66,6 +66,8 @@ struct l1_hooks {
     /* While l1_purging: since when an item has been past its deadline, given its own (or INT64_MAX) and what was noted; INT64_MIN:
      * it must not be served at all. */
     int64_t (*deadline)(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra);
+    /* While l1_purging: what is to be noted of a new item from the start, encoded into room; returns its length. */
+    size_t (*newborn)(void *ctx, const struct key *key, unsigned char *room);
     /* Whoever takes what is evicted cannot follow: evicting waits, within an eighth of the limit. May be NULL. */
     bool (*pressed)(void *ctx);
 };
@@ -156,7 +158,8 @@ bool l1_expire(struct l1 *l1, const struct key *key, int64_t expire_ms, int64_t 
 /* Replaces what guards noted of a present key (struct item_extra, encoded; empty: nothing). Kept while the value is overwritten.
  * No change to the key: nobody is told. False without memory: the old one stands. */
 bool l1_set_extra(struct l1 *l1, const struct key *key, struct slice extra, int64_t now_ms);
-/* From now on hooks.deadline is asked on every look-up, or no more. Every shard locked. */
+/* From now on hooks.deadline is asked on every look-up, or no more; what is purged already is swept. Flights are overtaken. Every
+ * shard locked. */
 void l1_purging(struct l1 *l1, bool on);
 
 /* ---- what slower tiers know of a key ----

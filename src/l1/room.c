@@ -126,7 +126,7 @@ static bool evict_one(struct shard *s, int64_t now_ms) {
     const unsigned char *it = slab_at(&s->slab, handle);
     struct key key = {item_key(it), 0, it[1]};
     key.hash = hash_key(key.name, key.db);
-    if (s->l1->hooks.evicted != NULL && !item_expired(it, now_ms)) {
+    if (s->l1->hooks.evicted != NULL && shard_is_live(s, &key, it, now_ms)) {
         struct item_view view;
         shard_view(s, handle, &view);
         uint8_t mask = s->policy->read_mask;
@@ -291,9 +291,18 @@ static bool compact(struct shard *s) {
     return moved > 0 || n == 0;
 }
 
-/* ---- sweep of flushed databases ---- */
+/* ---- sweep of flushed databases and purged items ---- */
 
-static bool sweep(struct shard *s, unsigned budget) {
+/* Whether it is to go; one that a soft purge made stale rests from now on. */
+static bool is_swept(struct shard *s, const bool *live, unsigned char *it, int64_t now_ms) {
+    if (likely(live[it[1]] && !s->l1->purging)) {
+        return false;
+    }
+    struct key key = key_make(item_key(it), it[1]);
+    return !live[it[1]] || shard_is_gone(s, &key, it, now_ms);
+}
+
+static bool sweep(struct shard *s, unsigned budget, int64_t now_ms) {
     struct l1 *l1 = s->l1;
     uint64_t generation = atomic_load_explicit(&l1->flush_generation, memory_order_relaxed);
     if (s->sweep_generation == generation) {
@@ -310,8 +319,8 @@ static bool sweep(struct shard *s, unsigned budget) {
             for (struct bucket *b = shard_bucket(s, s->sweep_bucket); b != NULL && !again;
                  b = bucket_next(s, b)) {
                 for (int i = 0; i < bucket_slots(b) && !again; i++) {
-                    const unsigned char *it = b->handle[i] != 0 ? slab_at(&s->slab, b->handle[i]) : NULL;
-                    if (it != NULL && !live[it[1]]) {
+                    unsigned char *it = b->handle[i] != 0 ? slab_at(&s->slab, b->handle[i]) : NULL;
+                    if (it != NULL && is_swept(s, live, it, now_ms)) {
                         shard_remove_as(s, item_hash(it), (struct place){b, i}, false);
                         again = true;
                     }
@@ -335,7 +344,7 @@ static bool tick_shard(struct shard *s, int64_t now_ms) {
     if (atomic_load_explicit(&l1->active_expire, memory_order_relaxed)) {
         more |= wheel_run(s, now_ms, TICK_BUCKETS);
     }
-    more |= sweep(s, TICK_SWEEP);
+    more |= sweep(s, TICK_SWEEP, now_ms);
     more |= shard_free_pending(s, TICK_FREES);
     if (l1_over_limit(l1) && s->policy->evicts && (larger_shard(s) == NULL || far_over_limit(l1))) {
         more |= evict_some(s, TICK_VICTIMS, now_ms) > 0 && l1_over_limit(l1);

@@ -73,6 +73,7 @@ struct shard {
 
     struct flight_table flights;
     struct watch_table watches;
+    unsigned char newborn[ITEM_EXTRA_MAX]; /* what is noted of an item being made */
     struct list pending;      /* values being freed */
     uint32_t sweep_bucket;    /* of flushed databases */
     uint64_t sweep_generation;
@@ -129,5 +130,9 @@ bool wheel_run(struct shard *s, int64_t now_ms, unsigned budget);
 enum l1_below shard_below(const struct shard *s, struct place at);
 void shard_remove(struct shard *s, const struct key *key, struct place at);
 size_t shard_item_bytes(const struct shard *s, uint32_t handle);
+/* Whether an item is one that a look-up would find; for those who meet it otherwise. */
+bool shard_is_live(const struct shard *s, const struct key *key, const unsigned char *it, int64_t now_ms);
+/* Whether it is of no use to anyone; one in its grace rests from now on. */
+bool shard_is_gone(struct shard *s, const struct key *key, unsigned char *it, int64_t now_ms);
 /* An item past its deadline, within its grace: it is no key any more, for those who count. */
 void shard_rest(struct shard *s, unsigned char *it);

@@ -26,6 +26,7 @@
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
 #include "src/origin/origin.h"
+#include "src/server/purge_log.h"
 #include "src/server/rules.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
@@ -281,6 +282,11 @@ static bool open_origins(struct server *srv, const struct conf *conf) {
     return conf->origin[0] == '\0' || srv->origins != NULL;
 }
 
+static bool open_purge_log(struct server *srv, const struct conf *conf, struct buf *err) {
+    srv->purge_log = purge_log_open("purges", conf->l2_durability == DISK_ALWAYS, srv->tier.guard, err);
+    return srv->purge_log != NULL;
+}
+
 static void load_from_origin(void *target, struct request *r) {
     origin_submit(target, r);
 }
@@ -311,6 +317,8 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
                                            .limit_bytes = (size_t)conf->maxmemory,
                                            .policy = policy_text(conf, &policy),
                                            .hooks = {.ctx = &srv->tier,
+                                                     .deadline = tier_item_deadline,
+                                                     .newborn = tier_newborn,
                                                      .evicted = srv->disk != NULL ? tier_evicted : NULL,
                                                      .pressed = srv->disk != NULL ? tier_pressed : NULL}});
     tier_init(&srv->tier, h->l1);
@@ -320,7 +328,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
         tier_add_sink(&srv->tier, disk_sink(srv->disk));
     }
     h->tier = &srv->tier;
-    srv->tier.guard = guard_create(h->l1, &srv->tier, (size_t)conf->negative_max);
+    srv->tier.guard = guard_create(h->l1, &srv->tier, (size_t)conf->negative_max, (size_t)conf->purge_max);
     srv->tier.load = load_from_origin;
     rules_apply(srv);
     srv->bound_by_choice = conf_store_bind_given(store);
@@ -402,7 +410,8 @@ int server_run(struct conf_store *store, const char *executable) {
     open_host(srv, store, executable);
     server_apply_conf(srv);
     open_workers(srv);
-    if (srv->disk == NULL && !save_load(srv, &err)) {
+    bool purges_known = srv->disk == NULL || open_purge_log(srv, conf, &err);
+    if (!purges_known || (srv->disk == NULL && !save_load(srv, &err))) {
         log_warning("%.*s", (int)err.n, err.p);
     } else if (listen_all(srv, conf)) {
         write_pidfile(conf);
@@ -420,6 +429,7 @@ int server_run(struct conf_store *store, const char *executable) {
     }
     origins_destroy(&srv->origins);
     close_disk(srv);
+    purge_log_close(&srv->purge_log);
     for (unsigned i = 0; i < srv->listener_count; i++) {
         listener_close(&srv->listeners[i]);
     }

@@ -8,6 +8,7 @@
 #include "src/server/hold.h"
 #include "src/server/monitor.h"
 #include "src/server/park.h"
+#include "src/server/purge_log.h"
 #include "src/server/rules.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
@@ -193,6 +194,16 @@ static void tiers_info(struct host *h, struct buf *out) {
     warm_info(server_of(h)->warm, out);
 }
 
+static bool lasting_purges(struct host *h) {
+    return server_of(h)->purge_log != NULL;
+}
+
+static bool note_purge(struct host *h, uint8_t db, uint32_t tag, struct slice prefix, bool soft, int64_t now_ms) {
+    const struct purge_record r = {
+        .kind = tag != 0 ? PURGE_TAG : PURGE_PREFIX, .soft = soft, .db = db, .tag = tag, .time_ms = now_ms, .prefix = prefix};
+    return purge_log_append(server_of(h)->purge_log, &r);
+}
+
 static void guards_info(struct host *h, struct buf *out) {
     rules_info(server_of(h), out);
 }
@@ -233,6 +244,8 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .conf_changed = conf_changed,
                                     .tiers_info = tiers_info,
                                     .guards_info = guards_info,
+                                    .lasting_purges = lasting_purges,
+                                    .note_purge = note_purge,
                                     .may_lease = hold_may_lease,
                                     .hold = hold_for,
                                     .yield = yield_call,

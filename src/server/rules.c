@@ -55,10 +55,10 @@ void rules_info(struct server *srv, struct buf *out) {
     };
     struct guard *g = srv->tier.guard;
     struct rules *rules = guard_rules(g);
-    buf_printf(out, "guard_policies:%u\r\nguard_leases:%llu\r\nguard_absent_keys:%zu\r\nguard_absent_bytes:%zu\r\nguard_loads:%llu\r\n",
+    buf_printf(out, "guard_policies:%u\r\nguard_leases:%llu\r\nguard_absent_keys:%zu\r\nguard_absent_bytes:%zu\r\nguard_loads:%llu\r\nguard_purges:%zu\r\n",
                rules != NULL ? rules->count : 0, (unsigned long long)atomic_load_explicit(&g->leases_live, memory_order_relaxed),
                marks_count(g->marks), marks_bytes(g->marks),
-               (unsigned long long)atomic_load_explicit(&srv->tier.loads, memory_order_relaxed));
+               (unsigned long long)atomic_load_explicit(&srv->tier.loads, memory_order_relaxed), purges_count(g->purges));
     for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
         const struct rule *rule = rules->list[i];
         buf_printf(out, "policy_%.*s:", SLICE_ARG(rule->pattern));

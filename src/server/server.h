@@ -13,6 +13,7 @@ struct conf;
 struct disk;
 struct listener;
 struct origins;
+struct purge_log;
 struct warm;
 struct worker;
 
@@ -26,6 +27,7 @@ struct server {
     struct warm *warm; /* NULL without a disk tier */
     struct disk *disk; /* the disk tier, NULL without */
     struct origins *origins; /* NULL when there is none */
+    struct purge_log *purge_log; /* NULL without a disk tier */
     struct worker **workers; /* host.loop_count of them */
     struct listener *listeners[MAX_LISTENERS];
     unsigned listener_count;

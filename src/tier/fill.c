@@ -65,8 +65,17 @@ static void wait_wake(struct waiter *waiter) {
 /* Makes the key resident. False: expired, or no memory. Shard locked. Room for it is made after the call that wanted it has
  * run: made here it could cost another key of that call. */
 static bool store(struct tier *t, const struct key *key, struct found *f, int64_t now_ms) {
-    if (f->expire_ms != L1_NO_TTL && f->expire_ms <= now_ms) {
+    struct item_extra extra = {0};
+    if (f->extra_n > 0 && !item_extra_get(slice_make(f->extra, f->extra_n), &extra)) {
         return false;
+    }
+    int64_t soft_ms = tier_deadline(t, key, f->expire_ms == L1_NO_TTL ? INT64_MAX : f->expire_ms, &extra);
+    if (soft_ms <= now_ms && (soft_ms == INT64_MIN || soft_ms + (int64_t)extra.grace_ms <= now_ms)) {
+        return false;
+    }
+    if (soft_ms <= now_ms) { /* in its grace: stored as if it had not ended, so that only those see it who may */
+        f->expire_ms = soft_ms;
+        now_ms = soft_ms - 1;
     }
     if (f->value != NULL) {
         if (l1_set_value(t->l1, key, f->value, f->expire_ms, now_ms) != OK) {
@@ -75,6 +84,11 @@ static bool store(struct tier *t, const struct key *key, struct found *f, int64_
         f->value = NULL; /* l1 has the reference */
     } else if (l1_set(t->l1, key, buf_slice(&f->str), f->expire_ms, f->raw ? L1_RAW : 0, now_ms) != OK) {
         return false;
+    }
+    if (f->extra_n > 0) { /* valid as of now, whatever it was stamped with */
+        unsigned char bytes[ITEM_EXTRA_MAX];
+        extra.stamp = extra.tags > 0 || extra.stamp != 0 ? tier_last_purge(t) : 0;
+        l1_set_extra(t->l1, key, slice_make(bytes, item_extra_put(&extra, bytes)), now_ms);
     }
     if (f->same) {
         l1_set_below(t->l1, key, L1_BELOW_SAME);
@@ -120,6 +134,7 @@ static bool store_loaded(struct lead *l, int64_t now_ms) {
     if (!store(t, &l->fetch.key, f, then)) {
         return false;
     }
+    extra.stamp = tier_newborn_stamp(t, &l->fetch.key);
     l1_set_extra(t->l1, &l->fetch.key, slice_make(bytes, item_extra_put(&extra, bytes)), then);
     tier_commit(t, extra.passing ? SINK_DEL : SINK_SET, &l->fetch.key, now_ms, NULL, &acks);
     return true;

@@ -21,12 +21,13 @@ static void read_count(const struct guard_read *r, enum rule_counter c) {
 
 /* ---- life ---- */
 
-struct guard *guard_create(struct l1 *l1, struct tier *tier, size_t marks) {
+struct guard *guard_create(struct l1 *l1, struct tier *tier, size_t marks, size_t purges) {
     struct guard *g = mem_zalloc(sizeof(*g));
     g->l1 = l1;
     g->tier = tier;
     g->leases = mem_zalloc(l1->shard_count * sizeof(*g->leases));
     g->marks = marks_create(marks, l1->shard_count);
+    g->purges = purges_create(purges);
     lock_init(&g->lock, LOCK_GUARD, 0);
     return g;
 }
@@ -45,6 +46,7 @@ void guard_destroy(struct guard **gp) {
     }
     rules_unref(g->rules);
     marks_destroy(&g->marks);
+    purges_destroy(&g->purges);
     mem_free(g->leases);
     mem_free(g);
 }
@@ -336,7 +338,8 @@ int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life
     return deadline_jittered(rule, now_ms + ttl, now_ms, rng_u64());
 }
 
-void guard_flushed(struct guard *g) {
+/* What was on its way, or known, may be of before. */
+static void void_all(struct guard *g) {
     marks_clear(g->marks);
     for (unsigned i = 0; i < g->l1->shard_count; i++) {
         for (unsigned b = 0; b < LEASE_BUCKETS; b++) {
@@ -345,4 +348,49 @@ void guard_flushed(struct guard *g) {
             }
         }
     }
+}
+
+void guard_flushed(struct guard *g) {
+    void_all(g);
+}
+
+/* ---- purges ---- */
+
+static bool purged(struct guard *g, bool ok) {
+    if (ok) {
+        atomic_store_explicit(&g->active, true, memory_order_relaxed);
+        void_all(g);
+        l1_purging(g->l1, true);
+    }
+    return ok;
+}
+
+bool guard_purge_prefix(struct guard *g, uint8_t db, struct slice prefix, bool soft, int64_t now_ms) {
+    return purged(g, purges_prefix(g->purges, db, prefix, soft, now_ms));
+}
+
+bool guard_purge_tag(struct guard *g, uint32_t tag, bool soft, int64_t now_ms) {
+    return purged(g, purges_tag(g->purges, tag, soft, now_ms));
+}
+
+int64_t tier_deadline(struct tier *t, const struct key *key, int64_t expire_ms, const struct item_extra *e) {
+    return t->guard == NULL ? expire_ms : purges_deadline(t->guard->purges, key->db, key->name, expire_ms, e);
+}
+
+uint32_t tier_last_purge(const struct tier *t) {
+    return t->guard == NULL ? 0 : purges_last(t->guard->purges);
+}
+
+uint32_t tier_newborn_stamp(const struct tier *t, const struct key *key) {
+    bool concerned = t->guard != NULL && purges_concern(t->guard->purges, key->db, key->name);
+    return concerned ? purges_last(t->guard->purges) : 0;
+}
+
+int64_t tier_item_deadline(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra) {
+    struct item_extra e = {0};
+    return item_extra_get(extra, &e) ? tier_deadline(ctx, key, expire_ms, &e) : INT64_MIN;
+}
+
+size_t tier_newborn(void *ctx, const struct key *key, unsigned char *room) {
+    return item_extra_put(&(struct item_extra){.stamp = tier_newborn_stamp(ctx, key)}, room);
 }

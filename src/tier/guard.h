@@ -22,6 +22,7 @@
 #include "src/base/lock.h"
 #include "src/guard/lease.h"
 #include "src/guard/marks.h"
+#include "src/guard/purge.h"
 #include "src/guard/rule.h"
 #include "src/iface/sink.h"
 #include "src/l1/l1.h"
@@ -35,6 +36,7 @@ struct guard {
     struct tier *tier;
     struct lease_table *leases; /* one per shard, under its lock */
     struct marks *marks;        /* lines under their shards' locks */
+    struct purges *purges;      /* changed with every shard locked */
     /* GUARD lock */
     struct lock lock;
     struct rules *rules;
@@ -44,7 +46,7 @@ struct guard {
     _Atomic uint64_t leases_live;
 };
 
-struct guard *guard_create(struct l1 *l1, struct tier *tier, size_t marks);
+struct guard *guard_create(struct l1 *l1, struct tier *tier, size_t marks, size_t purges);
 void guard_destroy(struct guard **g);
 /* Takes the reference (NULL: no rules any more). Any thread. */
 void guard_set_rules(struct guard *g, struct rules *rules);
@@ -112,5 +114,10 @@ struct lease *guard_grant(struct guard *g, const struct key *key, struct lease_o
 bool guard_drop(struct guard *g, const struct key *key, uint64_t token);
 /* A lease past its deadline ends: nobody waits for that key for a while. Shard locked. */
 void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *l, unsigned loop_id, int64_t now_ms);
+/* Purges a prefix in a physical database, or a tag (purge_tag_hash): what is in memory or below and was written before is never
+ * served again, or only as stale (soft). Loads and leases under way are void. False when there are too many purges
+ * already. Every shard locked. */
+bool guard_purge_prefix(struct guard *g, uint8_t db, struct slice prefix, bool soft, int64_t now_ms);
+bool guard_purge_tag(struct guard *g, uint32_t tag, bool soft, int64_t now_ms);
 /* Every database was emptied. Every shard locked. */
 void guard_flushed(struct guard *g);

@@ -108,6 +108,15 @@ bool tier_pressed(void *ctx);
 bool tier_flush(struct tier *t, int logical);
 void tier_swap_db(struct tier *t, unsigned a, unsigned b);
 
+/* Purges (src/guard/purge.h), with some shard locked: since when a value is past its deadline; the number of the last one; the stamp a
+ * new value must carry. */
+int64_t tier_deadline(struct tier *t, const struct key *key, int64_t expire_ms, const struct item_extra *e);
+uint32_t tier_last_purge(const struct tier *t);
+uint32_t tier_newborn_stamp(const struct tier *t, const struct key *key);
+/* l1's hooks for them; ctx is the tier. */
+int64_t tier_item_deadline(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra);
+size_t tier_newborn(void *ctx, const struct key *key, unsigned char *room);
+
 /* Some sink is pressed. Any thread. */
 static inline bool tier_is_pressed(const struct tier *t) {
     bool pressed = false;

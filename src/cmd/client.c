@@ -236,25 +236,30 @@ static enum err reply_run(struct call *c) {
     return OK;
 }
 
+/* The subcommand, as it was written, takes fewer arguments. */
+static enum err too_many(struct call *c) {
+    return call_errorf(c, "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try CLIENT HELP.", SLICE_ARG(c->argv[1]));
+}
+
 static enum err pause_run(struct call *c) {
     int64_t ms;
-    bool writes = false;
+    bool writes = c->argc == 4 && arg_is(c, 3, "write");
+    if (c->argc > 4) {
+        return too_many(c);
+    }
+    if (c->argc == 4 && !writes && !arg_is(c, 3, "all")) {
+        return call_errorf(c, "ERR CLIENT PAUSE mode must be WRITE or ALL");
+    }
     if (!num_parse_i64(c->argv[2], &ms)) {
         return call_errorf(c, "ERR timeout is not an integer or out of range");
     }
     if (ms < 0) {
         return call_errorf(c, "ERR timeout is negative");
     }
-    if (c->argc == 4) {
-        writes = arg_is(c, 3, "write");
-        if (!writes && !arg_is(c, 3, "all")) {
-            return call_errorf(c, "ERR CLIENT PAUSE mode must be WRITE or ALL");
-        }
-    } else if (c->argc > 4) {
-        return ERR_SYNTAX;
+    if (ms > INT64_MAX - c->now_ms) {
+        return call_errorf(c, "ERR timeout is out of range");
     }
-    int64_t until = ms > INT64_MAX - c->now_ms ? INT64_MAX : c->now_ms + ms;
-    c->host->ops->pause(c->host, until, writes);
+    c->host->ops->pause(c->host, c->now_ms + ms, writes);
     reply_ok(c->out);
     return OK;
 }
@@ -268,6 +273,9 @@ static enum err unpause_run(struct call *c) {
 static enum err unblock_run(struct call *c) {
     int64_t id;
     bool error = false;
+    if (c->argc > 4) {
+        return too_many(c);
+    }
     if (c->argc == 4) {
         error = arg_is(c, 3, "error");
         if (!error && !arg_is(c, 3, "timeout")) {
@@ -303,15 +311,18 @@ static enum err help_run(struct call *c) {
 #define SUB (CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_CONNECTION)
 #define ROW(nm, args, n, fl, fn, ver, text) \
     {.name = nm, .syntax = args, .arity = n, .flags = SUB | (fl), .run = fn, .since = ver, .cost = "O(1)", .summary = text}
+#define VARIES(nm, args, n, fl, fn, ver, text) \
+    {.name = nm, .syntax = args, .arity = n, .flags = SUB | (fl), .run = fn, .since = ver, .cost = "O(N) for N connections", \
+     .summary = text, .tips = "nondeterministic_output"}
 
 const struct command client_subs[] = {
     ROW("getname", "", 2, 0, getname_run, "2.6.9", "Returns the name of the connection."),
-    ROW("help", "", 2, 0, help_run, "5.0.0", "Lists the subcommands."),
+    {.name = "help", .syntax = "", .arity = 2, .flags = SUB & ~CMD_NOSCRIPT, .run = help_run, .since = "5.0.0", .cost = "O(1)", .summary = "Lists the subcommands."},
     ROW("id", "", 2, 0, id_run, "5.0.0", "Returns the number of the connection."),
-    ROW("info", "", 2, 0, info_run, "6.2.0", "Tells about this connection."),
+    VARIES("info", "", 2, 0, info_run, "6.2.0", "Tells about this connection."),
     ROW("kill", "[ip:port] [ID client-id] [TYPE type] [USER username] [ADDR ip:port] [LADDR ip:port] [SKIPME yes/no]", -3,
         CMD_ADMIN | CMD_DANGEROUS, kill_run, "2.4.0", "Closes connections."),
-    ROW("list", "[TYPE type] [ID client-id [client-id ...]]", -2, CMD_ADMIN | CMD_DANGEROUS, list_run, "2.4.0", "Tells about all connections."),
+    VARIES("list", "[TYPE type] [ID client-id [client-id ...]]", -2, CMD_ADMIN | CMD_DANGEROUS, list_run, "2.4.0", "Tells about all connections."),
     ROW("no-evict", "ON | OFF", 3, CMD_ADMIN | CMD_DANGEROUS, no_evict_run, "7.0.0", "Spares the connection when clients hold too much memory."),
     ROW("no-touch", "ON | OFF", 3, 0, no_touch_run, "7.2.0", "Reads by this connection do not count for eviction."),
     ROW("pause", "timeout [WRITE | ALL]", -3, CMD_ADMIN | CMD_DANGEROUS, pause_run, "3.0.0", "Holds calls back for a time."),

@@ -13,6 +13,7 @@
 
 #include "src/base/err.h"
 #include "src/base/slice.h"
+#include "src/cmd/category.h"
 
 struct call;
 
@@ -45,7 +46,8 @@ enum cmd_flags {
     CMD_DIRECT = 1 << 24,    /* never queued by MULTI: EXEC, DISCARD, MULTI, WATCH, QUIT, RESET */
     CMD_CONNECTION = 1 << 25, /* ACL category @connection */
     CMD_EXEC = 1 << 26,       /* EXEC: its keys are those of the queued calls */
-    CMD_LEASES = 1 << 27      /* asks for leases itself: a policy's `wait` does not apply */
+    CMD_LEASES = 1 << 27,     /* asks for leases itself: a policy's `wait` does not apply */
+    CMD_ADMIN_CATEGORY = 1 << 28 /* ACL category @admin, without the flag */
 };
 
 /* How a call uses a key; also COMMAND's key-spec flags. */
@@ -72,6 +74,9 @@ struct command {
                            subcommand too ("2:R" is the first argument after it) */
     uint32_t flags;
     enum err (*run)(struct call *c);
+    /* Whether the configuration lets this client make the call, or the refusal: asked before MULTI queues it. The handler
+     * asks for itself. */
+    enum err (*allowed)(struct call *c);
     /* When options change the access of the keys (SET ... GET): may change specs[].access before locks are
      * taken, from the arguments alone. */
     void (*adjust)(const struct slice *argv, int argc, struct key_spec *specs, int count);
@@ -106,7 +111,7 @@ struct family {
     const char *name;  /* "string" */
     const char *group; /* COMMAND DOCS: "string", "generic", "transactions" ... */
     const char *title;
-    const char *acl;   /* "@string"; NULL none */
+    enum category category; /* of its commands; they may have others by their flags */
     const struct command *rows;
 };
 

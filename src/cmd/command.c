@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* command: COMMAND and its subcommands, all of it from the rows. */
-#include <ctype.h>
+#include <stdio.h>
 
 #include "src/base/glob.h"
 #include "src/base/mem.h"
@@ -30,18 +30,12 @@ static void reply_flags(struct out *o, const struct cmd *cmd) {
 
 static void reply_categories(struct out *o, const struct cmd *cmd) {
     struct reply_deferred d = reply_defer(o, '~');
-    const char *family = family_at(cmd->family)->acl;
-    const char *const names[] = {cmd->flags & CMD_KEYSPACE ? "@keyspace" : NULL,
-                                 cmd->flags & CMD_READONLY && cmd->spec_count > 0 ? "@read" : NULL,
-                                 cmd->flags & CMD_WRITE ? "@write" : NULL,
-                                 family != NULL && !(cmd->flags & CMD_KEYSPACE) ? family : NULL,
-                                 cmd->flags & CMD_ADMIN ? "@admin" : NULL,
-                                 cmd->flags & CMD_FAST ? "@fast" : "@slow",
-                                 cmd->flags & (CMD_DANGEROUS | CMD_ADMIN) ? "@dangerous" : NULL};
     int64_t n = 0;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (names[i] != NULL) {
-            reply_status(o, names[i]);
+    for (int k = CATEGORY_NONE + 1; k < CATEGORY_COUNT; k++) {
+        if (cmd_in_category(cmd, (enum category)k)) {
+            char word[32];
+            snprintf(word, sizeof(word), "@%s", category_name((enum category)k));
+            reply_status(o, word);
             n++;
         }
     }
@@ -214,22 +208,13 @@ static enum err docs_run(struct call *c) {
 
 /* ---- LIST ---- */
 
-static bool in_category(const struct cmd *cmd, struct slice category) {
-    const char *family = family_at(cmd->family)->acl;
-    return (slice_eqi(category, "keyspace") && (cmd->flags & CMD_KEYSPACE)) ||
-           (slice_eqi(category, "read") && (cmd->flags & CMD_READONLY)) || (slice_eqi(category, "write") && (cmd->flags & CMD_WRITE)) ||
-           (slice_eqi(category, "admin") && (cmd->flags & CMD_ADMIN)) || (slice_eqi(category, "fast") && (cmd->flags & CMD_FAST)) ||
-           (slice_eqi(category, "slow") && !(cmd->flags & CMD_FAST)) ||
-           (slice_eqi(category, "dangerous") && (cmd->flags & (CMD_DANGEROUS | CMD_ADMIN))) ||
-           (family != NULL && slice_eqi(category, family + 1));
-}
-
 static bool listed(const struct call *c, const struct cmd *cmd) {
     if (c->argc == 2) {
         return true;
     }
     if (arg_is(c, 3, "aclcat")) {
-        return in_category(cmd, c->argv[4]);
+        enum category wanted = category_find(c->argv[4]);
+        return wanted != CATEGORY_NONE && cmd_in_category(cmd, wanted);
     }
     return arg_is(c, 3, "pattern") && glob_match(c->argv[4], slice_cstr(cmd->full_name), true);
 }
@@ -241,10 +226,9 @@ static enum err list_run(struct call *c) {
     }
     struct reply_deferred d = reply_defer(c->out, '~');
     int64_t n = 0;
-    for (unsigned i = 0; i < (c->argc == 2 ? registry_top_count() : registry_count()); i++) {
-        const struct cmd *cmd = c->argc == 2 ? registry_top(i) : registry_at(i);
-        if (listed(c, cmd)) {
-            reply_bulk_cstr(c->out, cmd->full_name);
+    for (unsigned i = 0; i < registry_count(); i++) {
+        if (listed(c, registry_at(i))) {
+            reply_bulk_cstr(c->out, registry_at(i)->full_name);
             n++;
         }
     }
@@ -321,19 +305,21 @@ static enum err help_run(struct call *c) {
 }
 
 #define SUB (CMD_LOADING | CMD_STALE | CMD_CONNECTION)
-#define ROW(nm, args, n, fn, ver, text) {.name = nm, .syntax = args, .arity = n, .flags = SUB, .run = fn, .since = ver, .cost = "O(N) for N commands", .summary = text}
+#define ROW(nm, args, n, fn, ver, text, hint) \
+    {.name = nm, .syntax = args, .arity = n, .flags = SUB, .run = fn, .since = ver, .cost = "O(N) for N commands", .summary = text, .tips = hint}
+#define ANY_ORDER "nondeterministic_output_order"
 
 static const struct command command_subs[] = {
-    ROW("count", "", 2, count_run, "2.8.13", "Counts the commands."),
-    ROW("docs", "[command-name [command-name ...]]", -2, docs_run, "7.0.0", "Returns documentation of commands."),
-    ROW("getkeys", "command [arg [arg ...]]", -3, getkeys_run, "2.8.13", "Returns which arguments of a call are keys."),
-    ROW("getkeysandflags", "command [arg [arg ...]]", -3, getkeysandflags_run, "7.0.0", "Returns the keys of a call and how they are used."),
-    ROW("help", "", 2, help_run, "5.0.0", "Lists the subcommands."),
-    ROW("info", "[command-name [command-name ...]]", -2, info_run, "2.8.13", "Returns facts about commands."),
-    ROW("list", "[FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]", -2, list_run, "7.0.0", "Returns the names of commands."),
+    ROW("count", "", 2, count_run, "2.8.13", "Counts the commands.", NULL),
+    ROW("docs", "[command-name [command-name ...]]", -2, docs_run, "7.0.0", "Returns documentation of commands.", ANY_ORDER),
+    ROW("getkeys", "command [arg [arg ...]]", -3, getkeys_run, "2.8.13", "Returns which arguments of a call are keys.", NULL),
+    ROW("getkeysandflags", "command [arg [arg ...]]", -3, getkeysandflags_run, "7.0.0", "Returns the keys of a call and how they are used.", NULL),
+    ROW("help", "", 2, help_run, "5.0.0", "Lists the subcommands.", NULL),
+    ROW("info", "[command-name [command-name ...]]", -2, info_run, "2.8.13", "Returns facts about commands.", ANY_ORDER),
+    ROW("list", "[FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]", -2, list_run, "7.0.0", "Returns the names of commands.", ANY_ORDER),
     {0}};
 
 const struct command command_commands[] = {
     {.name = "command", .syntax = "", .arity = -1, .sub = command_subs, .flags = CMD_LOADING | CMD_STALE | CMD_CONNECTION,
-     .run = command_run, .since = "2.8.13", .cost = "O(N) for N commands", .summary = "Returns facts about all commands.", .tips = "nondeterministic_output_order"},
+     .run = command_run, .since = "2.8.13", .cost = "O(N) for N commands", .summary = "Returns facts about all commands.", .tips = ANY_ORDER},
     {0}};

@@ -89,7 +89,7 @@ static const struct command config_subs[] = {
     {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = help_run, .since = "5.0.0", .cost = "O(1)", .summary = "Lists the subcommands."},
     {.name = "resetstat", .syntax = "", .arity = 2, .flags = ADM, .run = resetstat_run, .since = "2.0.0", .cost = "O(1)", .summary = "Sets the counters to zero."},
     {.name = "rewrite", .syntax = "", .arity = 2, .flags = ADM, .run = rewrite_run, .since = "2.8.0", .cost = "O(1)", .summary = "Writes what was changed to the configuration file."},
-    {.name = "set", .syntax = "parameter value [parameter value ...]", .arity = -4, .flags = ADM, .run = set_run, .since = "2.0.0", .cost = "O(N) for N directives", .summary = "Changes directives, all or none."},
+    {.name = "set", .syntax = "parameter value [parameter value ...]", .arity = -4, .flags = ADM, .run = set_run, .since = "2.0.0", .cost = "O(N) for N directives", .summary = "Changes directives, all or none.", .tips = "request_policy:all_nodes,response_policy:all_succeeded"},
     {0}};
 
 const struct command config_commands[] = {

@@ -235,22 +235,22 @@ static enum err help_run(struct call *c) {
 }
 
 #define ADM (CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_DANGEROUS)
-#define ROW(nm, args, n, fn, text) {.name = nm, .syntax = args, .arity = n, .flags = ADM, .run = fn, .since = "1.0.0", .cost = "For tests.", .summary = text}
+#define ROW(nm, args, n, fn, text) {.name = nm, .syntax = args, .arity = n, .flags = ADM, .run = fn, .allowed = check_allowed, .since = "1.0.0", .cost = "For tests.", .summary = text}
 
 static const struct command debug_subs[] = {
     ROW("clock", "ADVANCE milliseconds", 4, clock_run, "Moves the server's wall clock."),
-    {.name = "evict", .syntax = "", .arity = 2, .flags = ADM | CMD_NO_MULTI, .run = evict_run, .since = "1.0.0", .cost = "For tests.", .summary = "Evicts every key from memory."},
+    {.name = "evict", .syntax = "", .arity = 2, .flags = ADM | CMD_NO_MULTI, .run = evict_run, .allowed = check_allowed, .since = "1.0.0", .cost = "For tests.", .summary = "Evicts every key from memory."},
     ROW("error", "text", 3, error_run, "Answers with an error."),
     ROW("help", "", 2, help_run, "Lists the subcommands."),
-    {.name = "object", .syntax = "key", .arity = 3, .keys = "2:M", .flags = ADM, .run = object_run, .since = "1.0.0", .cost = "For tests.", .summary = "Looks inside a value."},
-    {.name = "populate", .syntax = "count [prefix] [size]", .arity = -3, .flags = ADM | CMD_ALL_SHARDS | CMD_WRITE, .run = populate_run, .since = "1.0.0", .cost = "For tests.", .summary = "Makes keys."},
+    {.name = "object", .syntax = "key", .arity = 3, .keys = "2:M", .flags = ADM, .run = object_run, .allowed = check_allowed, .since = "1.0.0", .cost = "For tests.", .summary = "Looks inside a value."},
+    {.name = "populate", .syntax = "count [prefix] [size]", .arity = -3, .flags = ADM | CMD_ALL_SHARDS | CMD_WRITE, .run = populate_run, .allowed = check_allowed, .since = "1.0.0", .cost = "For tests.", .summary = "Makes keys."},
     ROW("probe", "0 | 1", 3, probe_run, "Whether slower tiers are asked for what they have in memory."),
     ROW("protocol", "type", 3, protocol_run, "Answers with a value of a protocol type."),
-    {.name = "reload", .syntax = "[NOSAVE] [NOFLUSH] [MERGE]", .arity = -2, .flags = ADM | CMD_ALL_SHARDS | CMD_NO_MULTI, .run = reload_run, .since = "1.0.0", .cost = "For tests.", .summary = "Saves and loads the RDB file."},
+    {.name = "reload", .syntax = "[NOSAVE] [NOFLUSH] [MERGE]", .arity = -2, .flags = ADM | CMD_ALL_SHARDS | CMD_NO_MULTI, .run = reload_run, .allowed = check_allowed, .since = "1.0.0", .cost = "For tests.", .summary = "Saves and loads the RDB file."},
     ROW("set-active-expire", "0 | 1", 3, set_active_expire_run, "Turns expiry in the background off and on."),
     ROW("sleep", "seconds", 3, sleep_run, "Answers after a time."),
     {0}};
 
 const struct command debug_commands[] = {
-    {.name = "debug", .syntax = "subcommand [argument ...]", .arity = -2, .sub = debug_subs, .flags = 0, .since = "1.0.0", .cost = "For tests.", .summary = "Tests and inspects the server."},
+    {.name = "debug", .syntax = "subcommand [argument ...]", .arity = -2, .sub = debug_subs, .flags = ADM, .since = "1.0.0", .cost = "For tests.", .summary = "Tests and inspects the server."},
     {0}};

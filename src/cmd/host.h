@@ -48,7 +48,7 @@ struct host_ops {
     uint64_t (*kill_clients)(struct host *h, const struct client_filter *filter, struct client *self);
     /* 1 when a blocked client of that id was woken, else 0. */
     int (*unblock_client)(struct host *h, uint64_t id, bool with_error);
-    /* CLIENT PAUSE until deadline_ms (0: unpause); writes only, or everything. */
+    /* CLIENT PAUSE until deadline_ms (0: unpause); writes only, or everything. A pause under way is not shortened. */
     void (*pause)(struct host *h, int64_t deadline_ms, bool writes_only);
     /* Makes the client a monitor. */
     void (*monitor)(struct call *c);

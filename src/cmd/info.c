@@ -169,6 +169,11 @@ static void section_latencystats(struct call *c, struct buf *b) {
     }
 }
 
+static void section_modules(struct call *c, struct buf *b) {
+    (void)c;
+    (void)b; /* there are none */
+}
+
 static void section_cluster(struct call *c, struct buf *b) {
     (void)c;
     buf_puts(b, "cluster_enabled:0\r\n");
@@ -230,6 +235,7 @@ static const struct {
     {"stats", "Stats", IN_DEFAULT | IN_ALL, section_stats},
     {"replication", "Replication", IN_DEFAULT | IN_ALL, section_replication},
     {"cpu", "CPU", IN_DEFAULT | IN_ALL, section_cpu},
+    {"modules", "Modules", IN_DEFAULT | IN_ALL, section_modules},
     {"commandstats", "Commandstats", IN_ALL, section_commandstats},
     {"latencystats", "Latencystats", IN_ALL, section_latencystats},
     {"cluster", "Cluster", IN_DEFAULT | IN_ALL, section_cluster},

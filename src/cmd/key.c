@@ -269,15 +269,15 @@ static enum err object_help_run(struct call *c) {
 }
 
 #define OBJECT_SUB(nm, text) \
-    {.name = #nm, .syntax = "key", .arity = 3, .keys = "2:M", .flags = CMD_READONLY, .run = object_##nm##_run, \
-     .since = "2.2.3", .cost = "O(1)", .summary = text}
+    {.name = #nm, .syntax = "key", .arity = 3, .keys = "2:M", .flags = CMD_READONLY | CMD_KEYSPACE, .run = object_##nm##_run, \
+     .since = "2.2.3", .cost = "O(1)", .summary = text, .tips = "nondeterministic_output"}
 
 static const struct command object_subs[] = {
     OBJECT_SUB(encoding, "Tells how a value is represented."),
     OBJECT_SUB(freq, "Tells how often a key was used, on a logarithmic scale."),
     OBJECT_SUB(idletime, "Tells how long a key has not been used."),
     OBJECT_SUB(refcount, "Tells how many refer to a value."),
-    {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = object_help_run,
+    {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE | CMD_KEYSPACE, .run = object_help_run,
      .since = "6.2.0", .cost = "O(1)", .summary = "Lists the subcommands."},
     {0}};
 
@@ -305,7 +305,7 @@ const struct command key_commands[] = {
      .flags = CMD_WRITE | CMD_DENYOOM | KS | CMD_ALL_SHARDS, .run = copy_run, .other_db = copy_db, .since = "6.2.0", .cost = "O(N) for the size of the value",
      .summary = "Copies a value to another key."},
     {.name = "del", .syntax = "key [key ...]", .arity = -2, .keys = "1..-1:RW", .flags = CMD_WRITE | KS, .run = del_run,
-     .since = "1.0.0", .cost = "O(N) for N keys", .summary = "Deletes keys."},
+     .since = "1.0.0", .cost = "O(N) for N keys", .summary = "Deletes keys.", .tips = "request_policy:multi_shard,response_policy:agg_sum"},
     {.name = "dump", .syntax = "key", .arity = 2, .keys = "1:R", .flags = CMD_READONLY | KS, .run = dump_run,
      .since = "2.6.0", .cost = "O(N) for the size of the value", .summary = "Returns a value in RDB form.", .tips = "nondeterministic_output"},
     {.name = "exists", .syntax = "key [key ...]", .arity = -2, .keys = "1..-1:M", .flags = CMD_READONLY | CMD_FAST | KS,

@@ -61,10 +61,10 @@ static enum err slowlog_help_run(struct call *c) {
 #define ADM (CMD_ADMIN | CMD_LOADING | CMD_STALE | CMD_DANGEROUS)
 
 const struct command slowlog_subs[] = {
-    {.name = "get", .syntax = "[count]", .arity = -2, .flags = ADM, .run = slowlog_get_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Returns slow calls, newest first."},
+    {.name = "get", .syntax = "[count]", .arity = -2, .flags = ADM, .run = slowlog_get_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Returns slow calls, newest first.", .tips = "request_policy:all_nodes,nondeterministic_output"},
     {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = slowlog_help_run, .since = "6.2.0", .cost = "O(1)", .summary = "Lists the subcommands."},
-    {.name = "len", .syntax = "", .arity = 2, .flags = ADM, .run = slowlog_len_run, .since = "2.2.12", .cost = "O(1)", .summary = "Counts the slow calls remembered."},
-    {.name = "reset", .syntax = "", .arity = 2, .flags = ADM, .run = slowlog_reset_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Forgets the slow calls."},
+    {.name = "len", .syntax = "", .arity = 2, .flags = ADM, .run = slowlog_len_run, .since = "2.2.12", .cost = "O(1)", .summary = "Counts the slow calls remembered.", .tips = "request_policy:all_nodes,response_policy:agg_sum,nondeterministic_output"},
+    {.name = "reset", .syntax = "", .arity = 2, .flags = ADM, .run = slowlog_reset_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Forgets the slow calls.", .tips = "request_policy:all_nodes,response_policy:all_succeeded"},
     {0}};
 
 /* ---- LATENCY ---- */
@@ -208,16 +208,18 @@ static enum err latency_help_run(struct call *c) {
     return call_reply_help(c, lines);
 }
 
-#define LAT(nm, args, n, fn, ver, text) \
-    {.name = nm, .syntax = args, .arity = n, .flags = ADM | CMD_NOSCRIPT, .run = fn, .since = ver, .cost = "O(1)", .summary = text}
+#define NODES "nondeterministic_output,request_policy:all_nodes,response_policy:special"
+#define SHARDS "nondeterministic_output,request_policy:all_shards,response_policy:special"
+#define LAT(nm, args, n, fn, ver, text, hint) \
+    {.name = nm, .syntax = args, .arity = n, .flags = ADM | CMD_NOSCRIPT, .run = fn, .since = ver, .cost = "O(1)", .summary = text, .tips = hint}
 
 const struct command latency_subs[] = {
-    LAT("doctor", "", 2, latency_doctor_run, "2.8.13", "Says what the samples mean."),
+    LAT("doctor", "", 2, latency_doctor_run, "2.8.13", "Says what the samples mean.", NODES),
     {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = latency_help_run, .since = "2.8.13", .cost = "O(1)", .summary = "Lists the subcommands."},
-    LAT("histogram", "[command [command ...]]", -2, latency_histogram_run, "7.0.0", "Returns how long commands took."),
-    LAT("history", "event", 3, latency_history_run, "2.8.13", "Returns the samples of an event."),
-    LAT("latest", "", 2, latency_latest_run, "2.8.13", "Returns the newest sample of every event."),
-    LAT("reset", "[event [event ...]]", -2, latency_reset_run, "2.8.13", "Forgets samples."),
+    LAT("histogram", "[command [command ...]]", -2, latency_histogram_run, "7.0.0", "Returns how long commands took.", NODES),
+    LAT("history", "event", 3, latency_history_run, "2.8.13", "Returns the samples of an event.", NODES),
+    LAT("latest", "", 2, latency_latest_run, "2.8.13", "Returns the newest sample of every event.", NODES),
+    LAT("reset", "[event [event ...]]", -2, latency_reset_run, "2.8.13", "Forgets samples.", "request_policy:all_nodes,response_policy:all_succeeded"),
     {0}};
 
 /* ---- MEMORY ---- */
@@ -320,10 +322,10 @@ static enum err memory_help_run(struct call *c) {
 }
 
 const struct command memory_subs[] = {
-    {.name = "doctor", .syntax = "", .arity = 2, .flags = 0, .run = memory_doctor_run, .since = "4.0.0", .cost = "O(1)", .summary = "Says what the figures mean."},
+    {.name = "doctor", .syntax = "", .arity = 2, .flags = 0, .run = memory_doctor_run, .since = "4.0.0", .cost = "O(1)", .summary = "Says what the figures mean.", .tips = SHARDS},
     {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = memory_help_run, .since = "4.0.0", .cost = "O(1)", .summary = "Lists the subcommands."},
-    {.name = "malloc-stats", .syntax = "", .arity = 2, .flags = 0, .run = memory_malloc_stats_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns the allocator's figures."},
-    {.name = "purge", .syntax = "", .arity = 2, .flags = 0, .run = memory_purge_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns unused pages to the system."},
-    {.name = "stats", .syntax = "", .arity = 2, .flags = 0, .run = memory_stats_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns what memory is used for."},
+    {.name = "malloc-stats", .syntax = "", .arity = 2, .flags = 0, .run = memory_malloc_stats_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns the allocator's figures.", .tips = SHARDS},
+    {.name = "purge", .syntax = "", .arity = 2, .flags = 0, .run = memory_purge_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns unused pages to the system.", .tips = "request_policy:all_shards,response_policy:all_succeeded"},
+    {.name = "stats", .syntax = "", .arity = 2, .flags = 0, .run = memory_stats_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns what memory is used for.", .tips = SHARDS},
     {.name = "usage", .syntax = "key [SAMPLES count]", .arity = -3, .keys = "2:R", .flags = CMD_READONLY, .run = memory_usage_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns the bytes a key and its value take."},
     {0}};

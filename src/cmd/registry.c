@@ -9,12 +9,12 @@
 #include "src/base/check.h"
 #include "src/base/mem.h"
 
-#define FAMILY(prefix, group, title, acl) extern const struct command prefix##_commands[];
+#define FAMILY(prefix, group, title, category) extern const struct command prefix##_commands[];
 #include "src/cmd/families.def"
 #undef FAMILY
 
 static const struct family families[] = {
-#define FAMILY(prefix, group, title, acl) {#prefix, group, title, acl, prefix##_commands},
+#define FAMILY(prefix, group, title, category) {#prefix, group, title, CATEGORY_##category, prefix##_commands},
 #include "src/cmd/families.def"
 #undef FAMILY
 };

@@ -108,8 +108,10 @@ static void wake_paused(struct worker *w, void *arg) {
 
 static void pause_clients(struct host *h, int64_t deadline_ms, bool writes_only) {
     struct server *srv = server_of(h);
+    int64_t until = atomic_load(&srv->pause_until_ms);
     atomic_store(&srv->pause_writes_only, writes_only);
-    atomic_store(&srv->pause_until_ms, deadline_ms);
+    while ((deadline_ms == 0 || deadline_ms > until) && !atomic_compare_exchange_weak(&srv->pause_until_ms, &until, deadline_ms)) {
+    }
     on_every_worker(h, wake_paused, NULL); /* ends, shortens or renews the wait of those held */
 }
 

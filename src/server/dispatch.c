@@ -182,6 +182,19 @@ static enum err form_error(struct call *c) {
     return call_arity_error(c);
 }
 
+/* MULTI is under way: the call waits for EXEC, or is refused now. */
+static enum err queue(struct call *c) {
+    const struct cmd *cmd = c->cmd;
+    enum err e = cmd->row->allowed != NULL ? cmd->row->allowed(c) : OK;
+    if (e != OK) {
+        return e;
+    }
+    if (cmd->flags & CMD_NO_MULTI) {
+        return call_errorf(c, "ERR Command not allowed inside a transaction");
+    }
+    return (cmd->flags & CMD_DENYOOM) && l1_deny_writes(c->l1) ? ERR_OOM : txn_queue(c);
+}
+
 /* What rarely applies: authentication, loading, MULTI's queue, monitors, pause. False when the call was answered,
  * queued or parked here. */
 static bool admit_slow(struct session *s, struct call *c) {
@@ -198,11 +211,7 @@ static bool admit_slow(struct session *s, struct call *c) {
         return false;
     }
     if (client_is(&s->client, CLIENT_MULTI) && !(cmd->flags & CMD_DIRECT)) {
-        enum err e = (cmd->flags & CMD_NO_MULTI)
-                         ? call_errorf(c, "ERR Command not allowed inside a transaction")
-                         : (cmd->flags & CMD_DENYOOM) && l1_deny_writes(c->l1)
-                         ? ERR_OOM
-                         : txn_queue(c);
+        enum err e = queue(c);
         if (e != OK) {
             reject(s, c, mark, e);
         }
@@ -362,7 +371,7 @@ static void find_keys_again(struct call *c) {
 /* Several keys, or every shard: MSET, RENAME, EXEC, FLUSHALL. */
 static enum err run_many_keys(struct call *c, struct worker *w) {
     uint16_t *shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
-    c->all_locked = (c->cmd->flags & CMD_ALL_SHARDS) || (txn_is_exec(c) && txn_needs_all(c));
+    c->all_locked = (c->cmd->flags & CMD_ALL_SHARDS) || (txn_is_exec(c) && (txn_flags(c) & (CMD_ALL_SHARDS | CMD_WHOLE)));
     for (;;) {
         unsigned n = l1_shards_of(c->l1, c->keys, (size_t)c->nkeys, shards);
         lock_keys(c, shards, n);

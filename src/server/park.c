@@ -273,8 +273,8 @@ static bool held_by_pause(const struct server *srv, const struct call *c) {
     if (until == 0 || c->now_ms >= until) {
         return false;
     }
-    bool writes = (c->cmd->flags & (CMD_WRITE | CMD_MAY_REPLICATE)) || txn_is_exec(c);
-    return writes || !atomic_load_explicit(&srv->pause_writes_only, memory_order_relaxed);
+    uint32_t flags = c->cmd->flags | (txn_is_exec(c) ? txn_flags(c) : 0);
+    return (flags & (CMD_WRITE | CMD_MAY_REPLICATE)) || !atomic_load_explicit(&srv->pause_writes_only, memory_order_relaxed);
 }
 
 bool park_while_paused(struct session *s, struct call *c) {

@@ -22,15 +22,15 @@ struct txn {
     struct queued *calls;
     int count, cap;
     size_t bytes;
-    bool needs_all;
+    uint32_t flags; /* of all of them together */
 };
 
 bool txn_is_exec(const struct call *c) {
     return (c->cmd->flags & CMD_EXEC) && c->client->txn != NULL;
 }
 
-bool txn_needs_all(const struct call *c) {
-    return c->client->txn->needs_all;
+uint32_t txn_flags(const struct call *c) {
+    return c->client->txn->flags;
 }
 
 static void txn_free(struct client *client) {
@@ -98,7 +98,7 @@ enum err txn_queue(struct call *c) {
     }
     t->calls[t->count++] = (struct queued){.cmd = c->cmd, .argv = argv, .argc = c->argc};
     t->bytes += bytes;
-    t->needs_all |= (c->cmd->flags & (CMD_ALL_SHARDS | CMD_WHOLE)) != 0;
+    t->flags |= c->cmd->flags;
     atomic_store_explicit(&c->client->multi_count, t->count, memory_order_relaxed);
     atomic_store_explicit(&c->client->arg_bytes, t->bytes, memory_order_relaxed);
     reply_status(c->out, "QUEUED");

@@ -11,8 +11,8 @@ struct session;
 
 /* Whether the call is EXEC with something queued. */
 bool txn_is_exec(const struct call *c);
-/* Whether a queued call visits keys it does not name: every shard is locked then. */
-bool txn_needs_all(const struct call *c);
+/* The flags of all queued calls together. One that visits keys it does not name makes EXEC lock every shard. */
+uint32_t txn_flags(const struct call *c);
 /* The keys of all queued calls, in order, then the watched ones, into c->keys. */
 void txn_find_keys(struct call *c);
 /* Queues a copy of c and replies QUEUED. */

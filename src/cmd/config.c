@@ -2,6 +2,7 @@
 /* config: the CONFIG command. */
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
+#include "src/stats/errors.h"
 
 struct getting {
     struct out *o;
@@ -54,6 +55,7 @@ static enum err set_run(struct call *c) {
 
 static enum err resetstat_run(struct call *c) {
     stats_reset(c->host->stats, c->host->loop_count);
+    error_counts_reset(c->host->errors);
     reply_ok(c->out);
     return OK;
 }

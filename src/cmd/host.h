@@ -25,6 +25,7 @@ struct tier;
 struct slowlog;
 struct latency;
 struct lease;
+struct error_counts;
 
 /* Which clients CLIENT KILL and LIST mean; zero fields do not filter. */
 struct client_filter {
@@ -109,6 +110,7 @@ struct host {
     unsigned loop_count;
     struct slowlog *slowlog;
     struct latency *latency;
+    struct error_counts *errors;
     char run_id[RUN_ID_LEN + 1];
     int64_t start_ms, start_mono_us;
     const char *executable, *config_file; /* absolute paths; config_file "" when none */

@@ -8,6 +8,7 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
+#include "src/stats/errors.h"
 #include "src/tier/tier.h"
 #include "src/cmd/conn.h"
 
@@ -141,6 +142,20 @@ static void section_commandstats(struct call *c, struct buf *b) {
     }
 }
 
+/* The first word of an error may be anything: what would spoil the line becomes '_'. */
+static void put_kind(void *ctx, const char *kind, uint64_t count) {
+    struct buf *b = ctx;
+    buf_puts(b, "errorstat_");
+    for (const char *p = kind; *p != '\0'; p++) {
+        buf_printf(b, "%c", strchr("#:\r\n", *p) != NULL ? '_' : *p);
+    }
+    buf_printf(b, ":count=%llu\r\n", (unsigned long long)count);
+}
+
+static void section_errorstats(struct call *c, struct buf *b) {
+    error_counts_each(c->host->errors, put_kind, b);
+}
+
 static void section_latencystats(struct call *c, struct buf *b) {
     static const double percentiles[] = {50, 99, 99.9};
     for (unsigned i = 0; i < registry_count() && c->conf->latency_tracking; i++) {
@@ -237,6 +252,7 @@ static const struct {
     {"cpu", "CPU", IN_DEFAULT | IN_ALL, section_cpu},
     {"modules", "Modules", IN_DEFAULT | IN_ALL, section_modules},
     {"commandstats", "Commandstats", IN_ALL, section_commandstats},
+    {"errorstats", "Errorstats", IN_DEFAULT | IN_ALL, section_errorstats},
     {"latencystats", "Latencystats", IN_ALL, section_latencystats},
     {"cluster", "Cluster", IN_DEFAULT | IN_ALL, section_cluster},
     {"keyspace", "Keyspace", IN_DEFAULT | IN_ALL, section_keyspace},

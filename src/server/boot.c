@@ -32,6 +32,7 @@
 #include "src/server/server.h"
 #include "src/server/warm.h"
 #include "src/server/worker.h"
+#include "src/stats/errors.h"
 #include "src/stats/latency.h"
 #include "src/stats/slowlog.h"
 #include "src/stats/stats.h"
@@ -307,6 +308,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     atomic_store(&h->last_save_s, h->start_ms / 1000);
     h->slowlog = slowlog_create((size_t)conf->slowlog_max_len);
     h->latency = latency_create();
+    h->errors = error_counts_create();
     h->loop_count = choose_threads(conf);
     h->stats = mem_alloc(h->loop_count * sizeof(struct stats *));
     for (unsigned i = 0; i < h->loop_count; i++) {
@@ -346,6 +348,7 @@ static void close_host(struct server *srv) {
         stats_destroy(&h->stats[i]);
     }
     mem_free(h->stats);
+    error_counts_destroy(&h->errors);
     latency_destroy(&h->latency);
     slowlog_destroy(&h->slowlog);
     conf_store_free(&h->conf_store);

@@ -13,6 +13,7 @@
 #include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/txn.h"
+#include "src/stats/errors.h"
 #include "src/stats/latency.h"
 #include "src/stats/slowlog.h"
 
@@ -97,6 +98,22 @@ void dispatch_resolve(struct slot *slot) {
     }
 }
 
+/* ---- errors ---- */
+
+/* Writes the error unless the handler has, and counts it. mark: where the reply began. */
+static void answer_error(struct call *c, size_t mark, enum err e) {
+    struct buf *b = &c->out->buf;
+    if (e != ERR_REPLIED) {
+        reply_error(c->out, slice_cstr(err_text(e)));
+    }
+    if (b->n == mark) {
+        return; /* closed without a word */
+    }
+    ASSERT(b->p[mark] == '-');
+    STAT_ADD(c->stats->total_error_replies, 1);
+    error_counts_add(c->host->errors, slice_make(b->p + mark + 1, b->n - mark - 3));
+}
+
 /* EXEC itself was refused: the transaction goes, and the reply says why. */
 static void reject_exec(struct call *c, size_t mark, enum err e) {
     char why[256];
@@ -112,18 +129,22 @@ static void reject_exec(struct call *c, size_t mark, enum err e) {
     call_errorf(c, "EXECABORT Transaction discarded because of: %s", reason);
 }
 
-/* mark: where the reply began. */
+/* A word behind a container command that is none of its subcommands. */
+static bool is_unknown_sub(const struct call *c) {
+    return c->cmd->subs != NULL && c->argc > 1;
+}
+
+/* The call does not run. mark: where the reply began. */
 static void reject(struct session *s, struct call *c, size_t mark, enum err e) {
     if (c->cmd != NULL && (c->cmd->flags & CMD_EXEC)) {
         reject_exec(c, mark, e);
-    } else if (e != ERR_REPLIED) {
-        reply_error(c->out, slice_cstr(err_text(e)));
+        e = ERR_REPLIED;
     }
+    answer_error(c, mark, e);
     if (client_is(&s->client, CLIENT_MULTI)) {
         client_flag(&s->client, CLIENT_DIRTY_EXEC, true);
     }
-    STAT_ADD(c->stats->total_error_replies, 1);
-    if (c->cmd != NULL) {
+    if (c->cmd != NULL && !is_unknown_sub(c)) {
         STAT_ADD(c->stats->commands[c->cmd->id].rejected, 1);
     }
 }
@@ -167,8 +188,7 @@ static enum err unknown_sub(struct call *c) {
 /* What dispatch_resolve found is a command with fitting arguments. */
 static inline bool well_formed(const struct call *c) {
     const struct cmd *cmd = c->cmd;
-    return likely(cmd != NULL && cmd->run != NULL && arity_fits(cmd, c->argc) &&
-                  (cmd->subs == NULL || c->argc == 1) && (c->nkeys > 0 || cmd->spec_count == 0));
+    return likely(cmd != NULL && cmd->run != NULL && arity_fits(cmd, c->argc) && !is_unknown_sub(c) && (c->nkeys > 0 || cmd->spec_count == 0));
 }
 
 /* Says what is wrong with the form of a call: name, subcommand, arity, key positions. */
@@ -176,7 +196,7 @@ static enum err form_error(struct call *c) {
     if (c->cmd == NULL) {
         return unknown_command(c);
     }
-    if (c->cmd->subs != NULL && c->argc > 1) {
+    if (is_unknown_sub(c)) {
         return unknown_sub(c);
     }
     return call_arity_error(c);
@@ -192,7 +212,7 @@ static enum err queue(struct call *c) {
     if (cmd->flags & CMD_NO_MULTI) {
         return call_errorf(c, "ERR Command not allowed inside a transaction");
     }
-    return (cmd->flags & CMD_DENYOOM) && l1_deny_writes(c->l1) ? ERR_OOM : txn_queue(c);
+    return l1_deny_writes(c->l1) ? ERR_OOM : txn_queue(c); /* the queue itself takes memory, whatever the command */
 }
 
 /* What rarely applies: authentication, loading, MULTI's queue, monitors, pause. False when the call was answered,
@@ -229,7 +249,7 @@ static bool admit_slow(struct session *s, struct call *c) {
 
 enum { UNUSUAL = CLIENT_MULTI | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT };
 
-static void call_account(struct call *c, struct worker *w, uint64_t ticks);
+static void call_finish(struct call *c, struct worker *w, size_t mark, enum err e, uint64_t ticks);
 
 /* ---- run and commit ---- */
 
@@ -238,7 +258,9 @@ static const enum sink_change sink_change_of[] = {
 
 static void commit(struct call *c, struct worker *w) {
     struct tier *tier = &w->server->tier;
-    atomic_fetch_add_explicit(&c->host->dirty, c->changed, memory_order_relaxed);
+    if (!(c->cmd->flags & CMD_EXEC)) { /* whose calls have been counted */
+        atomic_fetch_add_explicit(&c->host->dirty, c->changed, memory_order_relaxed);
+    }
     c->step = STEP_COMMIT;
     bool guarded = tier->guard != NULL && atomic_load_explicit(&tier->guard->active, memory_order_relaxed);
     if ((tier->sink_count == 0 && !guarded) || c->changes == NULL) {
@@ -257,14 +279,19 @@ static void commit(struct call *c, struct worker *w) {
     }
 }
 
+/* The call may need memory that maxmemory does not give: it is rejected, a transaction as a whole. */
+static inline bool must_not_grow(const struct call *c) {
+    uint32_t flags = c->cmd->flags | (unlikely(txn_is_exec(c)) ? txn_flags(c) : 0);
+    return (flags & CMD_DENYOOM) && unlikely(l1_over_limit(c->l1)) && l1_deny_writes(c->l1);
+}
+
 /* The handler, with the locks of its keys held, and what must happen before they are released. */
 static inline enum err run_handler(struct call *c, struct worker *w) {
-    const struct cmd *cmd = c->cmd;
     c->step = STEP_RUN;
-    if (unlikely((cmd->flags & CMD_DENYOOM) && l1_over_limit(c->l1) && l1_deny_writes(c->l1))) {
+    if (unlikely(!c->in_exec && must_not_grow(c))) {
         return ERR_OOM;
     }
-    enum err e = cmd->run(c);
+    enum err e = c->cmd->run(c);
     if (c->changed != 0) {
         commit(c, w);
     }
@@ -273,15 +300,9 @@ static inline enum err run_handler(struct call *c, struct worker *w) {
 
 void dispatch_run_queued(struct call *c, struct worker *w) {
     uint64_t start = clock_ticks();
+    size_t mark = c->out->buf.n;
     enum err e = run_handler(c, w);
-    if (e != OK && e != ERR_REPLIED) {
-        reply_error(c->out, slice_cstr(err_text(e)));
-    }
-    if (e != OK) {
-        STAT_ADD(c->stats->total_error_replies, 1);
-        STAT_ADD(c->stats->commands[c->cmd->id].failed, 1);
-    }
-    call_account(c, w, clock_ticks() - start);
+    call_finish(c, w, mark, e, clock_ticks() - start);
 }
 
 /* The mapping of databases may have changed since the keys were hashed; it is stable under any shard's lock. */
@@ -437,13 +458,10 @@ static void drop_unwanted_reply(struct session *s, size_t buf_n, uint32_t refs) 
     client_flag(client, CLIENT_REPLY_SKIP_NEXT, false);
 }
 
-static void call_finish(struct call *c, struct worker *w, enum err e, uint64_t ticks) {
+static void call_finish(struct call *c, struct worker *w, size_t mark, enum err e, uint64_t ticks) {
     c->step = STEP_REPLY;
     if (unlikely(e != OK)) {
-        if (e != ERR_REPLIED) {
-            reply_error(c->out, slice_cstr(err_text(e)));
-        }
-        STAT_ADD(c->stats->total_error_replies, 1);
+        answer_error(c, mark, e);
         STAT_ADD(c->stats->commands[c->cmd->id].failed, 1);
     }
     call_account(c, w, ticks);
@@ -453,6 +471,7 @@ static void answer_protocol_error(struct session *s, const char *text) {
     reply_errorf(&s->out, "ERR %s", text);
     STAT_ADD(s->worker->stats->protocol_errors, 1);
     STAT_ADD(s->worker->stats->total_error_replies, 1);
+    error_counts_add(s->worker->server->host.errors, SLICE("ERR "));
     client_flag(&s->client, CLIENT_CLOSE_AFTER_REPLY, true);
 }
 
@@ -462,6 +481,7 @@ static void run_admitted(struct session *s, struct call *c, struct worker *w) {
         txn_find_keys(c);
     }
     park_hold_reply(s, c);
+    size_t mark = c->out->buf.n;
     uint64_t start = clock_ticks();
     enum err e = call_run_step(c, w);
     uint64_t ticks = clock_ticks() - start;
@@ -469,7 +489,11 @@ static void run_admitted(struct session *s, struct call *c, struct worker *w) {
         park_call(s, c, ticks);
         return;
     }
-    call_finish(c, w, e, ticks);
+    if (unlikely(e == ERR_OOM)) {
+        reject(s, c, mark, e);
+    } else {
+        call_finish(c, w, mark, e, ticks);
+    }
     park_release_reply(s, c);
 }
 

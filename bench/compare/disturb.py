@@ -29,14 +29,21 @@ def read_bytes(s, n, buffer):
         n -= got
 
 
-def slow_reader(port):
-    """Asks for 50 MB of replies and takes 4 KB of them 20 times a second."""
-    s = connect(port, 4096)
-    s.sendall(command(b"SET", b"slow", b"x" * 10000))
-    s.recv(5)
-    s.sendall(command(b"GET", b"slow") * 5000)
-    while s.recv(4096):
-        time.sleep(0.05)
+def slow_reader(port, size=10000):
+    """Asks for 50 MB of replies and takes 4 KB of them 20 times a second; a new one every half second."""
+    while True:
+        s = connect(port, 4096)
+        s.sendall(command(b"SET", b"slow", b"x" * size))
+        s.recv(5)
+        s.sendall(command(b"GET", b"slow") * (50 * MB // size))
+        for _ in range(10):
+            s.recv(4096)
+            time.sleep(0.05)
+        s.close()
+
+
+def slow_reader_of_small(port):
+    slow_reader(port, 500)
 
 
 def long_pipeline(port):
@@ -71,7 +78,7 @@ def big_values(port):
 
 
 if __name__ == "__main__":
-    cases = {"slow-reader": slow_reader, "long-pipeline": long_pipeline, "big-values": big_values}
+    cases = {"slow-reader": slow_reader, "slow-small": slow_reader_of_small, "long-pipeline": long_pipeline, "big-values": big_values}
     try:
         cases[sys.argv[1]](int(sys.argv[2]))
     except (KeyboardInterrupt, ConnectionError):

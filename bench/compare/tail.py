@@ -48,6 +48,7 @@ def eviction(server, core):
 
 
 CASES = [("undisturbed", lambda server, core: None, None), ("one slow reader", script("slow-reader"), None),
+         ("slow reader, small values", script("slow-small"), None),
          ("16 MB pipelines", script("long-pipeline"), None), ("10 MB values", script("big-values"), None),
          ("300,000 keys expire", expiry, None), ("eviction at the limit", eviction, "100mb")]
 

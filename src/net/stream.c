@@ -100,9 +100,10 @@ ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n) {
     return e == UV_EAGAIN ? 0 : e;
 }
 
-/* What waits to be written: one slice of it at a time is libuv's. */
+/* Bytes that wait to be written, in line behind those of the tails before it; one slice of the first is libuv's. */
 struct tail {
     uv_write_t req;
+    struct tail *next;
     struct stream *stream;
     size_t slice_bytes;
     void *owner;
@@ -111,16 +112,14 @@ struct tail {
     struct iovec iov[];
 };
 
-static void tail_done(struct tail *t) {
-    struct stream *s = t->stream;
+static void drop_first_tail(struct stream *s) {
+    struct tail *t = s->tails;
+    s->tails = t->next;
     for (; t->at < t->n; t->at++) {
         s->queued_bytes -= t->iov[t->at].iov_len;
     }
     t->release(t->owner);
     mem_free(t);
-    if (s->queued_bytes == 0 && !s->closing) {
-        s->events->drained(s);
-    }
 }
 
 static void write_cb(uv_write_t *req, int status);
@@ -136,6 +135,24 @@ static bool write_slice(struct tail *t) {
     return uv_write(&t->req, uv_of(t->stream), (const uv_buf_t *)(const void *)cut, (unsigned)n, write_cb) == 0;
 }
 
+/* The next slice; drops the tails that are through, and all of them once the connection is broken, which shows on the
+ * reading side or at the next write. */
+static void write_on(struct stream *s, bool broken) {
+    while (s->tails != NULL) {
+        struct tail *t = s->tails;
+        if (t->at < t->n && !broken) {
+            if (write_slice(t)) {
+                return;
+            }
+            broken = true;
+        }
+        drop_first_tail(s);
+    }
+    if (!s->closing) {
+        s->events->drained(s);
+    }
+}
+
 static void write_cb(uv_write_t *req, int status) {
     struct tail *t = req->data;
     struct stream *s = t->stream;
@@ -148,15 +165,11 @@ static void write_cb(uv_write_t *req, int status) {
         t->iov[t->at].iov_base = (char *)t->iov[t->at].iov_base + sent;
         t->iov[t->at].iov_len -= sent;
     }
-    /* a broken connection shows on the reading side, or at the next write */
-    if (status != 0 || s->closing || t->at == t->n || !write_slice(t)) {
-        tail_done(t);
-    }
+    write_on(s, status != 0 || s->closing);
 }
 
 void stream_queue(struct stream *s, const struct iovec *iov, int n, void *owner,
                   void (*release)(void *owner)) {
-    ASSERT(s->queued_bytes == 0);
     struct tail *t = mem_zalloc(sizeof(*t) + (size_t)n * sizeof(*iov));
     t->stream = s;
     t->owner = owner;
@@ -167,8 +180,11 @@ void stream_queue(struct stream *s, const struct iovec *iov, int n, void *owner,
     for (int i = 0; i < n; i++) {
         s->queued_bytes += iov[i].iov_len;
     }
-    if (!write_slice(t)) {
-        tail_done(t);
+    bool idle = s->tails == NULL;
+    *(idle ? &s->tails : &s->last_tail->next) = t;
+    s->last_tail = t;
+    if (idle) {
+        write_on(s, false);
     }
 }
 

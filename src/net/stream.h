@@ -12,6 +12,7 @@
 
 struct loop;
 struct stream;
+struct tail;
 
 struct stream_events {
     /* Where the next bytes should go: at least one byte of room. */
@@ -37,7 +38,8 @@ struct stream {
     } handle;
     const struct stream_events *events;
     struct loop *loop;
-    size_t queued_bytes; /* handed to stream_queue, not yet written */
+    struct tail *tails, *last_tail; /* what stream_queue was given; last_tail means nothing when tails is NULL */
+    size_t queued_bytes; /* of those, not yet written */
     bool reading, closing, is_unix;
 };
 
@@ -50,8 +52,8 @@ void stream_read_stop(struct stream *s);
 /* Writes what the socket takes now, half a megabyte at most: bytes written (0 when it takes none), or a negative uv code. Never while
  * queued_bytes > 0. */
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n);
-/* Queues bytes for writing as the socket takes them, a slice in each turn of the loop. Nothing else may be queued. release(owner) is called once, when they are written or
- * dropped. */
+/* Queues bytes for writing as the socket takes them, a slice in each turn of the loop, behind what is queued already.
+ * release(owner) is called once, when they are written or dropped. */
 void stream_queue(struct stream *s, const struct iovec *iov, int n, void *owner,
                   void (*release)(void *owner));
 /* No callback but closed comes after this (drained not, releases yes). Safe in any callback, and twice. */

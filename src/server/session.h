@@ -17,6 +17,8 @@
 
 struct parked;
 
+enum { FLUSH_EARLY_BYTES = 256 << 10 /* so many replies are written, or queued, before the turn ends */ };
+
 struct session {
     struct client client; /* first: a client is its session */
     struct stream stream;

@@ -20,7 +20,6 @@
 
 enum {
     TURN_BUDGET_US = 500, /* calls run in one turn before others' bytes are read again */
-    FLUSH_EARLY_BYTES = 256 << 10, /* replies of one session that go out before the turn ends */
     CRON_MS = 100,
     ADOPT_MIN_BYTES = 64 << 10 /* a value in a buffer of its own is not copied from this size on */
 };
@@ -137,7 +136,7 @@ static void run_window(struct worker *w, unsigned n) {
         } else if (unlikely(slot->call.changed != 0 && brake_is_needed(w) && !s->closing)) {
             rewind_input(s, slot);
             brake_session(s);
-        } else if (unlikely(out_bytes(&s->out) > FLUSH_EARLY_BYTES)) {
+        } else if (unlikely(out_bytes(&s->out) >= FLUSH_EARLY_BYTES)) {
             session_flush(s);
         }
     }

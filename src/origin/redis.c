@@ -261,8 +261,9 @@ static void pttl_reply(struct exchange *x, const struct reply *reply) {
     } else if (reply->integer == -2) {
         found_free(&r->found);
         r->result = REQUEST_ABSENT;
-    } else if (r->result == REQUEST_OK) {
+    } else if (r->result == REQUEST_OK && reply->integer >= 0) {
         r->life.ttl_ms = reply->integer;
+        r->life.exact = true; /* it is the key's own end */
     }
 }
 
@@ -392,7 +393,7 @@ static void redis_start(void *self, struct request *r) {
     x->node = redis_nodes_of(o->nodes, r->key);
     x->started_us = clock_mono_us();
     r->driver_data = x;
-    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1, .exact = true};
+    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1};
     exchange_send(x);
 }
 

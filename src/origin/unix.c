@@ -149,7 +149,7 @@ static void unix_start(void *self, struct request *r) {
     a->request = r;
     a->started_us = clock_mono_us();
     r->driver_data = a;
-    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1, .exact = true};
+    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1};
     const char *error = NULL;
     if (r->kind == REQUEST_PUT && r->item.type != TYPE_STRING) {
         error = "only strings can be stored there";

@@ -67,7 +67,9 @@ static void a_deadline_comes_with_the_value(void **state) {
     rig_wait(&rig, &with);
     rig_wait(&rig, &without);
     assert_in_range(with.r.life.ttl_ms, 30000, 50000);
+    assert_true(with.r.life.exact);
     assert_int_equal(without.r.life.ttl_ms, -1);
+    assert_false(without.r.life.exact);
     assert_int_equal(without.r.life.stale_ms, -1);
     found_free(&with.r.found);
     found_free(&without.r.found);

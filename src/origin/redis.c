@@ -14,6 +14,7 @@ enum {
     CONNECTIONS = 4, /* to each node, at most */
     HOPS = 5,        /* redirections of one request */
     PAYLOAD_SLACK_BYTES = 64 << 10, /* what DUMP adds to a value */
+    SILENCE_SLACK_MS = 10,          /* the core's own timeout comes first */
     DEFAULT_PORT = 6379,
     LOG_EVERY_US = 1000000
 };
@@ -39,11 +40,8 @@ struct exchange {
     struct redis_node *node;
     int hops;
     bool asking; /* each command has an ASKING before it */
-    int64_t started_us;
     /* from the replies */
-    bool failed;
-    const char *error;
-    bool retry;
+    bool failed, retry;
     enum redirect redirect;
     struct redis_node *next;
 };
@@ -156,19 +154,19 @@ static void exchange_end(struct exchange *x) {
     bool retry = x->failed && x->retry;
     if (x->failed) {
         r->result = REQUEST_FAILED;
-        r->error = x->error;
         found_free(&r->found);
     }
-    r->took_ms = (clock_mono_us() - x->started_us) / 1000;
     exchange_free(x);
     request_end(r, retry);
 }
 
-static void fail(struct exchange *x, const char *error, bool retry) {
+/* The first reason counts. */
+static void fail(struct exchange *x, const char *error, enum request_blame blame, bool retry) {
     if (!x->failed) {
         x->failed = true;
-        x->error = error;
         x->retry = retry;
+        x->request->error = error;
+        x->request->blame = blame;
     }
 }
 
@@ -191,18 +189,19 @@ static void log_error(struct redis *o, struct slice text) {
 static void error_reply(struct exchange *x, struct slice text) {
     static const struct {
         const char *code, *error;
+        enum request_blame blame;
         bool retry;
     } codes[] = {
-        {"LOADING", "loading", true},
-        {"TRYAGAIN", "cluster is moving the key", true},
-        {"CLUSTERDOWN", "cluster is down", true},
-        {"MASTERDOWN", "master is down", true},
-        {"READONLY", "read-only replica", true},
-        {"BUSY", "busy with a script", true},
-        {"NOAUTH", "authentication required", false},
-        {"WRONGPASS", "authentication failed", false},
-        {"NOPERM", "permission denied", false},
-        {"OOM", "out of memory at the origin", false},
+        {"LOADING", "loading", BLAME_ORIGIN, true},
+        {"TRYAGAIN", "cluster is moving the key", BLAME_REQUEST, true},
+        {"CLUSTERDOWN", "cluster is down", BLAME_ORIGIN, true},
+        {"MASTERDOWN", "master is down", BLAME_ORIGIN, true},
+        {"READONLY", "read-only replica", BLAME_ORIGIN, true},
+        {"BUSY", "busy with a script", BLAME_ORIGIN, true},
+        {"NOAUTH", "authentication required", BLAME_ORIGIN, false},
+        {"WRONGPASS", "authentication failed", BLAME_ORIGIN, false},
+        {"NOPERM", "permission denied", BLAME_REQUEST, false},
+        {"OOM", "out of memory at the origin", BLAME_REQUEST, false},
     };
     if (x->redirect != REDIRECT_NONE || x->failed) {
         return;
@@ -213,12 +212,12 @@ static void error_reply(struct exchange *x, struct slice text) {
     }
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         if (has_code(text, codes[i].code)) {
-            fail(x, codes[i].error, codes[i].retry);
+            fail(x, codes[i].error, codes[i].blame, codes[i].retry);
             return;
         }
     }
     log_error(x->redis, text);
-    fail(x, "error reply", false);
+    fail(x, "error reply", BLAME_REQUEST, false);
 }
 
 /* A payload of DUMP: type, body, version, checksum. */
@@ -226,18 +225,18 @@ static void take_payload(struct exchange *x, struct slice payload) {
     struct found *f = &x->request->found;
     struct slice body;
     if (!rdb_check_any_dump(payload, &body) || body.n < 1) {
-        fail(x, "bad DUMP payload", true);
+        fail(x, "bad DUMP payload", BLAME_REQUEST, true);
         return;
     }
     const unsigned char *p = (const unsigned char *)body.p;
     struct rdb_reader reader = {.start = p, .p = p + 1, .end = p + body.n, .max_unpacked = x->redis->max_value};
     bool ok = rdb_get_value(&reader, p[0], &hash_limits, &f->str, &f->value);
     if (!ok) {
-        fail(x, reader.no_memory ? "out of memory" : reader.error, false);
+        fail(x, reader.no_memory ? "out of memory" : reader.error, reader.no_memory ? BLAME_NOBODY : BLAME_REQUEST, false);
     } else if (reader.p != reader.end) {
-        fail(x, "bad DUMP payload", false);
+        fail(x, "bad DUMP payload", BLAME_REQUEST, false);
     } else if (body.n > x->redis->max_value + PAYLOAD_SLACK_BYTES || f->str.n > x->redis->max_value) {
-        fail(x, "value too long", false);
+        fail(x, "value too long", BLAME_REQUEST, false);
     } else {
         x->request->result = REQUEST_OK;
     }
@@ -249,7 +248,7 @@ static void dump_reply(struct exchange *x, const struct reply *reply) {
     } else if (reply->kind == REPLY_BULK) {
         take_payload(x, reply->str);
     } else {
-        fail(x, "unexpected reply", false);
+        fail(x, "unexpected reply", BLAME_REQUEST, false);
     }
 }
 
@@ -257,7 +256,7 @@ static void dump_reply(struct exchange *x, const struct reply *reply) {
 static void pttl_reply(struct exchange *x, const struct reply *reply) {
     struct request *r = x->request;
     if (reply->kind != REPLY_INT || reply->integer < -2) {
-        fail(x, "unexpected reply", false);
+        fail(x, "unexpected reply", BLAME_REQUEST, false);
     } else if (reply->integer == -2) {
         found_free(&r->found);
         r->result = REQUEST_ABSENT;
@@ -281,7 +280,7 @@ static void exchange_answered(struct exchange *x) {
         return;
     }
     if (x->next == NULL || ++x->hops > HOPS) {
-        fail(x, x->next == NULL ? "cannot follow the redirection" : "too many redirections", true);
+        fail(x, x->next == NULL ? "cannot follow the redirection" : "too many redirections", BLAME_ORIGIN, true);
         exchange_end(x);
         return;
     }
@@ -315,10 +314,12 @@ static void wire_reply(struct resp_request *wire, int index, const struct reply 
     }
 }
 
-static void wire_failed(struct resp_request *wire, const char *error, bool retry) {
+static void wire_failed(struct resp_request *wire, enum resp_failure failure, const char *error) {
     struct exchange *x = LIST_ENTRY(wire, struct exchange, wire);
-    fail(x, error, retry);
-    redis_nodes_failed(x->redis->nodes, x->node);
+    fail(x, error, resp_blame(failure), resp_may_retry(failure));
+    if (failure == RESP_LOST) {
+        redis_nodes_failed(x->redis->nodes, x->node);
+    }
     exchange_end(x);
 }
 
@@ -375,7 +376,7 @@ static void exchange_send(struct exchange *x) {
     bool ok = kind == REQUEST_LOAD ? put_load(x) : kind == REQUEST_PUT ? put_item(x) : put_del(x);
     const char *error = ok ? redis_node_send(x->node, &x->wire) : "out of memory";
     if (error != NULL) {
-        fail(x, error, false);
+        fail(x, error, ok ? BLAME_ORIGIN : BLAME_NOBODY, false);
         redis_nodes_failed(x->redis->nodes, x->node);
         exchange_end(x);
     }
@@ -391,9 +392,7 @@ static void redis_start(void *self, struct request *r) {
     x->redis = o;
     x->request = r;
     x->node = redis_nodes_of(o->nodes, r->key);
-    x->started_us = clock_mono_us();
     r->driver_data = x;
-    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1};
     exchange_send(x);
 }
 
@@ -426,7 +425,7 @@ static void *redis_open(struct slice text, const struct origin_options *options,
                                                                     .password = buf_slice(&url.password),
                                                                     .db = (int)url.db,
                                                                     .connect_ms = options->connect_ms,
-                                                                    .silence_ms = options->timeout_ms,
+                                                                    .silence_ms = options->timeout_ms + SILENCE_SLACK_MS,
                                                                     .max_bulk_bytes = o->max_value + PAYLOAD_SLACK_BYTES,
                                                                     .max_abandoned = (size_t)options->concurrency,
                                                                     .max_unsent_bytes = o->max_value + PAYLOAD_SLACK_BYTES},

@@ -151,10 +151,10 @@ static void refresh_reply(struct resp_request *r, int index, const struct reply 
     n->asked = NULL;
 }
 
-static void refresh_failed(struct resp_request *r, const char *error, bool retry) {
+static void refresh_failed(struct resp_request *r, enum resp_failure failure, const char *error) {
     struct redis_nodes *n = (struct redis_nodes *)(void *)((char *)r - offsetof(struct redis_nodes, refresh));
+    (void)failure;
     (void)error;
-    (void)retry;
     n->asked = NULL;
 }
 

@@ -67,6 +67,16 @@ struct resp_client {
     struct arena arena; /* of one reply */
 };
 
+/* ---- failures ---- */
+
+enum request_blame resp_blame(enum resp_failure f) {
+    return f == RESP_BYSTANDER ? BLAME_NOBODY : f == RESP_TOO_LONG ? BLAME_REQUEST : BLAME_ORIGIN;
+}
+
+bool resp_may_retry(enum resp_failure f) {
+    return f == RESP_LOST || f == RESP_BYSTANDER;
+}
+
 /* ---- commands ---- */
 
 static void put_count(struct buf *b, char kind, size_t n) {
@@ -115,7 +125,7 @@ static void splice(struct list *to, struct list *from) {
 }
 
 /* Whoever is told may send at once: that is for the next connection. One that cancels another takes it off this list. */
-static void fail_all(struct resp_client *c, const char *error, bool retry) {
+static void fail_all(struct resp_client *c, enum resp_failure failure, const char *error) {
     struct list failed;
     list_init(&failed);
     splice(&failed, &c->sent);
@@ -125,7 +135,7 @@ static void fail_all(struct resp_client *c, const char *error, bool retry) {
         struct resp_request *r = p->request;
         pending_free(c, p);
         if (r != NULL) {
-            r->failed(r, error, retry);
+            r->failed(r, failure, error);
         }
     }
 }
@@ -162,11 +172,11 @@ static void back_off(struct resp_client *c) {
     }
 }
 
-static void drop(struct resp_client *c, const char *error, bool retry) {
+static void drop(struct resp_client *c, enum resp_failure failure, const char *error) {
     disconnect(c);
     back_off(c);
     c->error = error;
-    fail_all(c, error, retry);
+    fail_all(c, failure, error);
 }
 
 /* ---- being answered ---- */
@@ -193,7 +203,7 @@ static void login_answer(struct resp_client *c, const struct reply *reply) {
     bool auth = c->password != NULL && c->login_due == 1 + (c->options.db != 0);
     if (reply->kind == REPLY_ERROR) {
         bool loading = reply->str.n >= 7 && memcmp(reply->str.p, "LOADING", 7) == 0;
-        drop(c, loading ? "loading" : auth ? "authentication failed" : "database refused", loading);
+        drop(c, loading ? RESP_LOST : RESP_LOGIN, loading ? "loading" : auth ? "authentication failed" : "database refused");
         return;
     }
     if (--c->login_due == 0) {
@@ -209,7 +219,7 @@ static void take_reply(struct resp_client *c, struct slice whole) {
     if (c->state == CLIENT_LOGIN) {
         login_answer(c, &reply);
     } else if (!answer(c, &reply)) {
-        drop(c, "reply without request", true);
+        drop(c, RESP_LOST, "reply without request");
     }
     arena_reset(&c->arena);
 }
@@ -221,10 +231,10 @@ static void drop_too_long(struct resp_client *c) {
         struct resp_request *r = p->request;
         pending_free(c, p);
         if (r != NULL) {
-            r->failed(r, "value too long", false);
+            r->failed(r, RESP_TOO_LONG, "value too long");
         }
     }
-    drop(c, "connection dropped after a value too long", true);
+    drop(c, RESP_BYSTANDER, "connection dropped after a value too long");
 }
 
 /* Takes the replies that are whole; returns how many bytes they were. Any of them may cost the connection its client. */
@@ -246,7 +256,7 @@ static size_t take_replies(struct conn *conn) {
             drop_too_long(c);
             break;
         case REPLY_GARBAGE:
-            drop(c, "protocol error", true);
+            drop(c, RESP_LOST, "protocol error");
             break;
         }
     }
@@ -277,7 +287,7 @@ static void conn_data(struct stream *s, char *p, size_t n) {
         return;
     }
     if (conn->no_memory) {
-        drop(conn->client, "out of memory", true);
+        drop(conn->client, RESP_LOST, "out of memory");
         return;
     }
     conn->client->heard_us = clock_mono_us();
@@ -294,7 +304,7 @@ static void conn_data(struct stream *s, char *p, size_t n) {
 static void conn_end(struct stream *s, int err) {
     struct conn *conn = LIST_ENTRY(s, struct conn, stream);
     if (conn->client != NULL) {
-        drop(conn->client, err == 0 ? "connection closed" : "connection reset", true);
+        drop(conn->client, RESP_LOST, err == 0 ? "connection closed" : "connection reset");
     }
 }
 
@@ -318,7 +328,7 @@ static void watch_cb(void *ctx) {
     int64_t until = silent_until(c), now = clock_mono_us();
     c->watching = until != INT64_MAX;
     if (c->watching && now >= until) {
-        drop(c, "no answer", true);
+        drop(c, RESP_LOST, "no answer");
     } else if (c->watching) {
         timer_start(c->watch, (until - now) / 1000 + 1, 0);
     }
@@ -385,7 +395,7 @@ static void flush_cb(void *ctx) {
         struct buf batch = {0};
         fill_batch(c, &batch);
         if (!write_batch(c->conn, &batch)) {
-            drop(c, "connection reset", true);
+            drop(c, RESP_LOST, "connection reset");
             return;
         }
         watch(c);
@@ -422,7 +432,7 @@ static void log_in(struct resp_client *c) {
     }
     c->state = CLIENT_LOGIN;
     if (!write_batch(c->conn, &b)) {
-        drop(c, "connection reset", true);
+        drop(c, RESP_LOST, "connection reset");
         return;
     }
     watch(c);
@@ -433,7 +443,7 @@ static void dialled(void *ctx, int fd, const char *error) {
     struct resp_client *c = ctx;
     c->dial = NULL;
     if (fd < 0) {
-        drop(c, error, true);
+        drop(c, RESP_LOST, error);
         return;
     }
     struct conn *conn = mem_zalloc(sizeof(*conn));
@@ -443,7 +453,7 @@ static void dialled(void *ctx, int fd, const char *error) {
     conn->client = c;
     if (e != 0) {
         close(fd);
-        drop(c, "cannot connect", true);
+        drop(c, RESP_LOST, "cannot connect");
         return;
     }
     c->heard_us = clock_mono_us();
@@ -547,6 +557,6 @@ void resp_cancel(struct resp_request *r) {
     p->request = NULL;
     c->abandoned++;
     if (c->abandoned > c->options.max_abandoned) {
-        drop(c, "too many replies outstanding", true);
+        drop(c, RESP_LOST, "too many replies outstanding");
     }
 }

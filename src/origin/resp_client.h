@@ -13,6 +13,7 @@
 
 #include "src/base/buf.h"
 #include "src/base/slice.h"
+#include "src/origin/origin.h"
 #include "src/resp/reply_parse.h"
 
 struct dialer;
@@ -33,6 +34,18 @@ struct resp_client_options {
     size_t max_unsent_bytes;     /* waiting to be written: beyond, requests are refused */
 };
 
+/* How a request failed. */
+enum resp_failure {
+    RESP_LOST,      /* the connection is gone, or was never there: trying again may help */
+    RESP_BYSTANDER, /* the same, for another request's reply that was too long */
+    RESP_LOGIN,     /* AUTH or SELECT was refused: trying again does not help */
+    RESP_TOO_LONG   /* this one's reply was: trying again does not help */
+};
+
+/* What an origin's core is told of it. */
+enum request_blame resp_blame(enum resp_failure f);
+bool resp_may_retry(enum resp_failure f);
+
 /* Some commands that go out together, with a reply each. The sender owns it, until it has ended: failed was called, or reply for
  * the last command, or resp_cancel. */
 struct resp_request {
@@ -40,8 +53,8 @@ struct resp_request {
     struct buf bytes; /* the commands, by resp_put; taken by resp_send */
     /* The reply to commands[index]; borrowed while this runs. */
     void (*reply)(struct resp_request *r, int index, const struct reply *reply);
-    /* No (more) replies will come. error is static text. retry: trying again may help. */
-    void (*failed)(struct resp_request *r, const char *error, bool retry);
+    /* No (more) replies will come. error is static text. */
+    void (*failed)(struct resp_request *r, enum resp_failure failure, const char *error);
     /* the client's */
     struct resp_client *client;
     struct resp_pending *pending;

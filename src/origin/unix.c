@@ -17,7 +17,7 @@
 #include "src/origin/origin.h"
 #include "src/origin/resp_pool.h"
 
-enum { CONNECTIONS_MAX = 16, LOG_EVERY_US = 1000000 };
+enum { CONNECTIONS_MAX = 16, LOG_EVERY_US = 1000000, SILENCE_SLACK_MS = 10 /* the core's own timeout comes first */ };
 
 struct loader {
     struct loop *loop;
@@ -33,7 +33,6 @@ struct asked {
     struct resp_request wire;
     struct loader *loader;
     struct request *request;
-    int64_t started_us;
 };
 
 static void asked_free(struct asked *a) {
@@ -43,14 +42,14 @@ static void asked_free(struct asked *a) {
 }
 
 /* error NULL: the request's result is set. */
-static void asked_end(struct asked *a, const char *error, bool retry) {
+static void asked_end(struct asked *a, const char *error, enum request_blame blame, bool retry) {
     struct request *r = a->request;
     if (error != NULL) {
         r->result = REQUEST_FAILED;
         r->error = error;
+        r->blame = blame;
         found_free(&r->found);
     }
-    r->took_ms = (clock_mono_us() - a->started_us) / 1000;
     asked_free(a);
     request_end(r, retry);
 }
@@ -111,11 +110,11 @@ static void wire_reply(struct resp_request *wire, int index, const struct reply 
     } else {
         a->request->result = REQUEST_OK;
     }
-    asked_end(a, error, false);
+    asked_end(a, error, BLAME_REQUEST, false);
 }
 
-static void wire_failed(struct resp_request *wire, const char *error, bool retry) {
-    asked_end(LIST_ENTRY(wire, struct asked, wire), error, retry);
+static void wire_failed(struct resp_request *wire, enum resp_failure failure, const char *error) {
+    asked_end(LIST_ENTRY(wire, struct asked, wire), error, resp_blame(failure), resp_may_retry(failure));
 }
 
 /* ---- commands ---- */
@@ -147,17 +146,18 @@ static void unix_start(void *self, struct request *r) {
     a->wire.failed = wire_failed;
     a->loader = l;
     a->request = r;
-    a->started_us = clock_mono_us();
     r->driver_data = a;
-    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1};
-    const char *error = NULL;
     if (r->kind == REQUEST_PUT && r->item.type != TYPE_STRING) {
-        error = "only strings can be stored there";
-    } else {
-        error = put_command(a) ? resp_pool_send(l->pool, &a->wire) : "out of memory";
+        asked_end(a, "only strings can be stored there", BLAME_NOBODY, false);
+        return;
     }
+    if (!put_command(a)) {
+        asked_end(a, "out of memory", BLAME_NOBODY, false);
+        return;
+    }
+    const char *error = resp_pool_send(l->pool, &a->wire);
     if (error != NULL) {
-        asked_end(a, error, false);
+        asked_end(a, error, BLAME_ORIGIN, false);
     }
 }
 
@@ -202,7 +202,7 @@ static void *unix_open(struct slice url, const struct origin_options *options, s
                                                                  .dialer = l->dialer,
                                                                  .host = host.p,
                                                                  .connect_ms = options->connect_ms,
-                                                                 .silence_ms = options->timeout_ms,
+                                                                 .silence_ms = options->timeout_ms + SILENCE_SLACK_MS,
                                                                  .max_bulk_bytes = (size_t)options->max_value,
                                                                  .max_abandoned = (size_t)options->concurrency,
                                                                  .max_unsent_bytes = (size_t)options->max_value},

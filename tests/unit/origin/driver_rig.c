@@ -62,7 +62,7 @@ const char *rig_refusal(const struct origin_driver *driver, const char *url) {
 
 void rig_start(struct driver_rig *rig, struct ask *a, enum request_kind kind, const char *key) {
     struct item_view item = a->r.item;
-    *a = (struct ask){.r = {.kind = kind, .key = slice_cstr(key), .item = item}};
+    *a = (struct ask){.r = {.kind = kind, .key = slice_cstr(key), .item = item, .life = {-1, -1, -1, false}, .found.expire_ms = -1}};
     rig->driver->start(rig->self, &a->r);
 }
 

@@ -276,28 +276,29 @@ static void errors_say_whether_to_try_again(void **state) {
     (void)state;
     static const struct {
         const char *reply, *error;
+        enum request_blame blame;
         bool retry;
     } rows[] = {
-        {"-LOADING Redis is loading the dataset in memory\r\n", "loading", true},
-        {"-TRYAGAIN Multiple keys request during rehashing of slot\r\n", "cluster is moving the key", true},
-        {"-CLUSTERDOWN The cluster is down\r\n", "cluster is down", true},
-        {"-READONLY You can't write against a read only replica.\r\n", "read-only replica", true},
-        {"-MASTERDOWN Link with MASTER is down\r\n", "master is down", true},
-        {"-BUSY Redis is busy running a script.\r\n", "busy with a script", true},
-        {"-NOAUTH Authentication required.\r\n", "authentication required", false},
-        {"-NOPERM this user has no permissions\r\n", "permission denied", false},
-        {"-ERR unknown command 'DUMP'\r\n", "error reply", false},
-        {"-BUSYKEY Target key name already exists.\r\n", "error reply", false},
-        {"-MOVED 1 nowhere\r\n", "cannot follow the redirection", true},
-        {"-MOVED 16384 127.0.0.1:1\r\n", "cannot follow the redirection", true},
-        {"-MOVED 1 127.0.0.1:65536\r\n", "cannot follow the redirection", true},
-        {"-ASK\r\n", "error reply", false},
-        {"+OK\r\n", "unexpected reply", false},
-        {":1\r\n", "unexpected reply", false},
-        {"$3\r\nabc\r\n", "bad DUMP payload", true},
-        {"*1\r\n$1\r\nx\r\n", "unexpected reply", false},
-        {"$99999999\r\n", "value too long", false},
-        {"!\r\n", "protocol error", true},
+        {"-LOADING Redis is loading the dataset in memory\r\n", "loading", BLAME_ORIGIN, true},
+        {"-TRYAGAIN Multiple keys request during rehashing of slot\r\n", "cluster is moving the key", BLAME_REQUEST, true},
+        {"-CLUSTERDOWN The cluster is down\r\n", "cluster is down", BLAME_ORIGIN, true},
+        {"-READONLY You can't write against a read only replica.\r\n", "read-only replica", BLAME_ORIGIN, true},
+        {"-MASTERDOWN Link with MASTER is down\r\n", "master is down", BLAME_ORIGIN, true},
+        {"-BUSY Redis is busy running a script.\r\n", "busy with a script", BLAME_ORIGIN, true},
+        {"-NOAUTH Authentication required.\r\n", "authentication required", BLAME_ORIGIN, false},
+        {"-NOPERM this user has no permissions\r\n", "permission denied", BLAME_REQUEST, false},
+        {"-ERR unknown command 'DUMP'\r\n", "error reply", BLAME_REQUEST, false},
+        {"-BUSYKEY Target key name already exists.\r\n", "error reply", BLAME_REQUEST, false},
+        {"-MOVED 1 nowhere\r\n", "cannot follow the redirection", BLAME_ORIGIN, true},
+        {"-MOVED 16384 127.0.0.1:1\r\n", "cannot follow the redirection", BLAME_ORIGIN, true},
+        {"-MOVED 1 127.0.0.1:65536\r\n", "cannot follow the redirection", BLAME_ORIGIN, true},
+        {"-ASK\r\n", "error reply", BLAME_REQUEST, false},
+        {"+OK\r\n", "unexpected reply", BLAME_REQUEST, false},
+        {":1\r\n", "unexpected reply", BLAME_REQUEST, false},
+        {"$3\r\nabc\r\n", "bad DUMP payload", BLAME_REQUEST, true},
+        {"*1\r\n$1\r\nx\r\n", "unexpected reply", BLAME_REQUEST, false},
+        {"$99999999\r\n", "value too long", BLAME_REQUEST, false},
+        {"!\r\n", "protocol error", BLAME_ORIGIN, true},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct driver_rig rig;
@@ -311,6 +312,7 @@ static void errors_say_whether_to_try_again(void **state) {
         rig_wait(&rig, &a);
         assert_int_equal(a.r.result, REQUEST_FAILED);
         assert_string_equal(a.r.error, rows[i].error);
+        assert_int_equal(a.r.blame, rows[i].blame);
         assert_int_equal(a.retry, rows[i].retry);
         rig_close(&rig);
         fake_server_stop(&f);

@@ -88,7 +88,8 @@ static void teardown(struct fixture *t) {
 struct call {
     struct resp_request wire;
     struct buf said; /* strings of the replies, joined by '|' */
-    bool ended, retry;
+    bool ended;
+    enum resp_failure failure;
     const char *error;
 };
 
@@ -99,12 +100,12 @@ static void on_reply(struct resp_request *r, int index, const struct reply *repl
     c->ended = index + 1 == r->commands;
 }
 
-static void on_failed(struct resp_request *r, const char *error, bool retry) {
+static void on_failed(struct resp_request *r, enum resp_failure failure, const char *error) {
     struct call *c = (struct call *)(void *)r;
     assert_false(c->ended);
     c->ended = true;
     c->error = error;
-    c->retry = retry;
+    c->failure = failure;
 }
 
 static void add(struct call *c, const char *word, struct slice arg) {
@@ -142,11 +143,11 @@ static void expect(struct fixture *t, struct call *c, const char *said) {
     buf_free(&c->said);
 }
 
-static void expect_error(struct fixture *t, struct call *c, const char *error, bool retry) {
+static void expect_error(struct fixture *t, struct call *c, const char *error, enum resp_failure failure) {
     wait_for(t, c);
     assert_non_null(c->error);
     assert_string_equal(c->error, error);
-    assert_int_equal(c->retry, retry);
+    assert_int_equal(c->failure, failure);
     buf_free(&c->said);
 }
 
@@ -259,7 +260,7 @@ static void a_silent_server_is_dropped(void **state) {
     start(&t, &a, "ECHO", "a");
     start(&t, &b, "ECHO", "b");
     resp_cancel(&b.wire);
-    expect_error(&t, &a, "no answer", true);
+    expect_error(&t, &a, "no answer", RESP_LOST);
     assert_in_range((clock_mono_us() - start_us) / 1000, 95, 5000);
     assert_false(b.ended);
     assert_int_equal(resp_client_load(t.client), 0);
@@ -301,7 +302,7 @@ static void too_many_abandoned_cost_the_connection(void **state) {
         assert_false(witness.ended);
         resp_cancel(&calls[i].wire);
     }
-    expect_error(&t, &witness, "too many replies outstanding", true);
+    expect_error(&t, &witness, "too many replies outstanding", RESP_LOST);
     assert_int_equal(resp_client_load(t.client), 0);
     atomic_store(&silent, false);
     start(&t, &again, "ECHO", "again");
@@ -348,8 +349,8 @@ static void a_string_too_long_is_not_read(void **state) {
     setup(&t);
     start(&t, &a, "RAW", "$4194305\r\nabc");
     start(&t, &behind, "NONE", "");
-    expect_error(&t, &a, "value too long", false);
-    expect_error(&t, &behind, "connection dropped after a value too long", true);
+    expect_error(&t, &a, "value too long", RESP_TOO_LONG);
+    expect_error(&t, &behind, "connection dropped after a value too long", RESP_BYSTANDER);
     start(&t, &next, "ECHO", "next");
     expect(&t, &next, "next");
     teardown(&t);
@@ -365,9 +366,9 @@ static void half_a_reply_is_none(void **state) {
     wait_for(&t, &a);
     wait_for(&t, &b);
     assert_non_null(a.error);
-    assert_true(a.retry);
+    assert_int_equal(a.failure, RESP_LOST);
     assert_non_null(b.error);
-    assert_true(b.retry);
+    assert_int_equal(b.failure, RESP_LOST);
     teardown(&t);
 }
 
@@ -397,7 +398,8 @@ static void a_refused_login_is_not_repeated_at_every_request(void **state) {
     t.client = resp_client_create(&t.options);
     for (int i = 0; i < 50; i++) {
         start(&t, &a, "ECHO", "a");
-        expect_error(&t, &a, "authentication failed", false);
+        wait_for(&t, &a);
+        assert_string_equal(a.error, "authentication failed");
     }
     assert_in_range(atomic_load(&logins), 2, 10);
     teardown(&t);
@@ -412,7 +414,7 @@ static void a_database_may_be_refused(void **state) {
     t.options.db = 8;
     t.client = resp_client_create(&t.options);
     start(&t, &a, "ECHO", "a");
-    expect_error(&t, &a, "database refused", false);
+    expect_error(&t, &a, "database refused", RESP_LOGIN);
     teardown(&t);
 }
 
@@ -426,7 +428,7 @@ static void a_login_that_hangs_ends(void **state) {
     t.options.password = SLICE("none"); /* never answered */
     t.client = resp_client_create(&t.options);
     start(&t, &a, "ECHO", "a");
-    expect_error(&t, &a, "no answer", true);
+    expect_error(&t, &a, "no answer", RESP_LOST);
     teardown(&t);
 }
 
@@ -489,10 +491,10 @@ static void what_waits_to_be_sent_is_bounded(void **state) {
 static struct fixture *repeating;
 static int repeats;
 
-static void send_again(struct resp_request *r, const char *error, bool retry) {
+static void send_again(struct resp_request *r, enum resp_failure failure, const char *error) {
     struct call *c = (struct call *)(void *)r;
+    (void)failure;
     (void)error;
-    (void)retry;
     if (++repeats == 3) {
         c->ended = true;
         return;
@@ -516,7 +518,7 @@ static void a_failure_may_be_answered_with_a_request(void **state) {
     repeats = 0;
     start(&t, &first, "ECHO", "a");
     expect(&t, &first, "a");
-    send_again(&a.wire, NULL, false);
+    send_again(&a.wire, RESP_LOST, NULL);
     wait_for(&t, &a);
     assert_int_equal(repeats, 3);
     teardown(&t);

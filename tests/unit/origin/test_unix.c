@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static char dir[] = "strata-unix-XXXXXX";
-static char path[64], url[80];
+static char path[100], url[108];
 static _Atomic bool silent;
 
 static void put_bulk(struct buf *b, struct slice s) {
@@ -149,6 +149,7 @@ static void bad_answers_are_failures(void **state) {
         assert_int_equal(a.r.result, REQUEST_FAILED);
         assert_string_equal(a.r.error, rows[i].error);
         assert_int_equal(a.retry, rows[i].retry);
+        assert_int_equal(a.r.blame, rows[i].retry ? BLAME_ORIGIN : BLAME_REQUEST);
         assert_null(a.r.found.str.p);
         assert_string_equal(rig_load(&t.rig, "next"), "next"); /* and it goes on */
     }
@@ -229,7 +230,7 @@ int main(void) {
         cmocka_unit_test(a_silent_loader_costs_only_time),
         cmocka_unit_test(urls_are_checked),
     };
-    char cwd[40];
+    char cwd[72];
     if (getcwd(cwd, sizeof(cwd)) == NULL || mkdtemp(dir) == NULL) {
         return 1;
     }

@@ -86,6 +86,7 @@ static const char *take_load(struct request *r, const struct reply *reply) {
         return "unexpected reply";
     }
     r->life.ttl_ms = ms;
+    r->life.exact = true; /* the loader knows */
     return take_value(r, &reply->items[0]);
 }
 

@@ -106,6 +106,7 @@ static void the_loader_may_give_a_lifetime(void **state) {
         rig_wait(&t.rig, &a);
         assert_int_equal(a.r.result, rows[i].result);
         assert_int_equal(a.r.life.ttl_ms, rows[i].ttl_ms);
+        assert_int_equal(a.r.life.exact, rows[i].ttl_ms >= 0);
         assert_int_equal(a.r.life.stale_ms, -1);
         assert_int_equal(a.r.life.error_ms, -1);
         found_free(&a.r.found);

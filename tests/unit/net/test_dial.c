@@ -111,7 +111,7 @@ static void a_unix_socket_is_connected(void **state) {
     (void)state;
     struct fixture t;
     struct sockaddr_un un = {.sun_family = AF_UNIX};
-    char dir[] = "strata-dial-XXXXXX";
+    char dir[] = P_tmpdir "/strata-dial-XXXXXX";
     assert_non_null(mkdtemp(dir));
     snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", dir);
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -25,7 +25,7 @@ enum { WORDS = 32, TRIES = 1000, TRY_US = 10000 };
 struct redis_process {
     pid_t pid;
     int port;
-    char dir[32];
+    char dir[64];
     const char *const *options;
 };
 
@@ -89,7 +89,7 @@ static bool wait_ready(struct redis_process *p) {
 
 struct redis_process *redis_start(const char *const *options) {
     struct redis_process *p = mem_zalloc(sizeof(*p));
-    strcpy(p->dir, "strata-redis-XXXXXX");
+    snprintf(p->dir, sizeof(p->dir), "%s/strata-redis-XXXXXX", P_tmpdir);
     CHECK(mkdtemp(p->dir) != NULL);
     p->options = options;
     for (int i = 0; i < 3; i++) { /* somebody else may take the port */

@@ -139,14 +139,18 @@ static int64_t fresh_seconds(const struct cache_headers *h, int64_t now_ms) {
     return s > age ? s - age : 0;
 }
 
+static int64_t said_ms(bool has, int64_t seconds) {
+    return has ? seconds * 1000 : -1;
+}
+
 struct lifetime cache_lifetime(const struct cache_headers *h, int64_t now_ms) {
     int64_t fresh = fresh_seconds(h, now_ms);
     if (fresh == 0) {
-        return (struct lifetime){.ttl_ms = 0};
+        return (struct lifetime){0};
     }
-    struct lifetime life = {.ttl_ms = fresh > 0 ? fresh * 1000 : -1, .stale_ms = h->has_stale ? h->stale_s * 1000 : -1, .error_ms = h->has_error ? h->error_s * 1000 : -1};
-    if (h->revalidate) {
-        life.stale_ms = life.error_ms = 0;
-    }
-    return life;
+    return (struct lifetime){
+        .ttl_ms = said_ms(fresh > 0, fresh),
+        .stale_ms = h->revalidate ? 0 : said_ms(h->has_stale, h->stale_s),
+        .error_ms = h->revalidate ? 0 : said_ms(h->has_error, h->error_s),
+    };
 }

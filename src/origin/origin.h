@@ -72,6 +72,7 @@ struct lifetime {
     int64_t error_ms; /* or when refreshing it fails (stale-if-error) */
     bool exact;       /* ttl_ms is the value's own end (Redis), not advice (HTTP): it holds whatever the policy says */
 };
+#define LIFETIME_UNSAID ((struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1})
 
 /* One exchange with an origin. The submitter owns it and what it points to, until done; from origin_submit to done only the
  * origin loop touches it. */
@@ -150,7 +151,7 @@ struct origin_driver {
     bool writes;
 };
 
-/* The driver's answer; result and what goes with it are set (before start the core has set: found empty, life all -1, status 0,
+/* The driver's answer; result and what goes with it are set (before start the core has set: found empty, life LIFETIME_UNSAID, status 0,
  * error NULL, blame BLAME_ORIGIN). retry: trying once more may help (refused, reset, 503), and cannot hurt. The next request may
  * be started before it returns. */
 void request_end(struct request *r, bool retry);

@@ -121,7 +121,7 @@ static void launch(struct origin *o, struct request *r) {
         STAT_ADD(o->stats.retries, 1);
     }
     r->found = (struct found){.expire_ms = -1};
-    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1};
+    r->life = LIFETIME_UNSAID;
     r->status = 0;
     r->error = NULL;
     r->blame = BLAME_ORIGIN;
@@ -310,7 +310,7 @@ void origin_submit(struct origin *o, struct request *r) {
     r->origin = o;
     r->attempts = 0;
     r->found = (struct found){.expire_ms = -1};
-    r->life = (struct lifetime){.ttl_ms = -1, .stale_ms = -1, .error_ms = -1};
+    r->life = LIFETIME_UNSAID;
     r->took_ms = 0;
     r->status = 0;
     list_init(&r->node);

@@ -2,6 +2,7 @@
 /* rule: parsing, matching, counting. */
 #include "src/guard/rule.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "src/base/check.h"
@@ -24,7 +25,7 @@ enum { OPTION_COUNT = sizeof(option_rows) / sizeof(option_rows[0]) };
 
 static size_t literal_length(struct slice pattern) {
     size_t n = 0;
-    while (n < pattern.n && strchr("*?[\\", pattern.p[n]) == NULL) {
+    while (n < pattern.n && memchr("*?[\\", pattern.p[n], 4) == NULL) { /* a NUL is a byte like others */
         n++;
     }
     return n;
@@ -98,13 +99,30 @@ static bool rest_matches(const struct rule *rule, struct slice name) {
     return rest.n == 0 ? name.n == rule->literal : glob_match(rest, behind_literal(rule, name), false);
 }
 
+/* Where the first * of a pattern is, or its end; before: how many bytes of a name what stands before it matches. */
+static size_t first_star(struct slice p, size_t *before) {
+    size_t i = 0;
+    for (*before = 0; i < p.n && p.p[i] != '*'; i++, (*before)++) {
+        if (p.p[i] == '\\' && i + 1 < p.n) {
+            i++;
+        } else if (p.p[i] == '[') {
+            while (i < p.n && p.p[i] != ']') {
+                i += p.p[i] == '\\' ? 2 : 1;
+            }
+        }
+    }
+    return i < p.n ? i : p.n;
+}
+
 struct slice rule_capture(const struct rule *rule, struct slice name) {
     struct slice rest = behind_literal(rule, rule->pattern), tail = behind_literal(rule, name);
-    if (rest.n == 0) {
+    size_t before, star = first_star(rest, &before);
+    if (star == rest.n) {
         return slice_make("", 0);
     }
-    struct slice after = slice_make(rest.p + 1, rest.n - 1);
-    for (size_t n = 0; n < tail.n && rest.n > 1 && rest.p[0] == '*'; n++) {
+    struct slice after = slice_make(rest.p + star + 1, rest.n - star - 1);
+    tail = slice_make(tail.p + before, tail.n - before);
+    for (size_t n = 0; after.n > 0 && n <= tail.n; n++) {
         if (glob_match(after, slice_make(tail.p + n, tail.n - n), false)) {
             return slice_make(tail.p, n);
         }
@@ -153,50 +171,55 @@ static bool next_line(const char **text, struct slice *line) {
 }
 
 const struct rule *rules_find(const struct rules *r, struct slice pattern) {
-    for (unsigned i = 0; r != NULL && i < r->count; i++) {
-        if (slice_eq(r->list[i]->pattern, pattern)) {
-            return r->list[i];
-        }
-    }
-    return NULL;
+    return r != NULL ? radix_get(r->patterns, pattern) : NULL;
 }
 
 static void add_rule(struct rules *r, struct rule *rule) {
-    for (unsigned i = 0; i < r->count; i++) {
-        if (slice_eq(r->list[i]->pattern, rule->pattern)) {
-            rule_free(r->list[i]);
-            r->list[i] = rule;
-            return;
+    struct rule *old = radix_get(r->patterns, rule->pattern);
+    if (old != NULL) {
+        rule->at = old->at;
+        rule_free(old);
+    } else {
+        if ((r->count & (r->count - 1)) == 0) { /* a power of two: full */
+            r->list = mem_realloc(r->list, (r->count == 0 ? 1 : 2 * (size_t)r->count) * sizeof(struct rule *));
         }
+        rule->at = r->count++;
     }
-    r->list = mem_realloc(r->list, (r->count + 1) * sizeof(struct rule *));
-    r->list[r->count++] = rule;
+    r->list[rule->at] = rule;
+    radix_put(r->patterns, rule->pattern, rule);
 }
 
-/* Among rules whose literal prefixes are prefixes of one another: which is asked first. */
-static bool goes_first(const struct rule *a, const struct rule *b) {
-    return a->literal != b->literal ? a->literal > b->literal : a->pattern.n > b->pattern.n;
+static struct slice literal_of(const struct rule *rule) {
+    return slice_make(rule->pattern.p, rule->literal);
 }
 
-/* Links each rule to the one that is asked when its wildcards do not match, and puts the first of each prefix into the tree. */
+/* By literal prefix, a longer one behind those it begins with; among rules of one prefix in the order they are asked. */
+static int by_prefix(const void *pa, const void *pb) {
+    const struct rule *a = *(struct rule *const *)pa, *b = *(struct rule *const *)pb;
+    size_t n = a->literal < b->literal ? a->literal : b->literal;
+    int order = n > 0 ? memcmp(a->pattern.p, b->pattern.p, n) : 0;
+    if (order != 0 || a->literal != b->literal) {
+        return order != 0 ? order : a->literal < b->literal ? -1 : 1;
+    }
+    return a->pattern.n != b->pattern.n ? (a->pattern.n > b->pattern.n ? -1 : 1) : a->at < b->at ? -1 : 1;
+}
+
+/* Puts the first rule of each prefix into the tree, and links each rule to the one that is asked when its wildcards do not match:
+ * the next of its prefix, or the first of the longest prefix within that. */
 static void build_tree(struct rules *r) {
+    struct rule **sorted = mem_memdup(r->list, r->count * sizeof(struct rule *));
+    qsort(sorted, r->count, sizeof(struct rule *), by_prefix);
     r->tree = radix_create();
-    for (unsigned i = 0; i < r->count; i++) {
-        struct rule *rule = r->list[i];
-        struct slice literal = slice_make(rule->pattern.p, rule->literal);
-        const struct rule *first = radix_get(r->tree, literal);
-        if (first == NULL || goes_first(rule, first)) {
-            radix_put(r->tree, literal, rule);
+    for (unsigned i = 0, end; i < r->count; i = end) {
+        struct slice literal = literal_of(sorted[i]);
+        const struct rule *within = literal.n > 0 ? radix_longest(r->tree, slice_make(literal.p, literal.n - 1)) : NULL;
+        for (end = i + 1; end < r->count && slice_eq(literal_of(sorted[end]), literal); end++) {
+            sorted[end - 1]->next = sorted[end];
         }
-        for (unsigned k = 0; k < r->count; k++) {
-            const struct rule *other = r->list[k];
-            bool shorter = other != rule && goes_first(rule, other) &&
-                           slice_starts(literal, slice_make(other->pattern.p, other->literal));
-            if (shorter && (rule->next == NULL || goes_first(other, rule->next))) {
-                rule->next = other;
-            }
-        }
+        sorted[end - 1]->next = within;
+        radix_put(r->tree, literal, sorted[i]);
     }
+    mem_free(sorted);
 }
 
 struct rules *rules_create(const char *lines, const struct rules *before) {
@@ -204,6 +227,7 @@ struct rules *rules_create(const char *lines, const struct rules *before) {
     struct buf why = {0};
     struct slice line;
     atomic_init(&r->refs, 1);
+    r->patterns = radix_create();
     while (next_line(&lines, &line)) {
         struct rule *rule = rule_parse(line, &why);
         CHECK(rule != NULL);
@@ -211,6 +235,7 @@ struct rules *rules_create(const char *lines, const struct rules *before) {
     }
     buf_free(&why);
     if (r->count == 0) {
+        radix_destroy(&r->patterns);
         mem_free(r);
         return NULL;
     }
@@ -248,6 +273,7 @@ void rules_unref(struct rules *r) {
         rule_free(r->list[i]);
     }
     radix_destroy(&r->tree);
+    radix_destroy(&r->patterns);
     mem_free(r->list);
     mem_free(r);
 }

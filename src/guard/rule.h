@@ -3,7 +3,7 @@
  * The set of all rules is immutable and counted; a change makes a new set, which keeps the counters of patterns that stay.
  *
  * A key follows the rule whose literal prefix (the pattern up to its first wildcard) is the longest; between rules of one
- * prefix, the longest pattern; a rule whose wildcards do not match gives way to the next. */
+ * prefix, the longest pattern, then the one given first; a rule whose wildcards do not match gives way to the next. */
 #pragma once
 
 #include <stdatomic.h>
@@ -80,6 +80,7 @@ struct rule {
     struct rule_options opt;
     struct slice pattern; /* owned */
     size_t literal;       /* bytes of the pattern before its first wildcard */
+    unsigned at;             /* place in the list */
     const struct rule *next; /* the rule to ask when the wildcards of this one do not match */
     struct rule_stats *stats;
     void *target;   /* its origin, as rules_bind was told; NULL when it has none */
@@ -90,6 +91,7 @@ struct rules {
     unsigned count;
     struct rule **list; /* in the order given */
     struct radix *tree; /* literal prefix -> its rule to ask first */
+    struct radix *patterns; /* pattern -> its rule */
 };
 
 /* One line, "PATTERN option=value ...". False with the reason in why. */
@@ -105,7 +107,8 @@ void rules_unref(struct rules *r);
 const struct rule *rules_match(const struct rules *r, struct slice name);
 /* The rule of that very pattern, or NULL. */
 const struct rule *rules_find(const struct rules *r, struct slice pattern);
-/* What the first wildcard of the pattern stands for in a matching name: "42" of user:42:cart with user:*:cart. */
+/* What the first * of the pattern stands for in a matching name, as little as can be: "42" of user:42:cart with user:*:cart.
+ * Empty when it has none. */
 struct slice rule_capture(const struct rule *rule, struct slice name);
 /* " option=value" of all that is not the default. */
 void rule_print(const struct rule *rule, struct buf *out);

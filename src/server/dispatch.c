@@ -522,6 +522,14 @@ void dispatch_run(struct slot *slot) {
     }
 }
 
+void dispatch_refresh(struct call *c, const struct worker *w) {
+    c->now_ms = loop_now_ms(w->loop);
+    c->conf = w->conf;
+    c->rules = w->rules;
+    c->rule_of = NULL; /* of a set that may be gone by now */
+    c->see = SEE_FRESH;
+}
+
 bool dispatch_held(struct call *c, struct worker *w) {
     uint64_t start = clock_ticks();
     enum err e = call_run_step(c, w);
@@ -544,9 +552,7 @@ void dispatch_again(struct parked *p) {
     struct call *c = &p->call;
     enum park why = p->why;
     p->why = PARK_NONE;
-    c->now_ms = loop_now_ms(w->loop);
-    c->conf = w->conf;
-    c->rules = w->rules;
+    dispatch_refresh(c, w);
     session_out_ready(s);
     if (why != PARK_PAUSE || !park_while_paused(s, c)) {
         run_admitted(s, c, w);

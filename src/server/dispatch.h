@@ -24,6 +24,8 @@ void dispatch_run(struct slot *slot);
 /* Runs a parked call again, from admission (after a pause) or from its run step. p is gone afterwards
  * unless it parked again. */
 void dispatch_again(struct parked *p);
+/* Before a parked call runs again: it sees the present time, configuration and policies. */
+void dispatch_refresh(struct call *c, const struct worker *w);
 /* Runs a held call again, its reply into c->out. False when it waits once more. */
 bool dispatch_held(struct call *c, struct worker *w);
 /* Extracts and hashes the keys of c (c->argv, c->cmd, logical database of the client). False when the arguments do not fit

@@ -134,7 +134,7 @@ static enum err failed_load(struct call *c) {
     for (int i = 0; i < c->nkeys && f->error != NULL; i++) {
         if (f->settled[i] == FILL_FAILED && c->rule_of[i] != NULL && c->rule_of[i]->target != NULL &&
             !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
-            return refuse(c, f->origin, f->error);
+            return refuse(c, c->rule_of[i]->opt.origin, f->error);
         }
     }
     return OK;
@@ -240,9 +240,7 @@ static void finish_hold(struct hold *h) {
 void hold_again(struct parked *p) {
     struct worker *w = p->worker;
     struct call *c = &p->call;
-    c->now_ms = loop_now_ms(w->loop);
-    c->conf = w->conf;
-    c->rules = w->rules;
+    dispatch_refresh(c, w);
     c->out = &p->hold.reply;
     p->why = PARK_NONE;
     if (!dispatch_held(c, w)) {

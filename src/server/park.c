@@ -174,16 +174,14 @@ bool park_for_fill(struct call *c, struct worker *w) {
     c = &p->call;
     if (p->wanted == NULL) {
         p->wanted = arena_alloc(&p->arena, (size_t)c->nkeys * sizeof(*p->wanted));
-        for (int i = 0; i < c->nkeys; i++) {
-            p->wanted[i] = c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
-        }
         p->fill = (struct fill){.tier = &w->server->tier,
                                 .loop = w->loop,
                                 .wanted = p->wanted,
                                 .resume = fill_resumed};
     }
-    for (int i = 0; c->rule_of != NULL && i < c->nkeys; i++) {
-        p->wanted[i] &= !c->known[i];
+    for (int i = 0; i < c->nkeys; i++) { /* what is known of a key may have changed since the call first ran */
+        bool known = c->rule_of != NULL && c->known[i];
+        p->wanted[i] = !known && (c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M);
     }
     p->fill.keys = c->keys;
     p->fill.n = c->nkeys;

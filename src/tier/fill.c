@@ -21,7 +21,7 @@ struct fill_wait {
     int index;
     bool settle; /* the answer is final for the call: absent, failed, or found for this call only */
     bool failed, passing;
-    const char *error, *origin;
+    const char *error;
 };
 
 /* One flight's walk along the chain: the sources, and at its end the origin of the key's rule, if any. */
@@ -49,7 +49,6 @@ static void wait_arrived(struct loop *loop, struct msg *msg) {
         f->failed |= w->failed;
         f->passing |= w->passing;
         f->error = w->error != NULL ? w->error : f->error;
-        f->origin = w->error != NULL ? w->origin : f->origin;
     }
     CHECK(f->pending > 0);
     if (--f->pending == 0) {
@@ -199,7 +198,7 @@ static void lead_finish(struct lead *l) {
     flight_end(&t->l1->shards[l->shard].flights, l->flight, &woken);
     l1_unlock(t->l1, l->shard);
     count(f->result == FETCH_FOUND ? &t->found : f->result == FETCH_ABSENT ? &t->absent : &t->failed);
-    bool passing = l->rule != NULL && f->result == FETCH_FOUND && l->rule->opt.ttl_ms < 0 && l->request.life.ttl_ms == 0;
+    bool passing = l->at == t->source_count && f->result == FETCH_FOUND && l->rule->opt.ttl_ms < 0 && l->request.life.ttl_ms == 0;
     for (struct list *n; (n = list_pop_front(&woken)) != NULL;) {
         struct fill_wait *w = LIST_ENTRY(n, struct fill_wait, waiter.node);
         /* after a write the call looks again: the writer's value counts, not the chain's word */
@@ -207,7 +206,6 @@ static void lead_finish(struct lead *l) {
         w->failed = f->result == FETCH_ERROR;
         w->passing = passing;
         w->error = w->failed ? f->error : NULL;
-        w->origin = w->error != NULL && l->rule != NULL ? l->rule->opt.origin : NULL;
         w->waiter.wake(&w->waiter);
     }
     lead_free(l);

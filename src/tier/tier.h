@@ -78,7 +78,7 @@ struct fill {
     bool holds; /* memory evicts nothing until this call has run: l1_hold */
     bool failed; /* some key is FILL_FAILED */
     bool passing; /* some value is here for this call only: it must look with L1_STALE */
-    const char *error, *origin; /* why an origin did not give a key, and its name */
+    const char *error; /* why an origin did not give a key: static text */
 };
 
 /* Whether a key is missing and somebody slower, a source or the origin of its rule (may be NULL), may have it; look: L1_STALE when a

@@ -21,8 +21,13 @@ enum { EVICT_PER_WRITE = 16 /* victims a single write may pay for */ };
 
 /* ---- resolve ---- */
 
+static int logical_db(const struct call *c) {
+    const struct parked *p = (const struct parked *)((const char *)c - offsetof(struct parked, call));
+    return unlikely(c->detached) ? p->db : atomic_load_explicit(&c->client->db, memory_order_relaxed);
+}
+
 static uint8_t physical_db(const struct call *c) {
-    return c->l1->db_map[atomic_load_explicit(&c->client->db, memory_order_relaxed)];
+    return c->l1->db_map[logical_db(c)];
 }
 
 int keys_of_line(struct call *c, const struct cmd *cmd, const struct slice *argv, int argc, int db, struct key *keys,
@@ -66,7 +71,7 @@ bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
         c->nkeys = 1;
         return true;
     }
-    int db = atomic_load_explicit(&c->client->db, memory_order_relaxed);
+    int db = logical_db(c);
     int n = keys_of_line(c, cmd, c->argv, c->argc, db, NULL, NULL, 0);
     if (n < 0) {
         return false;

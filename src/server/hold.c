@@ -219,10 +219,12 @@ static void release_front(struct session *s) {
         list_remove(&h->node);
         s->holder.count--;
         struct out *behind = hold_front(s);
+        uint8_t proto = behind->proto; /* HELLO may have run behind the held reply */
         out_append(&h->before, &h->reply);
         out_append(&h->before, behind);
         out_free(behind);
         *behind = h->before;
+        behind->proto = proto;
         h->before = (struct out){0};
         park_free(parked_of_hold(h));
     }

@@ -29,6 +29,7 @@ struct parked *park_detach(struct call *c) {
     struct parked *p = mem_zalloc(sizeof(*p));
     p->session = s;
     p->worker = s->worker;
+    p->db = atomic_load_explicit(&s->client.db, memory_order_relaxed);
     list_init(&p->node);
     list_init(&p->hold.node);
     p->call = *c;

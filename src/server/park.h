@@ -34,6 +34,7 @@ struct parked {
     struct worker *worker;
     struct arena arena;
     enum park why;
+    int db; /* the client's logical database when it parked: what runs behind a held reply may change that */
     struct list node; /* worker's yielded or paused */
     struct fill fill;
     bool *wanted;

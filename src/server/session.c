@@ -241,7 +241,7 @@ static void queue_rest(struct session *s, struct out *o, size_t sent) {
 static bool over_output_limit(struct session *s) {
     const struct conf_output_limit *limit =
         &s->worker->conf->client_output_buffer_limit[CONF_CLASS_NORMAL];
-    size_t held = out_bytes(&s->out) + s->stream.queued_bytes + (s->holder.count > 0 ? hold_bytes(s) : 0);
+    size_t held = s->stream.queued_bytes + (s->holder.count > 0 ? hold_bytes(s) : out_bytes(&s->out));
     atomic_store_explicit(&s->client.out_bytes, held, memory_order_relaxed);
     if (limit->hard_bytes > 0 && held > limit->hard_bytes) {
         return true;

@@ -227,7 +227,7 @@ static void close_idle(struct worker *w) {
         next = n->next;
         struct session *s = LIST_ENTRY(n, struct session, client.node);
         int64_t last = atomic_load_explicit(&s->client.last_ms, memory_order_relaxed);
-        if (now - last > limit_ms && s->parked == NULL &&
+        if (now - last > limit_ms && s->parked == NULL && s->holder.count == 0 &&
             !client_is(&s->client, CLIENT_MONITOR)) {
             STAT_ADD(w->stats->timed_out_clients, 1);
             log_verbose("client id=%llu closed: idle", (unsigned long long)s->client.id);

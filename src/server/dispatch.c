@@ -317,7 +317,7 @@ static bool db_moved(const struct call *c) {
 
 /* By its writes, or by what a slower tier gave for it. */
 static inline bool may_have_grown(const struct call *c, const struct worker *w) {
-    return c->changed != 0 || w->server->tier.source_count != 0;
+    return c->changed != 0 || w->server->tier.source_count != 0 || c->rules != NULL;
 }
 
 /* What the call's keys need before it may run: the guards' word, and a fill. OK: run. */
@@ -536,6 +536,7 @@ void dispatch_refresh(struct call *c, const struct worker *w) {
 }
 
 bool dispatch_held(struct call *c, struct worker *w) {
+    size_t mark = c->out->buf.n;
     uint64_t start = clock_ticks();
     enum err e = call_run_step(c, w);
     uint64_t ticks = clock_ticks() - start;
@@ -543,7 +544,7 @@ bool dispatch_held(struct call *c, struct worker *w) {
         park_call(session_of(c->client), c, ticks);
         return false;
     }
-    call_finish(c, w, e, ticks);
+    call_finish(c, w, mark, e, ticks);
     return true;
 }
 

@@ -297,7 +297,7 @@ void session_flush(struct session *s) {
             queue_rest(s, o, (size_t)sent);
         }
     } else if (total >= FLUSH_EARLY_BYTES) {
-        queue_rest(s, 0); /* in pieces: one buffer that grows would be copied each time it doubles */
+        queue_rest(s, o, 0); /* in pieces: one buffer that grows would be copied each time it doubles */
     }
     if (unlikely(s->stream.queued_bytes > 0 || s->holder.count > 0)) {
         if (over_output_limit(s)) {

@@ -103,6 +103,14 @@ bool call_value_changed(struct call *c, int i) {
     return gone;
 }
 
+/* A deletion of what is not there is no change, but its word counts: whoever was let go to load the key does so in vain. */
+static void revoke(struct call *c, int i) {
+    struct guard *g = c->host->tier->guard;
+    if (unlikely(g != NULL && atomic_load_explicit(&g->active, memory_order_relaxed))) {
+        guard_changed(g, NULL, &c->keys[i], SINK_DEL, (unsigned)c->client->loop_id, c->now_ms);
+    }
+}
+
 bool call_del(struct call *c, int i) {
     bool found = l1_del(c->l1, &c->keys[i], c->now_ms);
     bool unseen = !found && c->access[i] == KEY_W && c->host->tier->sink_count != 0;
@@ -111,6 +119,8 @@ bool call_del(struct call *c, int i) {
     }
     if (found || unseen) {
         call_changed(c, i, CHANGE_DEL);
+    } else {
+        revoke(c, i);
     }
     return found;
 }

@@ -68,6 +68,7 @@ struct lease *lease_grant(struct lease_table *t, const struct key *key, struct l
     if (owner != NULL) {
         atomic_fetch_add_explicit(&owner->refs, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&owner->live, 1, memory_order_relaxed);
+        owner->until_ms = deadline_ms > owner->until_ms ? deadline_ms : owner->until_ms;
     }
     return l;
 }

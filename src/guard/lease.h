@@ -12,19 +12,26 @@
 #include "src/base/hash.h"
 #include "src/base/list.h"
 
-/* A connection that holds leases: how many live ones. Counted by its leases and its session. */
+/* A connection that holds leases: how many live ones, and when the last of them is past its deadline. Counted by its leases and
+ * its session. */
 struct lease_owner {
     _Atomic unsigned refs;
     _Atomic int live;
+    int64_t until_ms; /* its own loop only */
 };
 struct lease_owner *lease_owner_create(void);
 void lease_owner_unref(struct lease_owner *o);
+/* On its own loop: leases it may still fill, some of them perhaps past their deadlines; 0 when all are. o may be NULL. */
+static inline int lease_owner_live(const struct lease_owner *o, int64_t now_ms) {
+    bool in_time = o != NULL && o->until_ms > now_ms;
+    return in_time ? atomic_load_explicit(&o->live, memory_order_relaxed) : 0;
+}
 
 /* A call that waits for a lease's end; embedded in it. */
 struct lease_waiter {
     struct list node;
     bool woken; /* wake has been, or will be called */
-    void (*wake)(struct lease_waiter *w); /* no lock held, any thread */
+    void (*wake)(struct lease_waiter *w); /* any thread, perhaps with the shard locked: it only sends a message */
 };
 
 struct lease {
@@ -56,7 +63,7 @@ struct lease *lease_grant(struct lease_table *t, const struct key *key, struct l
 /* Who asks now and may wait; lease_leave takes it back, when it has not been woken. */
 void lease_join(struct lease *l, struct lease_waiter *w);
 void lease_leave(struct lease *l, struct lease_waiter *w);
-/* Unregisters and frees l; its waiters move to woken (initialised by the caller), to be woken after unlock. */
+/* Unregisters and frees l; its waiters move to woken (initialised by the caller). */
 void lease_end(struct lease_table *t, struct lease *l, struct list *woken);
-/* Calls wake of each. No lock held. */
+/* Calls wake of each. */
 void lease_wake(struct list *woken);

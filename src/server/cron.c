@@ -150,6 +150,7 @@ void server_cron(struct server *srv) {
         atomic_compare_exchange_strong(&srv->pause_until_ms, &until, 0);
     }
     watch_memory(srv, w->conf);
+    guard_tick(srv->tier.guard, now);
     if (++srv->cron_runs % 10 == 0) {
         watch_clients(srv, w->conf);
         warm_tick(srv->warm);

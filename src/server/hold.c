@@ -45,11 +45,27 @@ static void note_ticket(struct session *s, const struct guard_read *r) {
     }
 }
 
+static bool is_held(const struct call *c) {
+    return c->detached && parked_of_call((struct call *)(uintptr_t)c)->hold.held;
+}
+
+/* Held replies of the call's client but its own. A client with one may not be let go to load: it would not hear of it. */
+static unsigned others_held(const struct call *c) {
+    return session_of(c->client)->holder.count - is_held(c);
+}
+
+/* Whether there is a client to be let go, or made to wait, in the state to get replies out of turn: never both at once, for two
+ * clients that load for one another would wait for each other. */
+static bool may_wait(const struct call *c) {
+    bool loading = lease_owner_live(session_of(c->client)->holder.owner, c->now_ms) > 0;
+    bool in_time = !c->waited && (!is_held(c) || parked_of_call((struct call *)(uintptr_t)c)->hold.until_ms > c->now_ms);
+    return !c->in_exec && !loading && in_time && others_held(c) < HOLDS_MAX && !client_is(c->client, UNUSUAL);
+}
+
 static struct guard_read read_of(struct call *c, struct worker *w, int i) {
     const struct holder *h = &session_of(c->client)->holder;
     bool value = c->access[i] == KEY_R && !txn_is_exec(c); /* what EXEC runs sees fresh values only */
     bool alone = value && c->nkeys == 1 && (c->cmd->flags & CMD_READONLY) && !client_is(c->client, UNUSUAL);
-    int live = h->owner != NULL ? atomic_load_explicit(&h->owner->live, memory_order_relaxed) : 0;
     return (struct guard_read){
         .key = &c->keys[i],
         .rule = c->rule_of[i],
@@ -59,9 +75,9 @@ static struct guard_read read_of(struct call *c, struct worker *w, int i) {
         .now_ms = c->now_ms,
         .value = value,
         .again = c->detached,
-        .held = c->detached && parked_of_call(c)->hold.held,
-        .may_lease = alone && h->count == 0 && live < TICKETS_MAX,
-        .may_wait = alone && live == 0 && h->count < HOLDS_MAX,
+        .held = is_held(c),
+        .may_lease = alone && others_held(c) == 0 && lease_owner_live(h->owner, c->now_ms) < TICKETS_MAX,
+        .may_wait = alone && may_wait(c),
         .owner = h->owner};
 }
 
@@ -88,13 +104,18 @@ static bool is_wanted(const struct call *c, int i) {
     return c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
 }
 
-/* The call will wait for the lease, at most so long; shard locked. */
-static void join(struct call *c, struct lease *lease, int64_t ms) {
+/* The call will wait for the lease, and for others after it, at most so long in all; shard locked. */
+static void join(struct call *c, struct lease *lease, int64_t most_ms) {
     struct parked *p = park_detach(c);
-    p->hold.waiter.wake = wake;
-    p->hold.woken.run = on_woken;
-    lease_join(lease, &p->hold.waiter);
-    p->worker->parking = (struct parking){.why = PARK_HOLD, .parked = p, .ms = ms};
+    struct hold *h = &p->hold;
+    if (!h->held) {
+        h->until_ms = c->now_ms + most_ms;
+        h->waiter.wake = wake;
+        h->woken.run = on_woken;
+    }
+    lease_join(lease, &h->waiter);
+    int64_t end_ms = h->until_ms < lease->deadline_ms ? h->until_ms : lease->deadline_ms;
+    p->worker->parking = (struct parking){.why = PARK_HOLD, .parked = p, .ms = end_ms - c->now_ms};
 }
 
 static enum err refuse(struct call *c, const char *origin, const char *error) {
@@ -164,22 +185,20 @@ enum err hold_after(struct call *c, struct worker *w) {
     if (v != GUARD_WAIT) {
         return OK;
     }
-    join(c, r.lease, r.lease->deadline_ms - c->now_ms);
+    join(c, r.lease, c->rule_of[0]->opt.wait_ms);
     return ERR_PARKED;
 }
 
 bool hold_may_lease(struct call *c) {
-    return session_of(c->client)->holder.count == 0;
+    return others_held(c) == 0;
 }
 
 bool hold_for(struct call *c, struct lease *lease, int64_t ms) {
-    const struct holder *h = &session_of(c->client)->holder;
-    bool leased = h->owner != NULL && atomic_load_explicit(&h->owner->live, memory_order_relaxed) > 0;
-    if (c->in_exec || leased || h->count >= HOLDS_MAX || client_is(c->client, UNUSUAL)) {
-        return false;
+    bool waits = may_wait(c);
+    if (waits) {
+        join(c, lease, ms);
     }
-    join(c, lease, ms < lease->deadline_ms - c->now_ms ? ms : lease->deadline_ms - c->now_ms);
-    return true;
+    return waits;
 }
 
 void hold_changed(struct call *c, int i, enum key_change change) {
@@ -273,10 +292,13 @@ static void on_deadline(void *ctx) {
     l1_lock(c->l1, shard);
     struct lease *l = p->hold.waiter.woken ? NULL : lease_find(&g->leases[shard], &c->keys[0]);
     bool alone = l != NULL && l->deadline_ms > now_ms + 1;
+    const struct rule *rule = rules_match(p->worker->rules, c->keys[0].name);
     if (alone) {
         lease_leave(l, &p->hold.waiter);
+        if (rule != NULL) {
+            rule_count(rule, p->worker->id, RULE_waits_expired);
+        }
     } else if (l != NULL) {
-        const struct rule *rule = rules_match(p->worker->rules, c->keys[0].name);
         guard_expire_lease(g, rule, l, p->worker->id, now_ms > l->deadline_ms ? now_ms : l->deadline_ms);
     }
     l1_unlock(c->l1, shard);
@@ -339,7 +361,7 @@ void hold_close(struct session *s) {
     }
     s->holder.count = 0;
     if (s->holder.owner != NULL) {
-        if (atomic_load_explicit(&s->holder.owner->live, memory_order_relaxed) > 0) {
+        if (lease_owner_live(s->holder.owner, loop_now_ms(s->worker->loop)) > 0) {
             unsigned n = s->holder.next_ticket < TICKETS_MAX ? s->holder.next_ticket : TICKETS_MAX;
             guard_abandon(s->worker->server->tier.guard, s->holder.tickets, n);
         }

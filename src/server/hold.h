@@ -31,6 +31,7 @@ struct hold {
     struct lease_waiter waiter;
     struct msg woken;
     struct timer *timer;
+    int64_t until_ms; /* it has its answer then, whatever happens */
     bool held, done;
     bool orphan;  /* the session has closed; a message is still under way */
 };

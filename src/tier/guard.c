@@ -128,6 +128,26 @@ void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *
     end_lease(g, l);
 }
 
+void guard_tick(struct guard *g, int64_t now_ms) {
+    if (atomic_load_explicit(&g->leases_live, memory_order_relaxed) == 0) {
+        return;
+    }
+    struct rules *rules = guard_rules(g);
+    for (unsigned i = 0; i < g->l1->shard_count; i++) {
+        l1_lock(g->l1, i);
+        for (unsigned b = 0; g->leases[i].count > 0 && b < LEASE_BUCKETS; b++) {
+            for (struct lease *l = g->leases[i].buckets[b], *next; l != NULL; l = next) {
+                next = l->next;
+                if (l->deadline_ms <= now_ms) {
+                    guard_expire_lease(g, rules_match(rules, slice_make(l->name, l->name_len)), l, 0, now_ms);
+                }
+            }
+        }
+        l1_unlock(g->l1, i);
+    }
+    rules_unref(rules);
+}
+
 void guard_abandon(struct guard *g, const struct lease_ticket *tickets, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         unsigned shard = l1_shard_of(g->l1, tickets[i].hash);
@@ -157,7 +177,7 @@ static void maybe_early(struct guard *g, struct guard_read *r, const struct item
     bool begun = false;
     if (r->rule->target != NULL) {
         begun = tier_refresh(g->tier, r);
-    } else if (r->rule->opt.wait_ms > 0 && r->may_lease && lease_find(leases_of(g, r->key->hash), r->key) == NULL) {
+    } else if (r->rule->opt.wait_ms > 0 && r->may_lease && guard_lease(g, r->rule, r->key, r->loop_id, r->now_ms) == NULL) {
         grant_lease(g, r);
         r->see = SEE_NOTHING;
         begun = true;
@@ -214,25 +234,21 @@ enum guard_verdict guard_before(struct guard *g, struct guard_read *r) {
     return recall(g, r);
 }
 
-/* Somebody else is loading the key. */
-static enum guard_verdict beside_lease(struct guard *g, struct guard_read *r, bool stale) {
-    struct lease *l = lease_find(leases_of(g, r->key->hash), r->key);
-    bool mine = l->owner != NULL && l->owner == r->owner;
-    if (l->deadline_ms <= r->now_ms) {
-        guard_expire_lease(g, r->rule, l, r->loop_id, r->now_ms);
-        return GUARD_GO;
-    }
+/* Somebody is loading the key. */
+static enum guard_verdict beside_lease(struct guard_read *r, struct lease *l, bool stale) {
     if (stale) {
         r->see = SEE_STALE;
         read_count(r, RULE_stale);
         return GUARD_GO;
     }
-    if (!r->may_wait || mine || l->waiting >= (uint32_t)r->rule->opt.waiters) {
-        read_count(r, RULE_uncoalesced);
+    if (!r->may_wait || l->waiting >= (uint32_t)r->rule->opt.waiters) {
+        read_count(r, r->held ? RULE_waits_expired : RULE_uncoalesced);
         return GUARD_GO;
     }
     r->lease = l;
-    read_count(r, RULE_waits);
+    if (!r->held) {
+        read_count(r, RULE_waits);
+    }
     return GUARD_WAIT;
 }
 
@@ -243,17 +259,16 @@ enum guard_verdict guard_after(struct guard *g, struct guard_read *r) {
     if ((found && !v.stale) || r->rule->opt.wait_ms == 0) {
         return GUARD_GO;
     }
-    if (marks_get(g->marks, r->key->hash, r->now_ms) == MARK_ALONE) {
-        read_count(r, r->held ? RULE_waits_expired : RULE_uncoalesced);
-        return GUARD_GO;
+    struct lease *l = guard_lease(g, r->rule, r->key, r->loop_id, r->now_ms);
+    if (l != NULL) {
+        return beside_lease(r, l, found);
     }
-    if (lease_find(leases_of(g, r->key->hash), r->key) != NULL) {
-        return beside_lease(g, r, found && v.stale);
-    }
-    if (r->may_lease) {
+    /* where a stale value is there for the others nobody has to wait, in vain or not */
+    bool alone = !found && marks_get(g->marks, r->key->hash, r->now_ms) == MARK_ALONE;
+    if (!alone && r->may_lease) {
         grant_lease(g, r);
     } else {
-        read_count(r, RULE_uncoalesced);
+        read_count(r, r->held ? RULE_waits_expired : RULE_uncoalesced);
     }
     return GUARD_GO;
 }

@@ -112,6 +112,8 @@ struct lease *guard_lease(struct guard *g, const struct rule *rule, const struct
 struct lease *guard_grant(struct guard *g, const struct key *key, struct lease_owner *owner, int64_t now_ms, int64_t time_ms);
 /* Ends the key's lease if it has that token; who waits looks again. False when it has not. Shard locked. */
 bool guard_drop(struct guard *g, const struct key *key, uint64_t token);
+/* Now and then: ends the leases past their deadlines that nobody has asked for since. Called with no lock held. */
+void guard_tick(struct guard *g, int64_t now_ms);
 /* A lease past its deadline ends: nobody waits for that key for a while. Shard locked. */
 void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *l, unsigned loop_id, int64_t now_ms);
 /* Purges a prefix in a physical database, or a tag (purge_tag_hash): what is in memory or below and was written before is never

@@ -296,7 +296,8 @@ static enum standing standing_of(const struct l1 *l1, const struct key *key, con
     if (unlikely(l1->purging)) {
         soft = l1->hooks.deadline(l1->hooks.ctx, key, soft, item_extra_bytes(it));
     }
-    if (likely(soft > now_ms)) {
+    bool resting = item_is_resting(it); /* of loops whose clocks differ by a moment, the first to see it past its deadline decides */
+    if (likely(soft > now_ms && !resting)) {
         return LIVE;
     }
     struct item_extra e = {0};

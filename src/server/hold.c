@@ -64,8 +64,9 @@ static bool may_wait(const struct call *c) {
 
 static struct guard_read read_of(struct call *c, struct worker *w, int i) {
     const struct holder *h = &session_of(c->client)->holder;
-    bool value = c->access[i] == KEY_R && !txn_is_exec(c); /* what EXEC runs sees fresh values only */
-    bool alone = value && c->nkeys == 1 && (c->cmd->flags & CMD_READONLY) && !client_is(c->client, UNUSUAL);
+    /* what EXEC runs, writes from what it reads (COPY), or hands on elsewhere (DUMP) gets fresh values only */
+    bool value = c->access[i] == KEY_R && (c->cmd->flags & CMD_READONLY) && !(c->cmd->flags & CMD_FRESH) && !txn_is_exec(c);
+    bool alone = value && c->nkeys == 1 && !(c->cmd->flags & CMD_LEASES) && !client_is(c->client, UNUSUAL);
     return (struct guard_read){
         .key = &c->keys[i],
         .rule = c->rule_of[i],
@@ -119,6 +120,10 @@ static void join(struct call *c, struct lease *lease, int64_t most_ms) {
 }
 
 static enum err refuse(struct call *c, const char *origin, const char *error) {
+    if (txn_is_exec(c)) {
+        txn_drop(c);
+        return call_errorf(c, "EXECABORT Transaction discarded because of: ORIGIN %s: %s", origin, error);
+    }
     return call_errorf(c, "ORIGIN %s: %s", origin, error);
 }
 
@@ -174,7 +179,7 @@ enum err hold_after(struct call *c, struct worker *w) {
             return e;
         }
     }
-    if (c->nkeys != 1 || c->access[0] != KEY_R || c->waited || (c->cmd->flags & CMD_LEASES) || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
+    if (c->nkeys != 1 || c->access[0] != KEY_R || c->waited || (c->cmd->flags & (CMD_LEASES | CMD_FRESH)) || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
         return OK;
     }
     struct session *s = session_of(c->client);

@@ -213,6 +213,11 @@ static bool watch_broken(const struct call *c) {
     return false;
 }
 
+void txn_drop(struct call *c) {
+    txn_free(c->client);
+    unwatch_all(c->client, c->l1, true);
+}
+
 /* ---- exec ---- */
 
 /* SELECT in the queue moves the calls behind it to another database. */

@@ -13,6 +13,8 @@ struct session;
 bool txn_is_exec(const struct call *c);
 /* The flags of all queued calls together. One that visits keys it does not name makes EXEC lock every shard. */
 uint32_t txn_flags(const struct call *c);
+/* EXEC, with the locks of its keys, will not run: what it queued and watched goes. */
+void txn_drop(struct call *c);
 /* The keys of all queued calls, in order, then the watched ones, into c->keys. */
 void txn_find_keys(struct call *c);
 /* Queues a copy of c and replies QUEUED. */

@@ -20,28 +20,6 @@ void tier_add_sink(struct tier *t, struct sink *s) {
     t->acks |= s->acks;
 }
 
-void tier_commit_slow(struct tier *t, enum sink_change change, const struct key *key,
-                      int64_t now_ms, struct sink_ack *ack, int *acks) {
-    if (l1_below(t->l1, key) == L1_BELOW_ABSENT && !t->every_change) {
-        return; /* the usual rewrite of a hot key: nobody below has it */
-    }
-    struct item_view item;
-    bool present = change != SINK_DEL && l1_get(t->l1, key, now_ms, L1_NOTOUCH, &item);
-    if (!present) {
-        change = SINK_DEL; /* set with a deadline that has just passed */
-    }
-    unsigned result = SINK_DONE;
-    for (unsigned i = 0; i < t->sink_count; i++) {
-        struct sink *s = t->sinks[i];
-        unsigned r = s->changed(s, change, key, present ? &item : NULL, now_ms, ack);
-        *acks += r & SINK_WAIT ? 1 : 0;
-        result |= r;
-    }
-    if (present) {
-        l1_set_below(t->l1, key, result & SINK_SAME ? L1_BELOW_SAME : L1_BELOW_ABSENT);
-    }
-}
-
 /* A policy keeps the key's values off the disk. */
 static bool stays_off(struct tier *t, const struct key *key) {
     if (likely(t->guard == NULL || !atomic_load_explicit(&t->guard->off_disk, memory_order_relaxed))) {
@@ -52,6 +30,29 @@ static bool stays_off(struct tier *t, const struct key *key) {
     bool off = rule != NULL && rule->opt.tier == TIER_L1;
     rules_unref(rules);
     return off;
+}
+
+void tier_commit_slow(struct tier *t, enum sink_change change, const struct key *key,
+                      int64_t now_ms, struct sink_ack *ack, int *acks) {
+    bool off = stays_off(t, key);
+    if (l1_below(t->l1, key) == L1_BELOW_ABSENT && (!t->every_change || off)) {
+        return; /* the usual rewrite of a hot key: nobody below has it */
+    }
+    struct item_view item;
+    bool present = change != SINK_DEL && l1_get(t->l1, key, now_ms, L1_NOTOUCH, &item), goes = present && !off;
+    if (!goes) {
+        change = SINK_DEL; /* also when set with a deadline that has just passed */
+    }
+    unsigned result = SINK_DONE;
+    for (unsigned i = 0; i < t->sink_count; i++) {
+        struct sink *s = t->sinks[i];
+        unsigned r = s->changed(s, change, key, goes ? &item : NULL, now_ms, ack);
+        *acks += r & SINK_WAIT ? 1 : 0;
+        result |= r;
+    }
+    if (present) {
+        l1_set_below(t->l1, key, result & SINK_SAME ? L1_BELOW_SAME : L1_BELOW_ABSENT);
+    }
 }
 
 void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read) {

@@ -69,6 +69,7 @@ struct call {
     uint32_t changed;       /* keys changed so far */
     uint8_t step;
     uint8_t db;             /* physical database of the client's logical one */
+    bool exact;             /* it hands lifetimes on as they are (RENAME, COPY): no policy shortens them */
     bool all_locked;        /* every shard is locked: FLUSHALL, and EXEC with a CMD_WHOLE call */
     bool in_exec;           /* inside EXEC (or a script): may not yield or park */
     uint8_t see;            /* enum guard_see: what its reads see */

@@ -55,6 +55,7 @@ static char *copy_bytes(struct slice s) {
 
 /* Key `from`'s value becomes key `to`'s too, with the deadline; strings are copied, aggregates shared until changed. */
 static enum err copy_value(struct call *c, int to, const struct item_view *v) {
+    c->exact = true;
     if (v->type != TYPE_STRING) {
         return call_set_value(c, to, value_ref(v->value), v->expire_ms);
     }

@@ -4,19 +4,22 @@
 #include "src/cmd/call.h"
 #include "src/tier/tier.h"
 
-/* The configuration with other policies; the reply is written. */
-static enum err put_lines(struct call *c, struct buf *lines) {
-    struct slice pair[2] = {SLICE("policy"), lines->p == NULL ? slice_make("", 0) : buf_slice(lines)};
-    struct buf err = {0};
-    bool ok = conf_store_set(c->host->conf_store, pair, 1, &err);
+/* The policies without that of a pattern, and with a new line (n 0: none). False with the error's text. */
+static bool edit(struct call *c, struct slice pattern, struct slice line, struct buf *err) {
+    struct guard *g = c->host->tier->guard;
+    struct buf lines = {0};
+    lock_acquire(&g->editing);
+    struct conf *now = conf_store_current(c->host->conf_store);
+    rules_edit(now->policy, pattern, line, &lines);
+    conf_unref(now);
+    struct slice pair[2] = {SLICE("policy"), lines.p == NULL ? slice_make("", 0) : buf_slice(&lines)};
+    bool ok = conf_store_set(c->host->conf_store, pair, 1, err);
+    lock_release(&g->editing);
+    buf_free(&lines);
     if (ok) {
         c->host->ops->conf_changed(c->host);
-        reply_ok(c->out);
-    } else {
-        reply_error(c->out, buf_slice(&err));
     }
-    buf_free(&err);
-    return ok ? OK : ERR_REPLIED;
+    return ok;
 }
 
 /* A word of a line, quoted where it must be. */
@@ -42,44 +45,38 @@ static void put_word(struct buf *b, struct slice word) {
 }
 
 static enum err policy_set_run(struct call *c) {
-    struct buf line = {0}, lines = {0}, why = {0};
+    struct buf line = {0}, why = {0};
     for (int i = 2; i < c->argc; i++) {
         if (i > 2) {
             buf_putc(&line, ' ');
         }
         put_word(&line, c->argv[i]);
     }
-    struct conf *now = conf_store_current(c->host->conf_store);
-    rules_edit(now->policy, c->argv[2], buf_slice(&line), &lines);
-    conf_unref(now);
-    enum err e = rule_check(buf_slice(&line), &why) ? put_lines(c, &lines) : call_errorf(c, "ERR %.*s", (int)why.n, why.p);
+    bool ok = rule_check(buf_slice(&line), &why);
+    if (!ok) {
+        call_errorf(c, "ERR %.*s", (int)why.n, why.p);
+    } else if (edit(c, c->argv[2], buf_slice(&line), &why)) {
+        reply_ok(c->out);
+    } else {
+        ok = false;
+        reply_error(c->out, buf_slice(&why));
+    }
     buf_free(&line);
-    buf_free(&lines);
     buf_free(&why);
-    return e;
+    return ok ? OK : ERR_REPLIED;
 }
 
 static enum err policy_del_run(struct call *c) {
     struct rules *rules = guard_rules(c->host->tier->guard);
     bool found = rules_find(rules, c->argv[2]) != NULL;
+    struct buf err = {0};
     rules_unref(rules);
-    if (!found) {
-        reply_int(c->out, 0);
-        return OK;
-    }
-    struct buf lines = {0}, err = {0};
-    struct conf *now = conf_store_current(c->host->conf_store);
-    rules_edit(now->policy, c->argv[2], slice_make("", 0), &lines);
-    conf_unref(now);
-    struct slice pair[2] = {SLICE("policy"), lines.p == NULL ? slice_make("", 0) : buf_slice(&lines)};
-    bool ok = conf_store_set(c->host->conf_store, pair, 1, &err);
+    bool ok = !found || edit(c, c->argv[2], slice_make("", 0), &err);
     if (ok) {
-        c->host->ops->conf_changed(c->host);
-        reply_int(c->out, 1);
+        reply_int(c->out, found);
     } else {
         reply_error(c->out, buf_slice(&err));
     }
-    buf_free(&lines);
     buf_free(&err);
     return ok ? OK : ERR_REPLIED;
 }

@@ -37,12 +37,14 @@ static void *find_target(void *ctx, struct slice origin) {
 
 void rules_apply(struct server *srv) {
     struct guard *g = srv->tier.guard;
+    lock_acquire(&g->editing); /* of two at once the later configuration stays in force */
     struct conf *conf = conf_store_current(srv->host.conf_store);
     struct rules *before = guard_rules(g), *rules = rules_create(conf->policy, before);
     if (rules != NULL) {
         rules_bind(rules, find_target, srv);
     }
     guard_set_rules(g, rules);
+    lock_release(&g->editing);
     rules_unref(before);
     conf_unref(conf);
 }

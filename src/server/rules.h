@@ -11,7 +11,7 @@ struct server;
 extern const struct conf_hooks rules_hooks;
 
 /* The policies as the current configuration says; workers see them from their next turn after conf_version was raised. Any
- * thread; one caller at a time (CONF lock not held). */
+ * thread. */
 void rules_apply(struct server *srv);
 /* The section Guards of INFO. Any thread. */
 void rules_info(struct server *srv, struct buf *out);

@@ -29,6 +29,7 @@ struct guard *guard_create(struct l1 *l1, struct tier *tier, size_t marks, size_
     g->marks = marks_create(marks, l1->shard_count);
     g->purges = purges_create(purges);
     lock_init(&g->lock, LOCK_GUARD, 0);
+    lock_init(&g->editing, LOCK_POLICIES, 0);
     return g;
 }
 

@@ -37,6 +37,7 @@ struct guard {
     struct lease_table *leases; /* one per shard, under its lock */
     struct marks *marks;        /* lines under their shards' locks */
     struct purges *purges;      /* changed with every shard locked */
+    struct lock editing; /* held by who changes the policies, from reading the old ones on */
     /* GUARD lock */
     struct lock lock;
     struct rules *rules;

@@ -165,9 +165,6 @@ static enum err bitfield_generic(struct call *c, bool read_only) {
     if (read_only && writes) {
         return call_errorf(c, "ERR BITFIELD_RO only supports the GET subcommand");
     }
-    if (writes && c->l1 != NULL && l1_deny_writes(c->l1)) {
-        return ERR_OOM;
-    }
     e = call_get_type(c, 0, TYPE_STRING, &v);
     if (e != OK) {
         return e;

@@ -29,14 +29,23 @@ static bool may_adopt(const struct call *c, struct slice value) {
     return value.p >= in->p && value.p + value.n <= in->p + in->n && value.n >= in->cap / 4 * 3;
 }
 
-static enum err set_adopted(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags) {
+/* The session's input as a blob of the value within it: one reference for the item, one for the dispatcher, as the other
+ * arguments live in it, too. NULL without memory. */
+static struct blob *adopt(struct call *c, struct slice value) {
     struct blob *b = blob_adopt(c->input->p, c->input->cap, value);
+    if (b != NULL) {
+        *c->input = (struct buf){0};
+        c->input = NULL;
+        c->adopted = blob_ref(b);
+    }
+    return b;
+}
+
+static enum err set_adopted(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags) {
+    struct blob *b = adopt(c, value);
     if (b == NULL) {
         return ERR_OUT_OF_MEMORY;
     }
-    *c->input = (struct buf){0};
-    c->input = NULL;
-    c->adopted = blob_ref(b); /* the other arguments live in it, too */
     enum err e = l1_set_blob(c->l1, &c->keys[i], b, expire_ms, l1_flags, c->now_ms);
     if (e != OK) {
         blob_unref(b);
@@ -63,6 +72,44 @@ enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, 
         call_changed(c, i, CHANGE_SET);
     }
     return e;
+}
+
+static enum err make_ready(struct call *c, int i, struct slice value, bool made, struct l1_ready *ready) {
+    struct blob *b = NULL;
+    if (unlikely(c->input != NULL) && may_adopt(c, value)) {
+        b = adopt(c, value);
+        if (b == NULL) {
+            return ERR_OUT_OF_MEMORY;
+        }
+    }
+    enum err e = l1_ready(c->l1, &c->keys[i], value, b, made, c->now_ms, ready);
+    if (e != OK && b != NULL) {
+        blob_unref(b);
+    }
+    return e;
+}
+
+enum err call_set_all(struct call *c, int first, int step) {
+    if (c->nkeys == 1) {
+        return call_set(c, 0, c->argv[first], L1_NO_TTL, 0);
+    }
+    struct l1_ready *ready = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*ready));
+    bool made = false;
+    for (int i = 0; i < c->nkeys; i++) {
+        enum err e = make_ready(c, i, c->argv[first + i * step], made, &ready[i]);
+        if (unlikely(e != OK)) {
+            while (i-- > 0) {
+                l1_ready_undo(c->l1, &c->keys[i], &ready[i]);
+            }
+            return e;
+        }
+        made |= ready[i].how == READY_MADE;
+    }
+    for (int i = 0; i < c->nkeys; i++) {
+        l1_ready_set(c->l1, &c->keys[i], c->argv[first + i * step], &ready[i]);
+        call_changed(c, i, CHANGE_SET);
+    }
+    return OK;
 }
 
 enum err call_set_value(struct call *c, int i, struct value *value, int64_t expire_ms) {
@@ -109,6 +156,10 @@ static void revoke(struct call *c, int i) {
     if (unlikely(g != NULL && atomic_load_explicit(&g->active, memory_order_relaxed))) {
         guard_changed(g, NULL, &c->keys[i], SINK_DEL, (unsigned)c->client->loop_id, c->now_ms);
     }
+}
+
+void call_value_kept(struct call *c, int i) {
+    l1_value_kept(c->l1, &c->keys[i]);
 }
 
 bool call_del(struct call *c, int i) {

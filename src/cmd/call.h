@@ -120,6 +120,8 @@ void call_changed(struct call *c, int i, enum key_change change);
 /* Sets a string. expire_ms: absolute deadline, L1_NO_TTL or L1_KEEP_TTL. A deadline already past deletes the key. */
 enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags)
     __attribute__((warn_unused_result));
+/* Sets the strings of all keys, without deadlines: key i's is argument first + i * step. All or, without memory, none. */
+enum err call_set_all(struct call *c, int first, int step) __attribute__((warn_unused_result));
 /* Stores an aggregate, taking the reference (also on failure). */
 enum err call_set_value(struct call *c, int i, struct value *value, int64_t expire_ms)
     __attribute__((warn_unused_result));
@@ -128,10 +130,11 @@ enum err call_string_mut(struct call *c, int i, size_t len, char **out)
     __attribute__((warn_unused_result));
 /* Notes that the present string is no longer to be reported as a number or a short string; not a change. */
 void call_string_raw(struct call *c, int i);
-/* The aggregate for changing in place; end with call_value_changed. NULL: no memory. */
+/* The aggregate for changing in place; end with call_value_changed, or call_value_kept when nothing came of it. NULL: no memory. */
 struct value *call_value_mut(struct call *c, int i);
 /* True when the key went with its last element. */
 bool call_value_changed(struct call *c, int i);
+void call_value_kept(struct call *c, int i);
 bool call_del(struct call *c, int i);
 /* Sets or removes (L1_NO_TTL) the deadline of a present key; a past one deletes. ERR_OUT_OF_MEMORY: the old one stands. */
 enum err call_expire(struct call *c, int i, int64_t expire_ms) __attribute__((warn_unused_result));

@@ -22,49 +22,45 @@ static enum err hash_for_writing(struct call *c, struct value **out, bool *fresh
     return *out == NULL ? ERR_OUT_OF_MEMORY : OK;
 }
 
-/* e: how the writing went. A new hash is stored whole or not at all; of an old one what was written stays. */
+/* e: how the writing went. A new hash is stored whole or not at all. */
 static enum err hash_store(struct call *c, struct value *h, bool fresh, enum err e) {
-    if (!fresh) {
+    if (!fresh && e == OK) {
         call_value_changed(c, 0);
-        return e;
-    }
-    if (e != OK) {
+    } else if (!fresh) {
+        call_value_kept(c, 0);
+    } else if (e == OK) {
+        e = call_set_value(c, 0, h, L1_NO_TTL);
+    } else {
         value_unref(h);
-        return e;
     }
-    return call_set_value(c, 0, h, L1_NO_TTL);
+    return e;
 }
 
-static enum err hash_set_pairs(struct call *c, int64_t *created_count) {
+static enum err hash_set_pairs(struct call *c, size_t *created) {
     struct value *h;
-    bool fresh, created;
+    bool fresh;
     struct hash_limits limits = limits_of(c);
     enum err e = hash_for_writing(c, &h, &fresh);
     if (e != OK) {
         return e;
     }
-    *created_count = 0;
-    for (int i = 2; i < c->argc && e == OK; i += 2) {
-        e = hash_set(h, c->argv[i], c->argv[i + 1], &limits, &created);
-        *created_count += e == OK && created;
-    }
-    return hash_store(c, h, fresh, e);
+    return hash_store(c, h, fresh, hash_set_all(h, c->argv + 2, (size_t)(c->argc - 2) / 2, &limits, created));
 }
 
 static enum err hset_run(struct call *c) {
-    int64_t created;
+    size_t created;
     if (c->argc % 2 != 0) {
         return call_arity_error(c);
     }
     enum err e = hash_set_pairs(c, &created);
     if (e == OK) {
-        reply_int(c->out, created);
+        reply_int(c->out, (int64_t)created);
     }
     return e;
 }
 
 static enum err hmset_run(struct call *c) {
-    int64_t created;
+    size_t created;
     if (c->argc % 2 != 0) {
         return call_arity_error(c);
     }
@@ -87,7 +83,7 @@ static enum err hsetnx_run(struct call *c) {
         reply_int(c->out, 0);
         return OK;
     }
-    int64_t created;
+    size_t created;
     e = hash_set_pairs(c, &created);
     if (e == OK) {
         reply_int(c->out, 1);

@@ -252,21 +252,11 @@ static enum err mget_run(struct call *c) {
     return OK;
 }
 
-static enum err mset_generic(struct call *c) {
-    for (int i = 0; i < c->nkeys; i++) {
-        enum err e = call_set(c, i, c->argv[2 * i + 2], L1_NO_TTL, 0);
-        if (e != OK) {
-            return e;
-        }
-    }
-    return OK;
-}
-
 static enum err mset_run(struct call *c) {
     if (c->argc % 2 == 0) {
         return call_arity_error(c);
     }
-    enum err e = mset_generic(c);
+    enum err e = call_set_all(c, 2, 2);
     if (e == OK) {
         reply_ok(c->out);
     }
@@ -284,7 +274,7 @@ static enum err msetnx_run(struct call *c) {
             return OK;
         }
     }
-    enum err e = mset_generic(c);
+    enum err e = call_set_all(c, 2, 2);
     if (e == OK) {
         reply_int(c->out, 1);
     }

@@ -117,11 +117,11 @@ struct dict_entry *dict_find(const struct dict *d, struct slice field) {
     return e;
 }
 
-static struct dict_entry *make_entry(uint64_t hash, struct slice field, struct slice value) {
+struct dict_entry *dict_make(struct slice field, struct slice value) {
     struct dict_entry *e = mem_try_alloc(sizeof(*e) + field.n + value.n);
     if (e != NULL) {
         *e = (struct dict_entry){
-            .hash = hash, .field_len = (uint32_t)field.n, .value_len = (uint32_t)value.n};
+            .hash = hash_bytes(field.p, field.n), .field_len = (uint32_t)field.n, .value_len = (uint32_t)value.n};
         if (field.n > 0) { /* an empty slice may have no address */
             memcpy(e->bytes, field.p, field.n);
         }
@@ -132,32 +132,36 @@ static struct dict_entry *make_entry(uint64_t hash, struct slice field, struct s
     return e;
 }
 
-int dict_set(struct dict *d, struct slice field, struct slice value) {
-    uint64_t hash = hash_bytes(field.p, field.n);
-    struct dict_entry **at = bucket_at(d, bucket_index(d, hash));
+void dict_unmake(struct dict_entry *e) {
+    mem_free(e);
+}
+
+bool dict_put(struct dict *d, struct dict_entry *e) {
+    struct dict_entry **at = bucket_at(d, bucket_index(d, e->hash));
     size_t length = 1;
-    for (; *at != NULL && !((*at)->hash == hash && slice_eq(dict_field(*at), field)); length++) {
+    for (; *at != NULL && !((*at)->hash == e->hash && slice_eq(dict_field(*at), dict_field(e))); length++) {
         at = &(*at)->next;
     }
     struct dict_entry *old = *at;
-    struct dict_entry *e = make_entry(hash, field, value);
-    if (e == NULL) {
-        return -1;
-    }
     e->next = old == NULL ? NULL : old->next;
     *at = e;
     d->bytes += entry_bytes(e);
     if (old != NULL) {
         d->bytes -= entry_bytes(old);
         mem_free(old);
-        return 0;
+        return false;
     }
     d->len++;
     d->longest = length > d->longest ? length : d->longest;
     if (d->len > d->buckets) {
         split(d);
     }
-    return 1;
+    return true;
+}
+
+int dict_set(struct dict *d, struct slice field, struct slice value) {
+    struct dict_entry *e = dict_make(field, value);
+    return e == NULL ? -1 : dict_put(d, e);
 }
 
 bool dict_del(struct dict *d, struct slice field) {

@@ -32,6 +32,12 @@ size_t dict_bytes(const struct dict *d);
 struct dict_entry *dict_find(const struct dict *d, struct slice field);
 /* 1 created, 0 replaced, -1 no memory (nothing changed). */
 int dict_set(struct dict *d, struct slice field, struct slice value);
+/* The same in two steps, for several fields all or none: an entry of no dict yet (NULL: no memory), which dict_put takes, without
+ * fail, or dict_unmake frees. */
+struct dict_entry *dict_make(struct slice field, struct slice value);
+void dict_unmake(struct dict_entry *e);
+/* True when created, false when replaced. */
+bool dict_put(struct dict *d, struct dict_entry *e);
 bool dict_del(struct dict *d, struct slice field);
 /* The next entry after (bucket, entry); start with *bucket = 0, entry NULL. NULL at the end. */
 struct dict_entry *dict_next(const struct dict *d, size_t *bucket, struct dict_entry *entry);

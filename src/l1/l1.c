@@ -439,6 +439,16 @@ static uint32_t make_item(struct shard *s, const struct recipe *r) {
     return h;
 }
 
+/* Takes back a made block that is in no table. keep: what it refers to is still the caller's. */
+static void unmake(struct shard *s, uint32_t h, bool keep) {
+    unsigned char *it = slab_at(&s->slab, h);
+    if (keep) {
+        it[0] &= (unsigned char)~ITEM_HEAP;
+    }
+    free_heap_part(it);
+    slab_free(&s->slab, h);
+}
+
 /* Puts a made item in the table, in the place of the key's old one if any. False without memory for its place. */
 static bool install(struct shard *s, const struct key *key, uint32_t h, const struct place *old) {
     struct place at;
@@ -495,18 +505,26 @@ static int64_t kept_deadline(struct shard *s, const struct place *old, int64_t e
                        : item_expire(slab_at(&s->slab, old->bucket->handle[old->slot]));
 }
 
-/* The common overwrite: a plain inline string whose block stays the same size. */
+/* Whether a string so long can be written over the item: a plain inline string whose block stays the same size. */
+static bool fits_in_place(const struct shard *s, const struct key *key, struct place at, size_t len, bool ttl) {
+    uint32_t h = at.bucket->handle[at.slot];
+    const unsigned char *it = slab_at(&s->slab, h);
+    struct slice extra = item_extra_bytes(it);
+    return item_type(it) == TYPE_STRING && !item_is(it, ITEM_HEAP) && item_is(it, ITEM_TTL) == ttl && fits_inline(key, extra, len) &&
+           slab_class_of(item_bytes_for(key, ttl, extra, len)) == slab_class_at(&s->slab, h);
+}
+
+/* The common overwrite. */
 static bool overwrite_in_place(struct shard *s, const struct key *key, struct place at,
                                struct slice value, int64_t expire_ms, unsigned flags) {
-    uint32_t h = at.bucket->handle[at.slot];
-    unsigned char *it = slab_at(&s->slab, h);
+    unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
     bool ttl = expire_ms != L1_NO_TTL;
-    if (item_type(it) != TYPE_STRING || item_is(it, ITEM_HEAP) || item_is(it, ITEM_TTL) != ttl ||
-        !fits_inline(key, item_extra_bytes(it), value.n) ||
-        slab_class_of(item_bytes_for(key, ttl, item_extra_bytes(it), value.n)) != slab_class_at(&s->slab, h)) {
+    if (!fits_in_place(s, key, at, value.n, ttl)) {
         return false;
     }
-    memmove(item_value_at(it), value.p, value.n); /* value may be the item's own */
+    if (value.n > 0) {
+        memmove(item_value_at(it), value.p, value.n); /* value may be the item's own */
+    }
     item_set_value_len(it, value.n);
     it[0] = (unsigned char)((it[0] & ~ITEM_RAW) | (flags & L1_RAW ? ITEM_RAW : 0));
     if (ttl) {
@@ -526,14 +544,35 @@ static enum err set_heap(struct shard *s, struct recipe *r, struct place *old) {
         return ERR_OUT_OF_MEMORY;
     }
     if (!install(s, r->key, h, old)) {
-        unsigned char *it = slab_at(&s->slab, h);
-        it[0] &= (unsigned char)~ITEM_HEAP; /* the caller keeps its reference */
-        free_heap_part(it);
-        slab_free(&s->slab, h);
+        unmake(s, h, true);
         return ERR_OUT_OF_MEMORY;
     }
     wrote(s, r->key);
     return OK;
+}
+
+/* A block for a string, with its bytes copied, or around r->heap. 0: no memory, and r->heap is still the caller's. */
+static uint32_t make_string(struct shard *s, struct recipe *r, struct slice value) {
+    struct blob *copy = NULL;
+    if (r->heap == NULL && !fits_inline(r->key, r->extra, value.n)) {
+        r->heap = copy = blob_create(value.n);
+        if (copy == NULL) {
+            return 0;
+        }
+        memcpy(copy->bytes, value.p, value.n);
+    }
+    r->inline_len = value.n;
+    uint32_t h = make_item(s, r);
+    if (h == 0) {
+        if (copy != NULL) {
+            blob_unref(copy);
+        }
+        return 0;
+    }
+    if (r->heap == NULL && value.n > 0) {
+        memcpy(item_value_at(slab_at(&s->slab, h)), value.p, value.n);
+    }
+    return h;
 }
 
 enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_t expire_ms,
@@ -541,38 +580,17 @@ enum err l1_set(struct l1 *l1, const struct key *key, struct slice value, int64_
     struct shard *s = shard_of(l1, key);
     struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
     expire_ms = kept_deadline(s, old, expire_ms);
-    value.p = value.n > 0 ? value.p : "";
     if (old != NULL && overwrite_in_place(s, key, at, value, expire_ms, flags)) {
         wrote(s, key);
         return OK;
     }
-    struct recipe r = {.key = key,
-                       .type = TYPE_STRING,
-                       .raw = flags & L1_RAW,
-                       .expire_ms = expire_ms,
-                       .inline_len = value.n,
-                       .extra = first_extra(s, key, old)};
-    if (!fits_inline(key, r.extra, value.n)) {
-        struct blob *blob = blob_create(value.n);
-        if (blob == NULL) {
-            return ERR_OUT_OF_MEMORY;
-        }
-        memcpy(blob->bytes, value.p, value.n);
-        r.heap = blob;
-        enum err e = set_heap(s, &r, old);
-        if (e != OK) {
-            blob_unref(blob);
-        }
-        return e;
-    }
-    uint32_t h = make_item(s, &r);
+    struct recipe r = {.key = key, .type = TYPE_STRING, .raw = flags & L1_RAW, .expire_ms = expire_ms, .extra = first_extra(s, key, old)};
+    uint32_t h = make_string(s, &r, value);
     if (h == 0) {
         return ERR_OUT_OF_MEMORY;
     }
-    memcpy(item_value_at(slab_at(&s->slab, h)), value.p, value.n);
     if (!install(s, key, h, old)) {
-        free_heap_part(slab_at(&s->slab, h));
-        slab_free(&s->slab, h);
+        unmake(s, h, false);
         return ERR_OUT_OF_MEMORY;
     }
     wrote(s, key);
@@ -594,6 +612,56 @@ enum err l1_set_value(struct l1 *l1, const struct key *key, struct value *value,
     struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
     struct recipe r = {.key = key, .type = (enum value_type)value->type, .expire_ms = expire_ms, .heap = value};
     return set_heap(s, &r, old);
+}
+
+/* ---- several strings, all or none ---- */
+
+enum err l1_ready(struct l1 *l1, const struct key *key, struct slice value, struct blob *blob, bool made, int64_t now_ms,
+                  struct l1_ready *out) {
+    struct shard *s = shard_of(l1, key);
+    struct place at, *old = find_live(s, key, now_ms, &at) ? &at : NULL;
+    if (old != NULL && blob == NULL && !made && fits_in_place(s, key, at, value.n, false)) {
+        *out = (struct l1_ready){.how = READY_IN_PLACE};
+        return OK;
+    }
+    struct recipe r = {.key = key, .type = TYPE_STRING, .expire_ms = L1_NO_TTL, .heap = blob, .extra = first_extra(s, key, old)};
+    uint32_t h = make_string(s, &r, value);
+    if (h == 0) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    if (old == NULL && !install(s, key, h, NULL)) { /* a place in the table takes memory, too */
+        unmake(s, h, blob != NULL);
+        return ERR_OUT_OF_MEMORY;
+    }
+    *out = (struct l1_ready){.handle = h, .how = old == NULL ? READY_PLACED : READY_MADE};
+    return OK;
+}
+
+void l1_ready_set(struct l1 *l1, const struct key *key, struct slice value, const struct l1_ready *ready) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    if (ready->how != READY_PLACED) {
+        CHECK(table_find(s, key, &at));
+        if (ready->how == READY_IN_PLACE) {
+            CHECK(overwrite_in_place(s, key, at, value, L1_NO_TTL, 0));
+        } else if (!item_is(slab_at(&s->slab, ready->handle), ITEM_HEAP) && overwrite_in_place(s, key, at, value, L1_NO_TTL, 0)) {
+            unmake(s, ready->handle, false);
+        } else {
+            CHECK(install(s, key, ready->handle, &at));
+        }
+    }
+    wrote(s, key);
+}
+
+void l1_ready_undo(struct l1 *l1, const struct key *key, const struct l1_ready *ready) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    if (ready->how == READY_PLACED) {
+        CHECK(table_find(s, key, &at));
+        shard_remove(s, key, at);
+    } else if (ready->how == READY_MADE) {
+        unmake(s, ready->handle, false);
+    }
 }
 
 /* The blob of an item for writing, at len bytes: in place when nobody shares it. NULL without memory. */
@@ -691,8 +759,7 @@ enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t
     memcpy(p, before.p, keep);
     memset(p + keep, 0, len - keep);
     if (!install(s, key, h, old)) {
-        free_heap_part(it);
-        slab_free(&s->slab, h);
+        unmake(s, h, false);
         return ERR_OUT_OF_MEMORY;
     }
     *out = p;
@@ -754,6 +821,14 @@ struct value *l1_value_mut(struct l1 *l1, const struct key *key) {
     /* out of the sum until l1_value_changed knows the new size */
     s->heap_bytes -= value_bytes(v);
     return v;
+}
+
+void l1_value_kept(struct l1 *l1, const struct key *key) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    CHECK(table_find(s, key, &at));
+    struct value *v = item_pointer(item_value_at(slab_at(&s->slab, at.bucket->handle[at.slot])));
+    s->heap_bytes += value_bytes(v);
 }
 
 bool l1_value_changed(struct l1 *l1, const struct key *key) {

@@ -138,6 +138,25 @@ enum err l1_set_blob(struct l1 *l1, const struct key *key, struct blob *blob, in
 /* The same for an aggregate: takes the caller's reference on success. */
 enum err l1_set_value(struct l1 *l1, const struct key *key, struct value *value, int64_t expire_ms,
                       int64_t now_ms) __attribute__((warn_unused_result));
+/* Several strings without deadlines, all or none: each key is made ready, which may fail; then each is set, or each that was made
+ * ready is undone, neither of which can fail. All their shards are locked from the first to the last of these calls, and nothing else
+ * is written meanwhile. A key may come up more than once, the later value wins. */
+enum l1_ready_how {
+    READY_PLACED,   /* the key was absent: it is in the table already */
+    READY_IN_PLACE, /* the value goes over the old one, in its block */
+    READY_MADE      /* a block has been made */
+};
+struct l1_ready {
+    uint32_t handle; /* the block */
+    uint8_t how;
+};
+/* Takes all the memory that setting the key will need. With a blob, its string (see l1_set_blob) and the caller's reference, the
+ * latter on success. made: an earlier key of the call is READY_MADE, perhaps this very one. */
+enum err l1_ready(struct l1 *l1, const struct key *key, struct slice value, struct blob *blob, bool made, int64_t now_ms,
+                  struct l1_ready *out) __attribute__((warn_unused_result));
+/* value: the same again. */
+void l1_ready_set(struct l1 *l1, const struct key *key, struct slice value, const struct l1_ready *ready);
+void l1_ready_undo(struct l1 *l1, const struct key *key, const struct l1_ready *ready);
 /* The string's bytes for writing, made len bytes long (new bytes are zero; shorter cuts), created when absent,
  * its deadline kept, marked raw. The caller has checked that the key holds a string or nothing. */
 enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t now_ms, char **out)
@@ -149,6 +168,8 @@ void l1_string_raw(struct l1 *l1, const struct key *key);
  * removes the key when the aggregate became empty (returns true then). */
 struct value *l1_value_mut(struct l1 *l1, const struct key *key);
 bool l1_value_changed(struct l1 *l1, const struct key *key);
+/* Instead, when nothing was changed after all: only accounts the size (of a copy, or of a table that has grown). */
+void l1_value_kept(struct l1 *l1, const struct key *key);
 /* True when it existed (and was not expired). Large values are freed in later slices. */
 bool l1_del(struct l1 *l1, const struct key *key, int64_t now_ms);
 /* The key is absent here and nobody has looked further: whatever tiers below have of it goes. For those who watch it. */

@@ -112,6 +112,66 @@ enum err hash_set(struct value *v, struct slice field, struct slice value,
     return r < 0 ? ERR_OUT_OF_MEMORY : OK;
 }
 
+/* All entries are made before the first takes its place. */
+static enum err set_all_large(struct value *v, const struct slice *words, size_t n, size_t *created) {
+    struct dict_entry *made = NULL, **end = &made, *e;
+    bool ok = true;
+    for (size_t i = 0; i < n && ok; i++) {
+        *end = e = dict_make(words[2 * i], words[2 * i + 1]);
+        ok = e != NULL;
+        end = ok ? &e->next : end;
+    }
+    while ((e = made) != NULL) {
+        made = e->next;
+        if (ok) {
+            *created += dict_put(v->u.dict, e);
+        } else {
+            dict_unmake(e);
+        }
+    }
+    return ok ? OK : ERR_OUT_OF_MEMORY;
+}
+
+/* The compact form is small: a copy of it waits until all went well. */
+static enum err set_all_compact(struct value *v, const struct slice *words, size_t n, const struct hash_limits *limits, size_t *created) {
+    size_t bytes = lp_bytes(v->u.lp);
+    unsigned char *before = mem_try_alloc(bytes);
+    if (before == NULL) {
+        return ERR_OUT_OF_MEMORY;
+    }
+    memcpy(before, v->u.lp, bytes);
+    enum err e = OK;
+    for (size_t i = 0; i < n && e == OK; i++) {
+        bool fresh;
+        e = hash_set(v, words[2 * i], words[2 * i + 1], limits, &fresh);
+        *created += e == OK && fresh;
+    }
+    if (e == OK) {
+        mem_free(before);
+        return OK;
+    }
+    if (v->encoding == ENC_HASHTABLE) {
+        dict_destroy(&v->u.dict);
+    } else {
+        mem_free(v->u.lp);
+    }
+    v->encoding = ENC_LISTPACK;
+    v->u.lp = before;
+    return e;
+}
+
+enum err hash_set_all(struct value *v, const struct slice *words, size_t n, const struct hash_limits *limits, size_t *created) {
+    bool fresh = false;
+    enum err e;
+    *created = 0;
+    if (n == 1) {
+        e = hash_set(v, words[0], words[1], limits, &fresh);
+        *created = fresh;
+        return e;
+    }
+    return v->encoding == ENC_HASHTABLE ? set_all_large(v, words, n, created) : set_all_compact(v, words, n, limits, created);
+}
+
 bool hash_del(struct value *v, struct slice field) {
     if (v->encoding == ENC_HASHTABLE) {
         return dict_del(v->u.dict, field);

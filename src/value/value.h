@@ -61,6 +61,9 @@ bool hash_get(const struct value *v, struct slice field, struct hash_scratch *sc
 /* ERR_OUT_OF_MEMORY leaves v as it was. created may be NULL. */
 enum err hash_set(struct value *v, struct slice field, struct slice value,
                   const struct hash_limits *limits, bool *created) __attribute__((warn_unused_result));
+/* Sets n pairs, all or, with ERR_OUT_OF_MEMORY, none. words: field, value, field, value. created: how many fields are new. */
+enum err hash_set_all(struct value *v, const struct slice *words, size_t n, const struct hash_limits *limits, size_t *created)
+    __attribute__((warn_unused_result));
 bool hash_del(struct value *v, struct slice field);
 
 struct hash_iter {

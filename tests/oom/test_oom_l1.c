@@ -66,6 +66,42 @@ static void set_string(int i, size_t n) {
     mem_free(bytes);
 }
 
+/* Several keys at once, two of them twice: all or none. */
+static void set_several(int first, size_t n) {
+    enum { MANY = 5 };
+    struct l1_ready ready[MANY];
+    struct held now[MANY];
+    int key_of[MANY], made = 0;
+    enum err e = OK;
+    char *bytes = mem_alloc(LONGEST);
+    bool block = false;
+    for (int k = 0; k < MANY && e == OK; k++) {
+        key_of[k] = (first + 7 * (k % 3)) % KEYS;
+        now[k] = (struct held){true, false, false, (n + (size_t)k * 331) % LONGEST, (char)('a' + k)};
+        memset(bytes, now[k].fill, now[k].n);
+        struct key key = named(key_of[k]);
+        e = l1_ready(l1, &key, slice_make(bytes, now[k].n), NULL, block, 1, &ready[k]);
+        made += e == OK;
+        block |= e == OK && ready[k].how == READY_MADE;
+    }
+    assert_true(e == OK || e == ERR_OUT_OF_MEMORY);
+    for (int k = 0; k < made; k++) {
+        struct key key = named(key_of[k]);
+        if (e == OK) {
+            memset(bytes, now[k].fill, now[k].n);
+            l1_ready_set(l1, &key, slice_make(bytes, now[k].n), &ready[k]);
+            held[key_of[k]] = now[k];
+        } else {
+            l1_ready_undo(l1, &key, &ready[k]);
+        }
+    }
+    failed |= e != OK;
+    for (int k = 0; k < made; k++) {
+        check_key(key_of[k]);
+    }
+    mem_free(bytes);
+}
+
 static void set_adopted(int i, size_t n) {
     char *bytes = mem_alloc(n);
     struct held now = {true, false, false, n, 'z'};
@@ -148,7 +184,7 @@ static void drop(int i) {
 static void step(void) {
     int i = (int)rng_below(KEYS);
     size_t n = rng_below(3) == 0 ? rng_below(LONGEST) : rng_below(200);
-    switch (rng_below(8)) {
+    switch (rng_below(9)) {
     case 0: case 1:
         set_string(i, n);
         break;
@@ -166,6 +202,9 @@ static void step(void) {
         break;
     case 6:
         set_deadline(i, n % 2 == 0);
+        break;
+    case 7:
+        set_several(i, n);
         break;
     default:
         drop(i);

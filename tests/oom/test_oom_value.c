@@ -117,6 +117,37 @@ static void hash_stays_whole_when_a_set_fails(void **state) {
     fail_each(fill_and_empty, 100);
 }
 
+/* Many pairs at once on top of some: all of them or none, in either encoding and when it changes on the way. */
+static bool set_many(int before, int n) {
+    static struct slice words[2 * FIELDS];
+    static char text[2 * FIELDS][128];
+    struct value *h;
+    size_t created = 0;
+    mem_fail_nth(0);
+    h = filled(before);
+    for (int i = 0; i < n; i++) {
+        words[2 * i] = text_of(text[2 * i], "field:%d", before / 2 + i);
+        words[2 * i + 1] = value_text(text[2 * i + 1], before / 2 + i);
+    }
+    mem_fail_nth(armed);
+    enum err e = hash_set_all(h, words, (size_t)n, &limits, &created);
+    bool failed = e != OK;
+    assert_has(h, 0, failed ? before : before / 2 + n);
+    assert_int_equal(failed ? 0 : created, failed ? 0 : before / 2 + n - before);
+    value_unref(h);
+    return failed || mem_fail_left() == 0;
+}
+
+static bool set_many_of_each_kind(void) {
+    bool compact = set_many(2, 20), growing = set_many(40, 100), large = set_many(200, 150);
+    return compact || growing || large;
+}
+
+static void hash_takes_all_pairs_or_none(void **state) {
+    (void)state;
+    fail_each(set_many_of_each_kind, 100);
+}
+
 static void copy_fails_without_a_trace(void **state) {
     (void)state;
     uint64_t n = 0;
@@ -145,7 +176,8 @@ static void dump_and_restore_say_that_memory_is_gone(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(hash_stays_whole_when_a_set_fails), cmocka_unit_test(copy_fails_without_a_trace),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(hash_stays_whole_when_a_set_fails), cmocka_unit_test(hash_takes_all_pairs_or_none),
+                                       cmocka_unit_test(copy_fails_without_a_trace),
                                        cmocka_unit_test(dump_and_restore_say_that_memory_is_gone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

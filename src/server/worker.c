@@ -19,7 +19,8 @@
 #include "src/server/shutdown.h"
 
 enum {
-    TURN_BUDGET_US = 500, /* calls run in one turn before others' bytes are read again */
+    TURN_BUDGET_US = 2000,   /* calls run in one turn before others' bytes are read again */
+    BACKLOG_BUDGET_US = 250, /* the same for calls of clients that send more than one turn reads */
     CRON_MS = 100,
     ADOPT_MIN_BYTES = 64 << 10 /* a value in a buffer of its own is not copied from this size on */
 };
@@ -193,19 +194,27 @@ static void flush_all(struct worker *w) {
     }
 }
 
+/* Whether the next session in line has to wait for the next turn. */
+static bool is_spent(const struct worker *w, uint64_t ticks) {
+    const struct session *next = LIST_ENTRY(w->ready.next, struct session, ready_node);
+    bool backlog = next->in == next->own.p;
+    return ticks > (backlog ? w->backlog_ticks : w->turn_ticks);
+}
+
+static void run_ready(struct worker *w) {
+    uint64_t start = clock_ticks();
+    do {
+        run_window(w, fill_window(w));
+    } while (!list_empty(&w->ready) && !is_spent(w, clock_ticks() - start));
+}
+
 static bool turn(void *ctx) {
     struct worker *w = ctx;
     refresh_conf(w);
     look_around(w);
     park_run_yielded(w);
-    uint64_t start = 0, budget = clock_us_to_ticks(TURN_BUDGET_US);
-    while (!list_empty(&w->ready)) {
-        if (start == 0) {
-            start = clock_ticks();
-        } else if (clock_ticks() - start > budget) {
-            break;
-        }
-        run_window(w, fill_window(w));
+    if (!list_empty(&w->ready)) {
+        run_ready(w);
     }
     while (!list_empty(&w->readers)) {
         session_keep_input(LIST_ENTRY(w->readers.next, struct session, reader_node));
@@ -312,6 +321,8 @@ struct worker *worker_create(struct server *srv, unsigned id) {
     lock_init(&w->sessions_lock, LOCK_SESSIONS, id);
     w->conf_version = UINT64_MAX;
     refresh_conf(w);
+    w->turn_ticks = clock_us_to_ticks(TURN_BUDGET_US);
+    w->backlog_ticks = clock_us_to_ticks(BACKLOG_BUDGET_US);
     w->loop = loop_create((int)id, name, &ops, w);
     w->cron = timer_create_on(w->loop, on_cron, w);
     w->pause_timer = timer_create_on(w->loop, on_pause_over, w);

@@ -53,6 +53,7 @@ struct worker {
     unsigned id;
     struct stats *stats;
     char *read_area;
+    uint64_t turn_ticks, backlog_ticks;
 
     /* owner loop only */
     struct conf *conf; /* this turn's snapshot */

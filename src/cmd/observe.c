@@ -251,6 +251,7 @@ static enum err memory_usage_run(struct call *c) {
 static enum err memory_stats_run(struct call *c) {
     struct l1_stats s;
     l1_stats_read(c->l1, &s);
+    uint64_t keys = l1_keys(c->l1);
     const struct {
         const char *name;
         uint64_t value;
@@ -259,8 +260,8 @@ static enum err memory_stats_run(struct call *c) {
                 {"startup.allocated", 0},
                 {"replication.backlog", 0},
                 {"clients.normal", LOAD(client_bytes)},
-                {"keys.count", s.keys},
-                {"keys.bytes-per-key", s.keys > 0 ? (s.live_bytes + s.heap_bytes + s.table_bytes) / s.keys : 0},
+                {"keys.count", keys},
+                {"keys.bytes-per-key", keys > 0 ? (s.live_bytes + s.heap_bytes + s.table_bytes) / keys : 0},
                 {"dataset.bytes", s.live_bytes + s.heap_bytes},
                 {"table.bytes", s.table_bytes},
                 {"chunks.bytes", s.chunk_bytes},
@@ -284,7 +285,7 @@ static enum err memory_doctor_run(struct call *c) {
     l1_stats_read(c->l1, &s);
     size_t rss = LOAD(rss_bytes), used = LOAD(used_bytes);
     struct buf b = {0};
-    if (s.keys < 100) {
+    if (l1_keys(c->l1) < 100) {
         buf_puts(&b, "Next to nothing is stored: there is nothing to say yet.");
     } else if (c->conf->maxmemory > 0 && rss > (size_t)c->conf->maxmemory) {
         buf_printf(&b, "Resident memory (%zu) is above maxmemory (%lld): keys are being evicted until it fits.", rss, (long long)c->conf->maxmemory);

@@ -14,6 +14,14 @@ uint64_t l1_db_keys(const struct l1 *l1, uint8_t db) {
     return n;
 }
 
+uint64_t l1_keys(const struct l1 *l1) {
+    uint64_t n = 0;
+    for (unsigned db = 0; db < L1_PHYSICAL_DBS; db++) {
+        n += l1_db_keys(l1, (uint8_t)db);
+    }
+    return n;
+}
+
 uint64_t l1_db_expires(const struct l1 *l1, uint8_t db) {
     uint64_t n = 0;
     for (unsigned i = 0; i < l1->shard_count; i++) {
@@ -232,10 +240,6 @@ static bool try_patiently(struct lock *l) {
 void l1_stats_read(const struct l1 *l1, struct l1_stats *out) {
     *out = (struct l1_stats){.chunk_bytes = chunk_pool_bytes(l1->pool),
                              .chunk_resident_bytes = chunk_pool_resident(l1->pool)};
-    for (unsigned db = 0; db < L1_PHYSICAL_DBS; db++) {
-        out->keys += l1_db_keys(l1, (uint8_t)db);
-        out->expires += l1_db_expires(l1, (uint8_t)db);
-    }
     for (unsigned i = 0; i < l1->shard_count; i++) {
         struct shard *s = &l1->shards[i];
         out->expired += atomic_load_explicit(&s->expired, memory_order_relaxed);

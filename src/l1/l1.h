@@ -199,6 +199,8 @@ void l1_restore_map(struct l1 *l1, const uint8_t *map);
  * for avg_ttl. No lock needed. db is physical. */
 uint64_t l1_db_keys(const struct l1 *l1, uint8_t db);
 uint64_t l1_db_expires(const struct l1 *l1, uint8_t db);
+/* Items of all databases, those of flushed ones that are not swept yet too. A walk over 128 KB of counters. No lock needed. */
+uint64_t l1_keys(const struct l1 *l1);
 /* These three change db_map; every shard must be locked (l1_lock_all). O(1): items of a flushed database are
  * invisible at once and swept by l1_tick. False only when all physical numbers still await their sweep. */
 bool l1_flush_db(struct l1 *l1, unsigned logical);
@@ -255,7 +257,7 @@ bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_i
 /* Counters since start, summed over shards, each locked for a moment; a shard that stays locked is left out of the second and
  * third group. */
 struct l1_stats {
-    uint64_t keys, expires, expired, evicted, inserted;
+    uint64_t expired, evicted, inserted;
     uint64_t chunk_resident_bytes; /* chunks, and free ones not yet given back */
     uint64_t chunk_bytes, live_bytes, table_bytes, heap_bytes; /* live: item slots in use */
     uint64_t buckets, overflow_buckets, splits, merges, moved_by_compaction, pending_free_bytes;

@@ -408,7 +408,9 @@ void rig_check_flushed(struct rig *r) {
     l1_unlock_all(l1);
     tick_until_done(r);
     l1_stats_read(l1, &stats);
-    CHECK(stats.keys == 0 && stats.expires == 0);
+    for (unsigned db = 0; db < L1_PHYSICAL_DBS; db++) {
+        CHECK(l1_db_keys(l1, (uint8_t)db) == 0 && l1_db_expires(l1, (uint8_t)db) == 0);
+    }
     CHECK(stats.heap_bytes == 0 && stats.pending_free_bytes == 0);
     CHECK(stats.flights == 0);
 }

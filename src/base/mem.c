@@ -121,6 +121,17 @@ void *mem_try_alloc(size_t n) {
     return p;
 }
 
+void *mem_try_zalloc(size_t n) {
+    if (injected_failure()) {
+        return NULL;
+    }
+    void *p = calloc(1, n == 0 ? 1 : n);
+    if (p != NULL) {
+        count_add(p);
+    }
+    return p;
+}
+
 void *mem_try_realloc(void *p, size_t n) {
     if (p == NULL) {
         return mem_try_alloc(n);

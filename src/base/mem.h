@@ -16,6 +16,7 @@ void *mem_memdup(const void *p, size_t n) __attribute__((returns_nonnull, warn_u
 
 /* NULL on exhaustion or when a test asked for this call to fail; the old block stays valid. */
 void *mem_try_alloc(size_t n) __attribute__((malloc, warn_unused_result));
+void *mem_try_zalloc(size_t n) __attribute__((malloc, warn_unused_result));
 void *mem_try_realloc(void *p, size_t n) __attribute__((warn_unused_result));
 
 void mem_free(void *p);

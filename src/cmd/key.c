@@ -53,11 +53,13 @@ static char *copy_bytes(struct slice s) {
     return bytes;
 }
 
-/* Key `from`'s value becomes key `to`'s too, with the deadline; strings are copied, aggregates shared until changed. */
-static enum err copy_value(struct call *c, int to, const struct item_view *v) {
+/* Key 0's value becomes key `to`'s too, with the deadline; strings are copied, aggregates shared until changed. move: key 0 will
+ * lose it at once. */
+static enum err copy_value(struct call *c, int to, const struct item_view *v, bool move) {
     c->exact = true;
     if (v->type != TYPE_STRING) {
-        return call_set_value(c, to, value_ref(v->value), v->expire_ms);
+        struct value *value = move ? value_ref(v->value) : value_share(v->value);
+        return value == NULL ? ERR_OUT_OF_MEMORY : call_set_value(c, to, value, v->expire_ms);
     }
     char *bytes = copy_bytes(v->str);
     if (bytes == NULL) {
@@ -79,7 +81,7 @@ static enum err rename_generic(struct call *c, bool only_new, bool *done) {
         return OK;
     }
     call_peek(c, 0, &v);
-    enum err e = copy_value(c, 1, &v);
+    enum err e = copy_value(c, 1, &v, true);
     if (e == OK) {
         call_del(c, 0);
     }
@@ -141,7 +143,7 @@ static enum err move_run(struct call *c) {
         return OK;
     }
     call_peek(c, 0, &v);
-    enum err e = copy_value(c, 1, &v);
+    enum err e = copy_value(c, 1, &v, true);
     if (e == OK) {
         call_del(c, 0);
         reply_int(c->out, 1);
@@ -175,7 +177,7 @@ static enum err copy_run(struct call *c) {
         return OK;
     }
     call_peek(c, 0, &v);
-    enum err e = copy_value(c, 1, &v);
+    enum err e = copy_value(c, 1, &v, false);
     if (e == OK) {
         reply_int(c->out, 1);
     }

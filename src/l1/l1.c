@@ -808,7 +808,7 @@ struct value *l1_value_mut(struct l1 *l1, const struct key *key) {
     CHECK(table_find(s, key, &at));
     unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
     struct value *v = item_pointer(item_value_at(it));
-    if (atomic_load_explicit(&v->refs, memory_order_acquire) > 1) {
+    if (atomic_load_explicit(&v->refs, memory_order_acquire) > 1 && !value_in_place(v)) {
         struct value *copy = value_dup(v);
         if (copy == NULL) {
             return NULL;

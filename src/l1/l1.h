@@ -163,8 +163,8 @@ enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t
     __attribute__((warn_unused_result));
 /* Sets L1_RAW of a present string, which is no write. */
 void l1_string_raw(struct l1 *l1, const struct key *key);
-/* The key's aggregate for changing in place (copied first when a reply or a save shares it); NULL when the copy
- * finds no memory. The key must hold one. Call l1_value_changed afterwards: it accounts the new size, and
+/* The key's aggregate for changing in place (copied first when another shares it, unless value_in_place); NULL when the
+ * copy finds no memory. The key must hold one. Call l1_value_changed afterwards: it accounts the new size, and
  * removes the key when the aggregate became empty (returns true then). */
 struct value *l1_value_mut(struct l1 *l1, const struct key *key);
 bool l1_value_changed(struct l1 *l1, const struct key *key);

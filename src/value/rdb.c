@@ -8,9 +8,10 @@
 #include "src/ds/dict.h"
 #include "src/ds/listpack.h"
 #include "src/ds/lzf.h"
+#include "src/value/type_bloom.h"
 
 /* Type bytes. */
-enum { T_STRING = 0, T_HASH = 4, T_HASH_ZIPMAP = 9, T_HASH_ZIPLIST = 13, T_HASH_LISTPACK = 16 };
+enum { T_STRING = 0, T_HASH = 4, T_MODULE_2 = 7, T_HASH_ZIPMAP = 9, T_HASH_ZIPLIST = 13, T_HASH_LISTPACK = 16 };
 /* Special string forms. */
 enum { FORM_INT8, FORM_INT16, FORM_INT32, FORM_LZF };
 enum { LZF_MIN = 20, ZIPLIST_HEAD = 10 };
@@ -70,7 +71,10 @@ void rdb_put_string(struct buf *b, struct slice s, bool compress) {
 }
 
 uint8_t rdb_type_of(const struct value *value) {
-    return value == NULL ? T_STRING : value->encoding == ENC_LISTPACK ? T_HASH_LISTPACK : T_HASH;
+    return value == NULL                     ? T_STRING
+           : value->type == TYPE_BLOOM       ? T_MODULE_2
+           : value->encoding == ENC_LISTPACK ? T_HASH_LISTPACK
+                                             : T_HASH;
 }
 
 void rdb_put_body(struct buf *b, struct slice str, const struct value *value, bool compress) {
@@ -84,6 +88,10 @@ void rdb_put_body(struct buf *b, struct slice str, const struct value *value, bo
             rdb_put_len(b, lp.n);
             buf_put_slice(b, lp);
         }
+        return;
+    }
+    if (value->type == TYPE_BLOOM) {
+        bloom_put_body(b, value->u.bloom);
         return;
     }
     struct hash_iter it;
@@ -105,6 +113,9 @@ static size_t dump_bound(struct slice str, const struct value *value) {
     }
     if (value->encoding == ENC_LISTPACK) {
         return n + lp_bytes(value->u.lp);
+    }
+    if (value->type == TYPE_BLOOM) {
+        return n + bloom_body_bound(value->u.bloom);
     }
     struct hash_iter it;
     struct slice field, v;
@@ -502,6 +513,8 @@ bool rdb_get_value(struct rdb_reader *r, uint8_t type, const struct hash_limits 
     case T_HASH_ZIPLIST:
     case T_HASH_LISTPACK:
         break;
+    case T_MODULE_2:
+        return bloom_get_body(r, str, value);
     case 1: case 10: case 14: case 18:
         return fail(r, "lists are not supported yet");
     case 2: case 11: case 20:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* rdb: Redis's serialisation of values, for DUMP and RESTORE and for RDB files. Writes version 10 (Redis 7.0); reads versions up to 12
- * for the types it knows: strings, and hashes in all their forms. Lengths are never trusted beyond the bytes there are. */
+ * for the types it knows: strings, hashes in all their forms, and RedisBloom's Bloom filters. Lengths are never trusted beyond the
+ * bytes there are. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* value: the heap form of the aggregate types (strings are bytes, kept by l1 itself). Knows no key and no deadline. A value
- * may be shared by reference; it is changed only by a holder who is alone (refs == 1), under its shard's lock. */
+ * may be shared by reference; it is changed only by a holder who is alone (refs == 1), under its shard's lock.
+ *
+ * But a Bloom filter is changed in place, however many hold it: they all read what is added, without a lock (src/ds/bloom.h), for
+ * as long as the key has this very value (evicted and back, it is another). And it never belongs to two keys: value_share. */
 #pragma once
 
 #include <stdatomic.h>
@@ -20,7 +23,7 @@ enum value_type {
 /* "string", "hash", ... "none". */
 const char *value_type_name(enum value_type t);
 
-enum value_encoding { ENC_LISTPACK, ENC_HASHTABLE };
+enum value_encoding { ENC_LISTPACK, ENC_HASHTABLE, ENC_BLOOM };
 
 struct value {
     _Atomic uint32_t refs;
@@ -29,6 +32,7 @@ struct value {
     union {
         unsigned char *lp; /* ENC_LISTPACK: src/ds/listpack.h */
         struct dict *dict; /* ENC_HASHTABLE: src/ds/dict.h */
+        struct bloom *bloom; /* ENC_BLOOM: src/ds/bloom.h */
     } u;
 };
 
@@ -36,8 +40,15 @@ struct value *value_ref(struct value *v);
 void value_unref(struct value *v);
 /* A copy of one's own (refs 1), NULL when memory is gone. */
 struct value *value_dup(const struct value *v);
+/* A reference for another key: to v itself, or to a copy when v is changed in place. NULL when memory is gone. */
+struct value *value_share(struct value *v);
+/* Whether holders see one another's changes. */
+static inline bool value_in_place(const struct value *v) {
+    return v->encoding == ENC_BLOOM;
+}
+/* Elements; of a Bloom filter its layers. 0: the key goes. */
 size_t value_len(const struct value *v);
-/* Memory held, O(1). */
+/* Memory held, O(1) (O(layers) of a Bloom filter). */
 size_t value_bytes(const struct value *v);
 const char *value_encoding_name(const struct value *v);
 /* Frees up to about budget elements of a value nobody else refers to; true when it is all gone. */
@@ -86,3 +97,8 @@ void hash_sample(const struct value *v, size_t n, void (*fn)(void *ctx, struct s
  * visited whole. */
 uint64_t hash_scan(const struct value *v, uint64_t cursor, size_t count,
                    void (*fn)(void *ctx, struct slice field, struct slice value), void *ctx);
+
+/* ---- Bloom filter ---- */
+
+/* Takes the filter. Aborts without memory. */
+struct value *value_of_bloom(struct bloom *b);

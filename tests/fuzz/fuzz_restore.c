@@ -6,6 +6,7 @@
 
 #include "src/base/check.h"
 #include "src/base/mem.h"
+#include "src/ds/bloom.h"
 #include "src/value/rdb.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -20,12 +21,25 @@ static bool decode(const unsigned char *p, size_t n, struct buf *str, struct val
     return ok;
 }
 
+static void check_same_bytes(const struct value *a, const struct value *b) {
+    struct buf one = {0}, two = {0};
+    rdb_put_body(&one, SLICE(""), a, false);
+    rdb_put_body(&two, SLICE(""), b, false);
+    CHECK(slice_eq(buf_slice(&one), buf_slice(&two)));
+    buf_free(&one);
+    buf_free(&two);
+}
+
 static void check_same(const struct value *a, const struct value *b) {
     struct hash_iter it;
     struct hash_scratch scratch;
     struct slice field, value, got;
     size_t n = 0;
-    CHECK(value_len(a) == value_len(b));
+    CHECK(value_len(a) == value_len(b) && a->type == b->type);
+    if (a->type == TYPE_BLOOM) {
+        check_same_bytes(a, b);
+        return;
+    }
     hash_iter_init(&it, a);
     while (hash_iter_next(&it, &field, &value)) {
         CHECK(hash_get(b, field, &scratch, &got) && slice_eq(value, got));
@@ -59,6 +73,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     (void)rdb_check_dump(slice_make(data, size), &body);
     if (size > 0 && decode(data, size, &str, &value)) {
         check_round_trip(buf_slice(&str), value);
+        if (value != NULL && value->type == TYPE_BLOOM) {
+            bool can = bloom_add(value->u.bloom, SLICE("item"), 1 << 20) <= BLOOM_NEW;
+            CHECK(bloom_exists(value->u.bloom, SLICE("item")) == can);
+        }
         value_unref(value);
     }
     buf_free(&str);

@@ -17,6 +17,7 @@
 #include "src/base/num.h"
 #include "src/cmd/cmd.h"
 #include "src/conf/conf.h"
+#include "src/ds/bloom.h"
 #include "src/l1/item.h"
 #include "src/l1/l1.h"
 #include "src/rt/loop.h"
@@ -25,6 +26,7 @@
 #include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/worker.h"
+#include "src/value/rdb.h"
 
 enum { MAX_OPTIONS = 64, MAX_TURNS = 100000, MAX_DEPTH = 64 };
 
@@ -338,8 +340,13 @@ static void count_item(void *ctx, const struct key *key, const struct item_view 
     struct hash_scratch scratch;
     struct slice field, value, got;
     size_t fields = 0;
-    CHECK(v->type == TYPE_HASH && value_len(v->value) > 0);
+    CHECK(v->value->type == (uint8_t)v->type && value_len(v->value) > 0);
     n->heap += value_bytes(v->value);
+    if (v->type == TYPE_BLOOM) {
+        CHECK(bloom_items(v->value->u.bloom) <= bloom_capacity(v->value->u.bloom));
+        return;
+    }
+    CHECK(v->type == TYPE_HASH);
     hash_iter_init(&it, v->value);
     while (hash_iter_next(&it, &field, &value)) {
         if (fields++ < 64) { /* looked up in the compact encoding, each costs a walk */
@@ -380,6 +387,11 @@ static void digest_item(void *ctx, const struct key *key, const struct item_view
     uint64_t *sum = ctx, content = 0;
     if (v->type == TYPE_STRING) {
         content = hash_bytes(v->str.p, v->str.n);
+    } else if (v->type == TYPE_BLOOM) {
+        struct buf body = {0};
+        rdb_put_body(&body, v->str, v->value, false);
+        content = hash_bytes(body.p, body.n);
+        buf_free(&body);
     } else {
         struct hash_iter it;
         struct slice field, value;

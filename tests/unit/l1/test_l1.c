@@ -9,6 +9,7 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
+#include "src/ds/bloom.h"
 #include "src/l1/chunk.h"
 #include "src/l1/l1.h"
 #include "src/l1/policy.h"
@@ -389,6 +390,38 @@ static void flights_and_watches_hear_of_writes(void **state) {
     l1_destroy(&l1);
 }
 
+/* A hash is copied for its writer, a Bloom filter is not: who holds it sees what is added; nor do two keys share it. */
+static void a_filter_changes_under_its_readers(void **state) {
+    (void)state;
+    struct l1 *l1 = open_tier(1, 0, "noeviction");
+    struct key key = key_make(SLICE("filter"), 0);
+    struct l1_stats stats;
+    struct value *v = value_of_bloom(bloom_create(0.001, 4, 2, SIZE_MAX)), *reader = value_ref(v);
+    char text[16];
+    l1_lock(l1, 0);
+    assert_int_equal(l1_set_value(l1, &key, v, L1_NO_TTL, 1), OK);
+    for (int i = 0; i < 100; i++) {
+        struct slice item = slice_make(text, (size_t)snprintf(text, sizeof(text), "%d", i));
+        assert_ptr_equal(l1_value_mut(l1, &key), reader);
+        assert_true(bloom_add(v->u.bloom, item, SIZE_MAX) <= BLOOM_NEW);
+        assert_false(l1_value_changed(l1, &key));
+        assert_true(bloom_exists(reader->u.bloom, item));
+    }
+    l1_unlock(l1, 0);
+    l1_stats_read(l1, &stats);
+    assert_int_equal(stats.heap_bytes, value_bytes(v));
+    l1_lock(l1, 0);
+    struct value *other = value_share(v);
+    assert_ptr_not_equal(other, v);
+    assert_true(bloom_exists(other->u.bloom, SLICE("7")));
+    value_unref(other);
+    assert_true(l1_del(l1, &key, 1)); /* a reader outlives the key */
+    l1_unlock(l1, 0);
+    assert_true(bloom_exists(reader->u.bloom, SLICE("99")));
+    value_unref(reader);
+    l1_destroy(&l1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tier_equals_its_model),
@@ -400,6 +433,7 @@ int main(void) {
         cmocka_unit_test(failing_memory_changes_nothing),
         cmocka_unit_test(four_threads_share_a_tier),
         cmocka_unit_test(flights_and_watches_hear_of_writes),
+        cmocka_unit_test(a_filter_changes_under_its_readers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "persist/record.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
+#include "src/ds/bloom.h"
 
 static const struct hash_limits limits = {16, 64};
 
@@ -144,6 +145,32 @@ static void hashes_come_back_in_the_encoding_the_limits_say(void **state) {
         }
         found_free(&f);
         buf_free(&b);
+        value_unref(v);
+    }
+}
+
+static void filters_come_back_with_every_bit(void **state) {
+    (void)state;
+    for (int items = 0; items < 3000; items = items * 3 + 1) {
+        struct bloom *bloom = bloom_create(0.01, 1, items % 2 != 0 ? 1 : 3, SIZE_MAX);
+        for (int i = 0; i < items; i++) {
+            (void)!bloom_add(bloom, slice_make(&i, sizeof(i)), SIZE_MAX); /* one of expansion 1 has its last layer soon */
+        }
+        struct value *v = value_of_bloom(bloom);
+        struct item_view item = {.type = TYPE_BLOOM, .value = v, .expire_ms = 7};
+        struct buf b = {0}, again = {0};
+        bool ok;
+        record_put_value(&b, &item);
+        assert_true(record_type(buf_slice(&b)) == TYPE_BLOOM);
+        assert_true(b.n <= record_size_hint(&item));
+        struct found f = decode(buf_slice(&b), &ok);
+        assert_true(ok && f.value != NULL && f.value->type == TYPE_BLOOM && f.expire_ms == 7);
+        item.value = f.value;
+        record_put_value(&again, &item);
+        assert_true(slice_eq(buf_slice(&b), buf_slice(&again)));
+        found_free(&f);
+        buf_free(&b);
+        buf_free(&again);
         value_unref(v);
     }
 }
@@ -287,6 +314,7 @@ int main(void) {
         cmocka_unit_test(an_empty_name_is_a_key_and_a_short_one_is_none),
         cmocka_unit_test(strings_come_back),
         cmocka_unit_test(hashes_come_back_in_the_encoding_the_limits_say),
+        cmocka_unit_test(filters_come_back_with_every_bit),
         cmocka_unit_test(the_size_hint_is_a_bound),
         cmocka_unit_test(another_format_is_refused),
         cmocka_unit_test(every_other_type_is_refused),

@@ -158,6 +158,15 @@ static struct slice argument(struct slice name) {
     if (has(name, "db") || has(name, "index")) {
         return PICK("0", "1", "2", "3", "4", "-1", "x");
     }
+    if (has(name, "error")) {
+        return PICK("0.01", "0.5", "0.0001", "1e-9", "0.99", "0", "1", "nan", "x");
+    }
+    if (has(name, "capacity")) {
+        return PICK("1", "4", "30", "1000", "70000", "0", "-1", "99999999999", "9223372036854775807", "x");
+    }
+    if (has(name, "item")) {
+        return take_below(8) == 0 ? any_value() : printed("item%lld", take_below(64));
+    }
     if (has(name, "protover")) {
         return PICK("2", "3", "4", "x");
     }
@@ -325,7 +334,8 @@ static void from_table(struct args *a) {
 /* The commonest writers, so that there is something to work on. */
 static void common(struct args *a) {
     static const char *const names[] = {"set", "hset", "setbit", "append", "get", "hdel", "del", "expire", "dump", "restore", "incr",
-                                        "hgetall", "setrange", "copy", "rename", "hincrby", "bitfield", "getex", "mset", "scan"};
+                                        "hgetall", "setrange", "copy", "rename", "hincrby", "bitfield", "getex", "mset", "scan",
+                                        "bf.reserve", "bf.madd"};
     const struct cmd *cmd = registry_find(pick(names, sizeof(names) / sizeof(names[0])));
     put_name(a, cmd);
     expand(a, cmd->row->syntax, cmd->row->syntax + strlen(cmd->row->syntax), true, 0);

@@ -27,6 +27,9 @@ static const char *const one_by_one[] = {
     "HSET h1 a 1", "HSET h1 b @50 c 12345", "HSETNX h1 d @60", "HINCRBY h1 n 5", "HINCRBYFLOAT h1 x 1.5", "HSET h1 a @100", "HSET h1 a @3000",
     "HSET h2 %40", "HSET h2 %200", "HMSET h3 %100", "HSET h4 f @1000", "HSET h4 g 1", "HDEL h4 g", "HDEL h1 a b", "HGETALL h2",
     "HRANDFIELD h2 20", "HRANDFIELD h3 -5 WITHVALUES", "HSCAN h2 0 COUNT 1000", "HMGET h1 c d", "HINCRBY new n 1", "HSET one f v", "HDEL one f",
+    "BF.RESERVE bf 0.001 10", "BF.ADD bf @100", "~BF.MADD bf a b c d e f g h i j k l m n", "~BF.INSERT bg CAPACITY 100000 ERROR 0.1 ITEMS x y", "BF.ADD new-bf x",
+    "BF.RESERVE fixed 0.01 2 NONSCALING", "BF.MADD fixed a b", "BF.MEXISTS bf a b z", "BF.INFO bf", "BF.CARD bg", "COPY bf bf2", "BF.ADD bf2 other", "RENAME bg bh",
+    "DUMP bf", "RESTORE bi 0 !dump",
     "COPY h1 c1", "HSET c1 more @20", "COPY h2 c2", "HSET c2 more @20", "HDEL c2 f1 f2", "COPY s4 c3", "APPEND c3 tail", "COPY s1 c4 DB 1",
     "COPY h1 c5 DB 1", "RENAME c1 r1", "RENAME c3 r2", "RENAMENX s6 r3", "MOVE r2 2", "MOVE r1 2", "EXPIRE h1 100", "PERSIST h1",
     "PEXPIRE s4 100000", "EXPIRE s4 200 GT", "EXPIRE r3 1000", "EXPIREAT s1 99999999999", "DUMP s1", "RESTORE d1 0 !dump", "DUMP s4",
@@ -133,8 +136,8 @@ static void take_up(struct aside a) {
 }
 
 static bool says_no_memory(struct slice reply) {
-    static const char *const texts[] = {"-ERR out of memory", "-OOM ", "-ERR Insufficient memory", "-EXECABORT"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const texts[] = {"-ERR out of memory", "-OOM ", "-ERR Insufficient memory", "-ERR problem inserting", "-EXECABORT"};
+    for (int i = 0; i < 5; i++) {
         if (reply.n > strlen(texts[i]) && memcmp(reply.p, texts[i], strlen(texts[i])) == 0) {
             return true;
         }

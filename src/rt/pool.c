@@ -1,29 +1,40 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* pool: worker threads over lanes of bounded queues; a worker takes from the first lane that has something. */
+/* pool: worker threads over lanes of bounded queues; a worker takes from the first lane that has something.
+ *
+ * A sleeping worker costs a system call and a switch to wake, about as much as a read of the device. So idle workers lie on a stack, each
+ * on a futex word of its own: the one that slept last is woken, by name, after the lock was given back. And one more is woken only
+ * when more jobs wait than workers are busy: the wait is then about one job's time, and busy workers go from job to job without
+ * a sleep. The first `threads` of them are woken at once. */
 #include "src/rt/pool.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "src/base/check.h"
 #include "src/base/clock.h"
+#include "src/base/lock.h"
 #include "src/base/mem.h"
-#include "src/rt/loop.h"
 
 struct lane {
-    struct job *first, *last; /* mutex */
+    struct job *first, *last; /* lock */
     unsigned depth;
     /* atomic, relaxed */
     _Atomic uint64_t submitted, completed, refused, waiting, wait_us, busy_us;
 };
 
-/* Carries a finished job home. */
-struct homing {
-    struct msg msg;
-    struct job *job;
+/* A place for a thread. */
+struct worker {
+    struct pool *pool;
+    pthread_t thread;
+    enum { PLACE_FREE, PLACE_RUNNING, PLACE_ENDED } state; /* lock */
+    struct worker *below; /* lock: of the stack of idle ones */
+    _Atomic uint32_t roused; /* the futex word: no longer on that stack */
 };
 
 struct pool {
@@ -31,32 +42,25 @@ struct pool {
     struct pool_options options;
     struct worker *workers; /* threads_max of them */
     struct lane *lanes;
-    /* mutex: a condition variable wants a pthread mutex */
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
+    struct lock lock;
+    /* lock */
+    struct worker *idle; /* who slept last on top */
+    unsigned idle_count, waiting;
     bool stopping;
-    unsigned idle, waiting;
-    _Atomic unsigned live; /* written under the mutex */
+    _Atomic unsigned live; /* written under the lock */
 };
 
-/* A place for a thread. */
-struct worker {
-    struct pool *pool;
-    pthread_t thread;
-    enum { PLACE_FREE, PLACE_RUNNING, PLACE_ENDED } state; /* mutex */
-};
-
-enum { IDLE_SECONDS = 10 };
+enum { IDLE_MS = 10000 };
 
 static void add(_Atomic uint64_t *c, int64_t n) {
     atomic_fetch_add_explicit(c, (uint64_t)n, memory_order_relaxed);
 }
 
+/* ---- jobs ---- */
+
 static void arrive(struct loop *loop, struct msg *msg) {
     (void)loop;
-    struct homing *h = (struct homing *)msg;
-    struct job *job = h->job;
-    mem_free(h);
+    struct job *job = (struct job *)msg;
     job->done(job);
 }
 
@@ -73,15 +77,11 @@ static void run_job(struct lane *lane, struct job *job) {
         job->done(job);
         return;
     }
-    struct homing *h = mem_zalloc(sizeof(*h));
-    h->msg.run = arrive;
-    h->job = job;
-    loop_post(job->loop, &h->msg);
+    job->msg.run = arrive;
+    loop_post(job->loop, &job->msg);
 }
 
-static void *worker_main(void *arg);
-
-/* Mutex held. */
+/* Lock held. */
 static struct job *take(struct pool *p, struct lane **from) {
     for (unsigned i = 0; i < p->options.lanes; i++) {
         struct lane *lane = &p->lanes[i];
@@ -98,7 +98,70 @@ static struct job *take(struct pool *p, struct lane **from) {
     return NULL;
 }
 
-/* Mutex held. */
+/* ---- sleeping ---- */
+
+/* Lock held. */
+static bool needs_one_more(const struct pool *p) {
+    unsigned busy = p->live - p->idle_count;
+    return p->waiting > 0 && (busy < p->options.threads || p->waiting > busy);
+}
+
+/* The idle worker that is to help, or NULL: rouse it when the lock is given back. Lock held. */
+static struct worker *pick(struct pool *p) {
+    struct worker *w = p->idle;
+    if (w == NULL || !needs_one_more(p)) {
+        return NULL;
+    }
+    p->idle = w->below;
+    p->idle_count--;
+    atomic_store(&w->roused, 1);
+    return w;
+}
+
+static void rouse(struct worker *w) {
+    if (w != NULL) {
+        syscall(SYS_futex, &w->roused, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+}
+
+static void lie_down(struct pool *p, struct worker *w) {
+    atomic_store(&w->roused, 0);
+    w->below = p->idle;
+    p->idle = w;
+    p->idle_count++;
+}
+
+/* True when it was still on the stack. Lock held. */
+static bool get_up(struct pool *p, struct worker *w) {
+    struct worker **at = &p->idle;
+    while (*at != NULL && *at != w) {
+        at = &(*at)->below;
+    }
+    if (*at == NULL) {
+        return false;
+    }
+    *at = w->below;
+    p->idle_count--;
+    return true;
+}
+
+/* Until roused; true: nobody did for a while. */
+static bool slept_long(struct worker *w) {
+    int64_t ms = w->pool->options.idle_ms > 0 ? w->pool->options.idle_ms : IDLE_MS;
+    struct timespec most = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    while (atomic_load(&w->roused) == 0) {
+        if (syscall(SYS_futex, &w->roused, FUTEX_WAIT_PRIVATE, 0, &most, NULL, 0) != 0 && errno == ETIMEDOUT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- workers ---- */
+
+static void *worker_main(void *arg);
+
+/* Lock held. */
 static void start_worker(struct pool *p) {
     for (unsigned i = 0; i < p->options.threads_max; i++) {
         struct worker *w = &p->workers[i];
@@ -106,7 +169,7 @@ static void start_worker(struct pool *p) {
             continue;
         }
         if (w->state == PLACE_ENDED) {
-            pthread_join(w->thread, NULL); /* it has left the mutex: it is gone, or about to be */
+            pthread_join(w->thread, NULL); /* it has left the lock: it is gone, or about to be */
         }
         char name[32];
         w->pool = p;
@@ -121,43 +184,41 @@ static void start_worker(struct pool *p) {
     }
 }
 
-/* Waits for work; false when there has been none for a while and the worker is not needed. Mutex held. */
-static bool wait_for_work(struct pool *p) {
-    struct timespec until;
-    int e = 0;
-    p->idle++;
-    if (p->live > p->options.threads) {
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += IDLE_SECONDS;
-        e = pthread_cond_timedwait(&p->wake, &p->mutex, &until);
-    } else {
-        pthread_cond_wait(&p->wake, &p->mutex);
+/* Nothing to do: sleeps; false when the worker has not been needed for a while and ends. Lock held before and after. */
+static bool rest(struct pool *p, struct worker *w) {
+    lie_down(p, w);
+    lock_release(&p->lock);
+    bool long_since = slept_long(w);
+    lock_acquire(&p->lock);
+    if (!long_since || !get_up(p, w)) {
+        return true;
     }
-    p->idle--;
-    return e != ETIMEDOUT || p->waiting > 0 || p->live <= p->options.threads;
+    return p->waiting > 0 || p->live <= p->options.threads;
 }
 
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct pool *p = w->pool;
-    pthread_mutex_lock(&p->mutex);
+    lock_acquire(&p->lock);
     for (;;) {
         struct lane *lane;
         struct job *job = take(p, &lane);
         if (job != NULL) {
-            if (p->waiting > p->idle && p->live < p->options.threads_max && !p->stopping) {
+            struct worker *other = pick(p);
+            if (other == NULL && p->live < p->options.threads_max && !p->stopping && needs_one_more(p)) {
                 start_worker(p);
             }
-            pthread_mutex_unlock(&p->mutex);
+            lock_release(&p->lock);
+            rouse(other);
             run_job(lane, job);
-            pthread_mutex_lock(&p->mutex);
-        } else if (p->stopping || !wait_for_work(p)) {
+            lock_acquire(&p->lock);
+        } else if (p->stopping || !rest(p, w)) {
             break;
         }
     }
     w->state = PLACE_ENDED;
     p->live--;
-    pthread_mutex_unlock(&p->mutex);
+    lock_release(&p->lock);
     return NULL;
 }
 
@@ -169,14 +230,13 @@ struct pool *pool_create(const struct pool_options *options) {
     }
     p->lanes = mem_zalloc(options->lanes * sizeof(*p->lanes));
     p->workers = mem_zalloc(p->options.threads_max * sizeof(*p->workers));
-    pthread_mutex_init(&p->mutex, NULL);
-    pthread_cond_init(&p->wake, NULL);
-    pthread_mutex_lock(&p->mutex);
+    lock_init(&p->lock, LOCK_POOL, 0);
+    lock_acquire(&p->lock);
     for (unsigned i = 0; i < options->threads; i++) {
         start_worker(p);
         CHECK(p->live == i + 1);
     }
-    pthread_mutex_unlock(&p->mutex);
+    lock_release(&p->lock);
     return p;
 }
 
@@ -187,6 +247,7 @@ unsigned pool_threads(const struct pool *p) {
 bool pool_submit(struct pool *p, unsigned lane_id, struct job *job) {
     CHECK(lane_id < p->options.lanes);
     struct lane *lane = &p->lanes[lane_id];
+    struct worker *w = NULL;
     job->submitted_us = clock_mono_us();
     job->link = NULL;
     if (p->options.threads == 0) {
@@ -195,7 +256,7 @@ bool pool_submit(struct pool *p, unsigned lane_id, struct job *job) {
         run_job(lane, job);
         return true;
     }
-    pthread_mutex_lock(&p->mutex);
+    lock_acquire(&p->lock);
     bool room = lane->depth < p->options.depth && !p->stopping;
     if (room) {
         if (lane->first == NULL) {
@@ -207,30 +268,40 @@ bool pool_submit(struct pool *p, unsigned lane_id, struct job *job) {
         lane->depth++;
         p->waiting++;
         add(&lane->waiting, 1);
-        pthread_cond_signal(&p->wake);
+        w = pick(p);
     }
-    pthread_mutex_unlock(&p->mutex);
+    lock_release(&p->lock);
+    rouse(w);
     add(room ? &lane->submitted : &lane->refused, 1);
     return room;
+}
+
+static void stop_workers(struct pool *p) {
+    lock_acquire(&p->lock);
+    p->stopping = true;
+    struct worker *all = p->idle;
+    p->idle = NULL;
+    p->idle_count = 0;
+    for (struct worker *w = all, *below; w != NULL; w = below) {
+        below = w->below;
+        atomic_store(&w->roused, 1);
+        rouse(w);
+    }
+    lock_release(&p->lock);
 }
 
 void pool_destroy(struct pool **pool) {
     struct pool *p = *pool;
     *pool = NULL;
-    pthread_mutex_lock(&p->mutex);
-    p->stopping = true;
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->mutex);
+    stop_workers(p);
     for (unsigned i = 0; i < p->options.threads_max; i++) {
-        pthread_mutex_lock(&p->mutex);
+        lock_acquire(&p->lock);
         bool used = p->workers[i].state != PLACE_FREE; /* none is started any more */
-        pthread_mutex_unlock(&p->mutex);
+        lock_release(&p->lock);
         if (used) {
             pthread_join(p->workers[i].thread, NULL);
         }
     }
-    pthread_cond_destroy(&p->wake);
-    pthread_mutex_destroy(&p->mutex);
     mem_free(p->workers);
     mem_free(p->lanes);
     mem_free(p);

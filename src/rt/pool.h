@@ -7,12 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct loop;
+#include "src/rt/loop.h"
 
 /* Intrusive; owned by the pool from submit until done. run on a worker (may block); done on the loop, or on
  * the worker when loop is NULL. done may be NULL. */
 struct job {
-    struct job *next;
+    struct msg msg; /* private to the pool: how it comes home */
     struct loop *loop;
     void (*run)(struct job *job);
     void (*done)(struct job *job);
@@ -24,8 +24,9 @@ struct job {
 struct pool_options {
     const char *name; /* thread names */
     unsigned threads; /* always there; 0: jobs run inline at submit, done too: deterministic tests */
-    unsigned threads_max; /* a worker that finds more waiting than idle ones starts another, up to so many; it ends when
+    unsigned threads_max; /* a worker that finds more jobs waiting than workers busy starts another, up to so many; it ends when
                              it has been idle for a while. 0: none are added */
+    int64_t idle_ms;  /* how long is a while; 0: ten seconds */
     unsigned lanes;   /* queues in falling priority */
     unsigned depth;   /* bound of each lane; UINT_MAX: none */
 };

@@ -49,7 +49,7 @@ struct rocks {
     rocksdb_options_t *opts;
     rocksdb_cache_t *cache;
     rocksdb_compactionfilter_t *filter;
-    rocksdb_readoptions_t *read_any, *read_memory;
+    rocksdb_readoptions_t *read_any, *read_memory, *read_walk;
     rocksdb_writeoptions_t *write_log, *write_sync;
     rocksdb_writebatch_t *batch;
     struct lock lock; /* view */
@@ -207,7 +207,7 @@ static bool walk_windows(struct rocks *r, const rocksdb_readoptions_t *how, stru
 static bool rocks_each(struct store *s, struct slice from, bool (*fn)(void *ctx, struct slice key, struct slice value),
                        void *ctx) {
     struct rocks *r = rocks_of(s);
-    return walk_windows(r, r->read_any, from, fn, ctx);
+    return walk_windows(r, r->read_walk, from, fn, ctx);
 }
 
 static void *rocks_mark(struct store *s) {
@@ -541,6 +541,7 @@ static void rocks_close(struct store *s) {
     rocksdb_writeoptions_destroy(r->write_sync);
     rocksdb_readoptions_destroy(r->read_any);
     rocksdb_readoptions_destroy(r->read_memory);
+    rocksdb_readoptions_destroy(r->read_walk);
     rocksdb_options_destroy(r->opts);
     rocksdb_compactionfilter_destroy(r->filter);
     rocksdb_cache_destroy(r->cache);
@@ -557,6 +558,8 @@ struct store *rocks_open(const struct rocks_options *o, bool erase, char *err, s
     r->filter = rocksdb_compactionfilter_create(&r->options, filter_destroy, filter_record, filter_name);
     r->read_any = rocksdb_readoptions_create();
     rocksdb_readoptions_set_verify_checksums(r->read_any, 1);
+    rocksdb_readoptions_set_fill_cache(r->read_any, 0); /* hashed keys have no neighbours, and this one goes to memory */
+    r->read_walk = rocksdb_readoptions_create(); /* interval after interval lies in one block */
     r->read_memory = rocksdb_readoptions_create();
     rocksdb_readoptions_set_read_tier(r->read_memory, 1);
     r->write_log = rocksdb_writeoptions_create();

@@ -239,7 +239,7 @@ static bool open_disk(struct server *srv, const struct conf *conf) {
                                                  .durability = (enum disk_durability)conf->l2_durability,
                                                  .compression = conf->l2_compression,
                                                  .direct_io = conf->l2_direct_io,
-                                                 .cache_bytes = size_or_share(conf, conf->l2_cache_size, 16, 1 << 20, 256 << 20),
+                                                 .cache_bytes = size_or_share(conf, conf->l2_cache_size, 64, 1 << 20, 64 << 20),
                                                  .write_buffer_bytes = size_or_share(conf, conf->l2_write_buffer, 32, 1 << 20, 64 << 20),
                                                  .journal_bytes = (size_t)conf->l2_journal_size,
                                                  .threads_min = (unsigned)conf->l2_threads_min,

@@ -201,13 +201,14 @@ static size_t lane_room(const struct disk *d) {
 
 /* Where replies wait for the log nothing is noted: an older version may stand for a change nobody was told of. */
 static void queue(struct disk *d, struct lane *lane, struct change_request *r) {
-    size_t puts = lane->puts, ops = lane->ops;
+    size_t ops = lane->ops;
+    int growth;
     r->note = r->replaces && d->options.durability != DISK_ALWAYS;
-    const struct op *op = lane_add(lane, d->state, r);
-    if (r->change == CHANGE_PUT && atomic_load(&d->watch_count) != 0) {
-        disk_note_put(d, op);
+    const struct op *op = lane_add(lane, d->state, r, &growth);
+    if (atomic_load(&d->watch_count) != 0) {
+        disk_note_change(d, op);
     }
-    atomic_fetch_add_explicit(&d->puts_queued[r->key->db], (int64_t)lane->puts - (int64_t)puts, memory_order_relaxed);
+    atomic_fetch_add_explicit(&d->growth_queued[r->key->db], growth, memory_order_relaxed);
     atomic_fetch_add(&d->queued, lane->ops - ops); /* none when a queued change became this one */
     disk_count(r->change == CHANGE_PUT ? &d->count.puts : &d->count.deletes, 1);
     if (lane->bytes > lane_room(d) / 4 * 3) {
@@ -215,17 +216,22 @@ static void queue(struct disk *d, struct lane *lane, struct change_request *r) {
     }
 }
 
+/* Whether the queue has the key, or else the store, as far as its filters know. Lane locked. */
+static bool has_below(struct disk *d, struct lane *lane, const struct key *key, uint32_t generation) {
+    const struct op *op = lane_find(lane, key, generation);
+    if (op != NULL) {
+        return op->change == CHANGE_PUT;
+    }
+    struct raw_key raw;
+    bool may = d->store->may_have(d->store, raw_key_make(&raw, generation, key));
+    raw_key_free(&raw);
+    return may;
+}
+
 /* Deletes what the store, or the queue, may have of the key. Lane locked. */
 static void delete_below(struct disk *d, struct lane *lane, const struct key *key, uint32_t generation,
                          struct sink_ack *ack, unsigned *result) {
-    const struct op *op = lane_find(lane, key, generation);
-    bool may = op != NULL && op->change == CHANGE_PUT;
-    if (op == NULL) {
-        struct raw_key raw;
-        may = d->store->may_have(d->store, raw_key_make(&raw, generation, key));
-        raw_key_free(&raw);
-    }
-    if (!may) {
+    if (!has_below(d, lane, key, generation)) {
         return;
     }
     if (lane->bytes > 4 * lane_room(d)) {
@@ -233,7 +239,7 @@ static void delete_below(struct disk *d, struct lane *lane, const struct key *ke
         return;
     }
     queue(d, lane, &(struct change_request){
-                       .change = CHANGE_DELETE, .key = key, .generation = generation, .replaces = true, .ack = ack});
+                       .change = CHANGE_DELETE, .key = key, .generation = generation, .replaces = true, .had = true, .ack = ack});
     *result |= ack != NULL ? SINK_WAIT : SINK_DONE;
 }
 
@@ -264,7 +270,8 @@ static bool put_through(struct disk *d, struct lane *lane, const struct key *key
         return false;
     }
     queue(d, lane, &(struct change_request){.change = CHANGE_PUT, .key = key, .generation = generation,
-                                            .record = &record, .replaces = true, .ack = ack});
+                                            .record = &record, .replaces = true,
+                                            .had = has_below(d, lane, key, generation), .ack = ack});
     return true;
 }
 
@@ -319,7 +326,8 @@ static void evicted(struct sink *s, const struct key *key, const struct item_vie
     struct buf record;
     if (admitted && room && make_record(d, item, size, &record)) {
         queue(d, lane, &(struct change_request){
-                           .change = CHANGE_PUT, .key = key, .generation = generation, .record = &record, .replaces = !e->alone});
+                           .change = CHANGE_PUT, .key = key, .generation = generation, .record = &record, .replaces = !e->alone,
+                           .had = !e->alone && has_below(d, lane, key, generation)});
     } else if (!e->alone) { /* dropped, it would uncover the older version */
         delete_below(d, lane, key, generation, NULL, &(unsigned){0});
     }
@@ -334,7 +342,7 @@ static void mapped(struct sink *s, const uint8_t *map, uint64_t emptied) {
         if (emptied >> i & 1) {
             state_renew(d->state, map[i]);
             atomic_store_explicit(&d->keys[map[i]], 0, memory_order_relaxed);
-            atomic_store_explicit(&d->puts_queued[map[i]], 0, memory_order_relaxed);
+            atomic_store_explicit(&d->growth_queued[map[i]], 0, memory_order_relaxed);
         }
     }
     state_set_map(d->state, map);
@@ -347,7 +355,7 @@ static void sync_map(struct sink *s) {
 static int64_t key_count(struct source *s, uint8_t physical) {
     struct disk *d = s->ctx;
     return atomic_load_explicit(&d->keys[physical], memory_order_relaxed) +
-           atomic_load_explicit(&d->puts_queued[physical], memory_order_relaxed);
+           atomic_load_explicit(&d->growth_queued[physical], memory_order_relaxed);
 }
 
 void disk_make_faces(struct disk *d) {

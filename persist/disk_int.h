@@ -8,7 +8,7 @@
 #include "persist/lane.h"
 #include "persist/state.h"
 
-struct put_watch;
+struct change_watch;
 
 enum { UNSURE_LEAST = 1000 /* keys before counting again is thought of */ };
 
@@ -39,7 +39,7 @@ struct disk {
     /* mutex */
     bool stopping;
     struct lock walk_lock;
-    struct put_watch *watches; /* walk_lock */
+    struct change_watch *watches; /* walk_lock */
     /* atomic */
     _Atomic int mode;         /* enum disk_mode */
     _Atomic bool recounting, closing;
@@ -51,7 +51,7 @@ struct disk {
     _Atomic size_t queue_bytes, store_bytes; /* the bound; memory the store took a second ago */
     _Atomic int64_t max_bytes;
     _Atomic int64_t keys[STATE_PHYSICAL]; /* in the store */
-    _Atomic int64_t puts_queued[STATE_PHYSICAL];
+    _Atomic int64_t growth_queued[STATE_PHYSICAL]; /* by how much that will change, as far as is known */
     struct disk_counters count;
     char last_error[256];     /* writer's; read for INFO without care for a torn line */
 };
@@ -88,8 +88,8 @@ uint64_t disk_walk(struct source *s, uint8_t physical, uint64_t from, uint64_t t
                    void *ctx);
 void *disk_watch(struct source *s, uint8_t physical, uint64_t from);
 bool disk_unwatch(struct source *s, void *watch, uint64_t to, walked_fn fn, void *ctx);
-/* A put was queued while somebody watches. The lane is locked. */
-void disk_note_put(struct disk *d, const struct op *op);
+/* A change was queued while somebody watches. The lane is locked. */
+void disk_note_change(struct disk *d, const struct op *op);
 bool disk_unpack(struct source *s, struct slice record, struct found *out);
 
 /* recount.c: by the writer, between batches. */

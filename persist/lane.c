@@ -72,13 +72,11 @@ static bool join(struct lane *l, struct op *op, const struct change_request *r) 
         return false;
     }
     l->bytes -= op_bytes(op);
-    l->puts -= op->change == CHANGE_PUT;
     buf_free(&op->record);
     op->change = r->change;
     if (r->change == CHANGE_PUT) {
         op->record = *r->record;
         *r->record = (struct buf){0};
-        l->puts++;
     }
     op->ack = r->ack;
     l->bytes += op_bytes(op);
@@ -95,6 +93,7 @@ static struct op *make_op(const struct change_request *r) {
     op->key_len = key.n;
     op->ack = r->ack;
     op->replaces = r->replaces;
+    op->had = r->had;
     if (r->change == CHANGE_PUT) {
         op->record = *r->record;
         *r->record = (struct buf){0};
@@ -102,9 +101,11 @@ static struct op *make_op(const struct change_request *r) {
     return op;
 }
 
-struct op *lane_add(struct lane *l, struct state *state, const struct change_request *r) {
+struct op *lane_add(struct lane *l, struct state *state, const struct change_request *r, int *growth) {
     struct op *old = lane_find(l, r->key, r->generation);
+    int before = old != NULL ? op_growth(old) : 0;
     if (join(l, old, r)) {
+        *growth = op_growth(old) - before;
         return old;
     }
     struct op *op = make_op(r);
@@ -128,8 +129,8 @@ struct op *lane_add(struct lane *l, struct state *state, const struct change_req
     l->last = op;
     l->untaken = l->untaken == NULL ? op : l->untaken;
     l->ops++;
-    l->puts += op->change == CHANGE_PUT;
     l->bytes += op_bytes(op);
+    *growth = op_growth(op);
     return op;
 }
 
@@ -160,7 +161,6 @@ size_t lane_done(struct lane *l, struct state *state, size_t n, struct sink_ack 
         l->first = op->next;
         l->last = l->first == NULL ? NULL : l->last;
         l->ops--;
-        l->puts -= op->change == CHANGE_PUT;
         l->bytes -= op_bytes(op);
         op_free(op);
     }

@@ -27,6 +27,7 @@ struct op {
     enum change change;
     bool replaces;      /* the store may have the key, */
     bool behind, put;   /* or what it will have is known: a change of the key ahead in the queue, which puts or not */
+    bool had;           /* the key is thought to be there when this change's turn comes */
     bool noted;         /* note means something: a kill before the write deletes the key */
     bool taken;         /* the writer has it: it may be written already */
     bool found;         /* reachable by lane_find: the newest of its key */
@@ -56,7 +57,7 @@ struct lane {
     struct lock lock;
     unsigned id;
     struct op *first, *untaken, *last;
-    size_t ops, puts;
+    size_t ops;
     _Atomic size_t bytes; /* read without the lock, too */
     struct op *table[LANE_BUCKETS];
 };
@@ -67,10 +68,16 @@ struct change_request {
     const struct key *key;
     uint32_t generation;
     struct buf *record;   /* CHANGE_PUT: taken over */
-    bool replaces;        /* the store may have an older version */
+    bool replaces;        /* the store may have an older version, */
+    bool had;             /* or has one, in the queue or, as far as a filter knows, itself */
     bool note;            /* which must not be seen after a kill */
     struct sink_ack *ack; /* called when the change is in the store; NULL */
 };
+
+/* By how many keys there will be more when it is done, as far as is known. */
+static inline int op_growth(const struct op *op) {
+    return (op->change == CHANGE_PUT) - op->had;
+}
 
 void lane_init(struct lane *l, unsigned id);
 /* Drops what is queued, calling no one. */
@@ -84,8 +91,9 @@ static inline void lane_unlock(struct lane *l) {
 
 /* The newest queued change of the key, or NULL. */
 struct op *lane_find(const struct lane *l, const struct key *key, uint32_t generation);
-/* Queues a change, or turns a queued one of the same key that nobody has taken yet into it; returns it. */
-struct op *lane_add(struct lane *l, struct state *state, const struct change_request *r);
+/* Queues a change, or turns a queued one of the same key that nobody has taken yet into it; returns it. growth: of what is queued,
+ * in keys. */
+struct op *lane_add(struct lane *l, struct state *state, const struct change_request *r, int *growth);
 /* The next ops nobody has taken, at most max and about max_bytes, in order; they stay readable. */
 size_t lane_take(struct lane *l, struct op **out, size_t max, size_t max_bytes);
 /* The first n taken ops are in the store (or given up): forgets them and their notes. Their acks go to acks (room for

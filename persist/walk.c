@@ -32,15 +32,23 @@ static bool is_alive(const struct disk_walk *w, struct slice record, struct walk
 
 /* ---- what is on its way ---- */
 
+/* What it leaves of the key is told even when that is nothing: the store is looked at later, and may not show it yet when it has
+ * left the queue by then. */
 static void visit_queued(struct disk_walk *w, const struct op *op) {
-    struct walked found;
+    struct walked found = {.queued = true};
     uint32_t generation;
-    if (op->change == CHANGE_PUT && op->position >= w->from && op->position <= w->last &&
-        record_split_key(slice_make(op->key, op->key_len), &generation, &found.position, &found.name) &&
-        generation == w->generation && is_alive(w, buf_slice(&op->record), &found)) {
-        w->fn(w->ctx, &found);
-        w->found++;
+    if (op->position < w->from || op->position > w->last ||
+        !record_split_key(slice_make(op->key, op->key_len), &generation, &found.position, &found.name) ||
+        generation != w->generation) {
+        return;
     }
+    bool alive = op->change == CHANGE_PUT && is_alive(w, buf_slice(&op->record), &found);
+    if (!alive) {
+        found.type = TYPE_NONE;
+        found.expire_ms = -1;
+    }
+    w->fn(w->ctx, &found);
+    w->found += alive;
 }
 
 /* Bucket by bucket, each for itself locked: a lane may hold much. */
@@ -80,7 +88,7 @@ static bool visit_newer(struct disk_walk *w, const struct walked *found) {
 
 static bool visit_stored(void *ctx, struct slice key, struct slice value) {
     struct disk_walk *w = ctx;
-    struct walked found;
+    struct walked found = {0};
     uint32_t generation;
     if (!record_split_key(key, &generation, &found.position, &found.name) || generation != w->generation ||
         found.position > w->last) {
@@ -124,9 +132,9 @@ uint64_t disk_walk(struct source *s, uint8_t physical, uint64_t from, uint64_t t
 
 enum { WATCH_BYTES = 4 << 20 };
 
-/* A list of queued keys as record keys, each behind its length and type. */
-struct put_watch {
-    struct put_watch *next;
+/* A list of queued changes: record keys, each behind what is said of it. */
+struct change_watch {
+    struct change_watch *next;
     uint8_t physical;
     uint64_t from;
     struct buf keys;
@@ -135,7 +143,7 @@ struct put_watch {
 
 void *disk_watch(struct source *s, uint8_t physical, uint64_t from) {
     struct disk *d = s->ctx;
-    struct put_watch *w = mem_zalloc(sizeof(*w));
+    struct change_watch *w = mem_zalloc(sizeof(*w));
     w->physical = physical;
     w->from = from;
     lock_acquire(&d->walk_lock);
@@ -146,9 +154,20 @@ void *disk_watch(struct source *s, uint8_t physical, uint64_t from) {
     return w;
 }
 
-void disk_note_put(struct disk *d, const struct op *op) {
+struct change_head {
+    size_t key_len;
+    int64_t expire_ms;
+    enum value_type type; /* TYPE_NONE: deleted */
+};
+
+void disk_note_change(struct disk *d, const struct op *op) {
+    struct change_head head = {.key_len = op->key_len, .expire_ms = -1, .type = TYPE_NONE};
+    if (op->change == CHANGE_PUT) {
+        head.type = record_type(buf_slice(&op->record));
+        (void)record_deadline(buf_slice(&op->record), &head.expire_ms); /* our own record */
+    }
     lock_acquire(&d->walk_lock);
-    for (struct put_watch *w = d->watches; w != NULL; w = w->next) {
+    for (struct change_watch *w = d->watches; w != NULL; w = w->next) {
         if (w->physical != op->physical || op->position < w->from) {
             continue;
         }
@@ -156,8 +175,7 @@ void disk_note_put(struct disk *d, const struct op *op) {
             w->overflowed = true;
             continue;
         }
-        uint32_t head[2] = {(uint32_t)op->key_len, (uint32_t)record_type(buf_slice(&op->record))};
-        buf_put(&w->keys, head, sizeof(head));
+        buf_put(&w->keys, &head, sizeof(head));
         buf_put(&w->keys, op->key, op->key_len);
     }
     lock_release(&d->walk_lock);
@@ -165,7 +183,7 @@ void disk_note_put(struct disk *d, const struct op *op) {
 
 bool disk_unwatch(struct source *s, void *watch, uint64_t to, walked_fn fn, void *ctx) {
     struct disk *d = s->ctx;
-    struct put_watch *w = watch, **at = &d->watches;
+    struct change_watch *w = watch, **at = &d->watches;
     lock_acquire(&d->walk_lock);
     while (*at != w) {
         at = &(*at)->next;
@@ -174,15 +192,15 @@ bool disk_unwatch(struct source *s, void *watch, uint64_t to, walked_fn fn, void
     atomic_fetch_sub(&d->watch_count, 1);
     lock_release(&d->walk_lock);
     for (size_t i = 0; fn != NULL && i < w->keys.n;) {
-        uint32_t head[2], generation;
-        struct walked found = {.expire_ms = -1};
-        memcpy(head, w->keys.p + i, sizeof(head));
-        found.type = (enum value_type)head[1];
-        record_split_key(slice_make(w->keys.p + i + sizeof(head), head[0]), &generation, &found.position, &found.name);
+        struct change_head head;
+        uint32_t generation;
+        memcpy(&head, w->keys.p + i, sizeof(head));
+        struct walked found = {.type = head.type, .expire_ms = head.expire_ms};
+        record_split_key(slice_make(w->keys.p + i + sizeof(head), head.key_len), &generation, &found.position, &found.name);
         if (to == 0 || found.position < to) {
             fn(ctx, &found);
         }
-        i += sizeof(head) + head[0];
+        i += sizeof(head) + head.key_len;
     }
     bool whole = !w->overflowed;
     buf_free(&w->keys);

@@ -36,10 +36,12 @@ struct batch {
     struct op *ops[BATCH_OPS];
     size_t n;
     size_t of_lane[STATE_LANES];
+    int8_t growth[BATCH_OPS]; /* by how many keys each makes the store grow */
 };
 
 static void take(struct disk *d, struct batch *b) {
     b->n = 0;
+    memset(b->growth, 0, sizeof(b->growth));
     for (unsigned i = 0; i < STATE_LANES; i++) {
         struct lane *lane = &d->lanes[i];
         lane_lock(lane);
@@ -85,22 +87,28 @@ static bool is_hurried(const struct disk *d) {
     return now > atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / HURRIED_PART;
 }
 
-static void count_keys(struct disk *d, const struct batch *b) {
+/* Before they are written. */
+static void look_at_keys(struct disk *d, struct batch *b) {
     unsigned reads = is_hurried(d) ? HURRIED_READS : BATCH_OPS;
     for (size_t i = 0; i < b->n; i++) {
         const struct op *op = b->ops[i];
-        if (!is_current(d, op)) {
-            continue;
-        }
-        bool had = had_key(d, op, &reads), put = op->change == CHANGE_PUT;
-        if (had != put) {
-            int64_t n = atomic_fetch_add_explicit(&d->keys[op->physical], put ? 1 : -1, memory_order_relaxed) + (put ? 1 : -1);
+        b->growth[i] = is_current(d, op) ? (int8_t)((op->change == CHANGE_PUT) - had_key(d, op, &reads)) : 0;
+    }
+}
+
+/* What was thought of them when they were queued becomes what they are. */
+static void count_keys(struct disk *d, const struct batch *b) {
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = b->ops[i];
+        if (is_current(d, op)) {
+            int64_t n = atomic_fetch_add_explicit(&d->keys[op->physical], b->growth[i], memory_order_relaxed) + b->growth[i];
+            atomic_fetch_sub_explicit(&d->growth_queued[op->physical], op_growth(op), memory_order_relaxed);
             state_set_count(d->state, op->physical, n > 0 ? (uint64_t)n : 0); /* as it stands after a kill */
         }
     }
 }
 
-static bool write_batch(struct disk *d, const struct batch *b) {
+static bool write_batch(struct disk *d, struct batch *b) {
     struct store_write writes[BATCH_OPS];
     char err[256];
     for (size_t i = 0; i < b->n; i++) {
@@ -108,7 +116,7 @@ static bool write_batch(struct disk *d, const struct batch *b) {
         writes[i].key = slice_make(op->key, op->key_len);
         writes[i].value = op->change == CHANGE_PUT ? buf_slice(&op->record) : slice_make(NULL, 0);
     }
-    count_keys(d, b);
+    look_at_keys(d, b);
     if (d->store->write(d->store, writes, b->n, d->options.durability == DISK_ALWAYS, err, sizeof(err))) {
         disk_count(&d->count.batches, 1);
         return true;
@@ -122,11 +130,7 @@ static void finish(struct disk *d, const struct batch *b) {
     struct sink_ack *acks[BATCH_OPS];
     size_t at = 0, room = atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / STATE_LANES;
     bool pressed = false;
-    for (size_t i = 0; i < b->n; i++) {
-        if (b->ops[i]->change == CHANGE_PUT && is_current(d, b->ops[i])) {
-            atomic_fetch_sub_explicit(&d->puts_queued[b->ops[i]->physical], 1, memory_order_relaxed);
-        }
-    }
+    count_keys(d, b);
     for (unsigned i = 0; i < STATE_LANES; i++) {
         lane_lock(&d->lanes[i]);
         at += lane_done(&d->lanes[i], d->state, b->of_lane[i], acks + at);
@@ -164,7 +168,7 @@ static bool rebuild(struct disk *d) {
     }
     for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
         atomic_store(&d->keys[i], 0);
-        atomic_store(&d->puts_queued[i], 0);
+        atomic_store(&d->growth_queued[i], 0);
     }
     state_forget_all(d->state);
     state_distrust(d->state, false);

@@ -56,7 +56,8 @@ struct fetch {
 struct walked {
     uint64_t position; /* hash_position of its hash */
     struct slice name;
-    enum value_type type;
+    enum value_type type; /* TYPE_NONE: it is being deleted */
+    bool queued;          /* a change on its way: says more than what else is met of the key, the last one most */
     int64_t expire_ms;
     struct slice extra;  /* what guards noted of it */
     struct slice record; /* its value, for unpack */
@@ -70,14 +71,15 @@ struct source {
     enum probe_result (*probe)(struct source *s, const struct key *key, int64_t now_ms, struct found *out);
     /* Keys it has of a physical database, about; those memory has, too, among them. May be NULL. Any thread. */
     int64_t (*key_count)(struct source *s, uint8_t physical);
-    /* Visits the live keys of a physical database in [from, to) of positions, to 0: to the end; some twice, in no order. Stops
+    /* Visits the live keys of a physical database in [from, to) of positions, to 0: to the end; some twice, in no order, and keys
+     * being deleted. Stops
      * after about want of them; returns the position behind what was visited, its last 16 bits 0, to at most. May block.
      * fn must be brief. May be NULL. */
     uint64_t (*walk)(struct source *s, uint8_t physical, uint64_t from, uint64_t to, size_t want, int64_t now_ms,
                      walked_fn fn, void *ctx);
-    /* From now on notes the keys of the database from a position on that come to it from memory: between a look at memory and
-     * a walk a key may pass by both. unwatch visits those before to (0: all; fn NULL: none) and ends it; false when there
-     * were too many to note. Any thread. */
+    /* From now on notes the keys of the database from a position on that come to it from memory, or are deleted: between a look at
+     * memory and a walk a key may pass by both. unwatch visits those before to (0: all; fn NULL: none) in the order they came,
+     * the deleted with TYPE_NONE, and ends it; false when there were too many to note. Any thread. */
     void *(*watch)(struct source *s, uint8_t physical, uint64_t from);
     bool (*unwatch)(struct source *s, void *watch, uint64_t to, walked_fn fn, void *ctx);
     /* The value of a walked record; false when it cannot be used. */

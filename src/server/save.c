@@ -22,7 +22,7 @@
 #include "src/tier/walk.h"
 #include "src/value/rdb.h"
 
-enum { SLICE_KEYS = 128, FLUSH_BYTES = 1 << 20, PATH_BYTES = 4200 };
+enum { SLICE_KEYS = 128, FLUSH_BYTES = 1 << 20, PATH_BYTES = 4200, MOST_WAITS = 100, WAIT_US = 500 };
 
 /* ---- writing ---- */
 
@@ -81,10 +81,26 @@ static void pack_record(struct buf *data, struct source *s, const struct walked 
     found_free(&value);
 }
 
+static bool put_resident(struct writer *w, struct l1 *l1, const struct key *key, int64_t now_ms, bool locked) {
+    struct item_view item;
+    unsigned shard = l1_shard_of(l1, key->hash);
+    if (!locked) {
+        l1_lock(l1, shard);
+    }
+    bool resident = l1_get(l1, key, now_ms, L1_NOTOUCH, &item);
+    if (resident) {
+        put_item(w, key, &item);
+    }
+    if (!locked) {
+        l1_unlock(l1, shard);
+    }
+    return resident;
+}
+
 /* Each key as memory has it, or else as a tier below had it. */
-static void put_all_tiers(struct writer *w, struct server *srv, uint8_t physical) {
+static void put_all_tiers(struct writer *w, struct server *srv, uint8_t physical, bool locked) {
     struct l1 *l1 = srv->host.l1;
-    struct walk walk = {.tier = &srv->tier, .physical = physical, .want = SLICE_KEYS, .pack = pack_record};
+    struct walk walk = {.tier = &srv->tier, .physical = physical, .want = SLICE_KEYS, .locked = locked, .pack = pack_record};
     struct buf one = {0};
     bool again;
     do {
@@ -101,15 +117,7 @@ static void put_all_tiers(struct writer *w, struct server *srv, uint8_t physical
         for (size_t i = 0; i < walk.count && !again; i++) {
             const struct walk_key *k = &walk.keys[i];
             struct key key = {walk_name(&walk, k), hash_position(k->position), physical};
-            struct item_view item;
-            unsigned shard = l1_shard_of(l1, key.hash);
-            l1_lock(l1, shard);
-            bool resident = l1_get(l1, &key, walk.now_ms, L1_NOTOUCH, &item);
-            if (resident) {
-                put_item(w, &key, &item);
-            }
-            l1_unlock(l1, shard);
-            if (!resident && (k->data_len > 0 || walk_below_one(&walk, k, &one))) {
+            if (!put_resident(w, l1, &key, walk.now_ms, locked) && (k->data_len > 0 || walk_below_one(&walk, k, &one))) {
                 buf_put_slice(&w->buf, k->data_len > 0 ? slice_make(walk.data.p + k->data, k->data_len) : buf_slice(&one));
                 w->keys++;
             }
@@ -122,11 +130,11 @@ static void put_all_tiers(struct writer *w, struct server *srv, uint8_t physical
     walk_free(&walk);
 }
 
-/* locked: the caller holds every shard, and nothing may block: memory's keys alone. */
+/* locked: the caller holds every shard. */
 static void put_database(struct writer *w, struct server *srv, unsigned db, bool locked) {
     struct l1 *l1 = srv->host.l1;
     uint8_t physical = l1->db_map[db];
-    uint64_t keys = locked ? l1_db_keys(l1, physical) : tier_keys(&srv->tier, physical), cursor = 0;
+    uint64_t keys = tier_keys(&srv->tier, physical), cursor = 0;
     if (keys == 0) {
         return;
     }
@@ -135,8 +143,8 @@ static void put_database(struct writer *w, struct server *srv, unsigned db, bool
     buf_putc(&w->buf, (char)RDB_OP_RESIZEDB);
     rdb_put_len(&w->buf, keys);
     rdb_put_len(&w->buf, l1_db_expires(l1, physical));
-    if (walk_has_below(&srv->tier) && !locked) {
-        put_all_tiers(w, srv, physical);
+    if (walk_has_below(&srv->tier)) {
+        put_all_tiers(w, srv, physical, locked);
         return;
     }
     do {
@@ -322,6 +330,9 @@ static bool store(struct loading *l, struct value *value) {
     bool twice = l1_get(l1, &key, l->now_ms, L1_NOTOUCH, &view);
     enum err e = value != NULL ? l1_set_value(l1, &key, value, l->expire_ms, l->now_ms)
                                : l1_set(l1, &key, slice_make(l->str.p, l->str.n), l->expire_ms, 0, l->now_ms);
+    for (int i = 0; i < MOST_WAITS && l->locked && tier_is_pressed(&l->srv->tier); i++) {
+        usleep(WAIT_US); /* the whole server waits: so may what is evicted */
+    }
     if (l1_over_limit(l1)) {
         l1_make_room(l1, shard, 16, l->now_ms);
     }

@@ -6,7 +6,9 @@
  * down from memory in between is noted:
  *
  *   walk_before (any thread) -> walk_below (may block) -> walk_after (any thread) -> the keys of [from, next)
- */
+ *
+ * A key that was there all the time is met, one that came or went meanwhile is or is not. Unless walk_after is called with every
+ * shard locked: then the keys are those of that moment. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,12 +22,16 @@
 /* Intervals begin and end at multiples of 1 << WALK_STEP_BITS, so that a cursor needs fewer digits. */
 enum { WALK_STEP_BITS = 16 };
 
+/* Where a key was seen; the first of them that was says what is true of it. */
+enum walk_seen { WALK_IN_MEMORY, WALK_CHANGED /* noted while it was walked */, WALK_ON_ITS_WAY, WALK_BELOW };
+
 struct walk_key {
     uint64_t position;
     size_t name, name_len; /* in walk.names */
     size_t data, data_len; /* in walk.data: what pack made of its value below; 0: not seen below */
+    int64_t expire_ms;     /* of one seen below; else -1 */
     uint8_t type;          /* enum value_type */
-    bool below;            /* seen in a tier below only */
+    uint8_t seen;          /* enum walk_seen */
 };
 
 /* One interval; zeroed but for the first group. */
@@ -34,8 +40,8 @@ struct walk {
     uint8_t physical;
     uint64_t from;  /* position */
     size_t want;    /* about how many keys */
-    bool locked;    /* the caller holds every shard */
-    int64_t now_ms;
+    bool locked;    /* the caller holds every shard; may be set anew before walk_after, and */
+    int64_t now_ms; /* this one, too */
     /* Appends what the caller wants of a value seen below to data; NULL: only names are wanted. */
     void (*pack)(struct buf *data, struct source *s, const struct walked *found);
     /* results */
@@ -44,12 +50,14 @@ struct walk {
     size_t count;
     struct buf names, data;
     /* private */
-    size_t cap;
+    size_t cap, before; /* before: keys seen by walk_before */
     void *watches[TIER_MAX_SOURCES];
 };
 
 /* Whether some tier below can be walked; else l1_scan says it all. */
 bool walk_has_below(const struct tier *t);
+/* Whether a physical database has no key below, as far as they are counted. Any thread. */
+bool walk_is_empty_below(const struct tier *t, uint8_t physical);
 void walk_before(struct walk *w);
 void walk_below(struct walk *w);
 /* Sorts the keys by position and keeps each once. False: so much moved meanwhile that the interval must be walked again, better

@@ -582,6 +582,37 @@ static void what_is_queued_is_not_read_while_bypassed(void **state) {
     rig_free(r);
 }
 
+struct order_met {
+    int at, deletion, stored; /* 1, 2, ...: when it was met */
+};
+
+static void note_order(void *ctx, const struct walked *found) {
+    struct order_met *o = ctx;
+    o->at++;
+    if (slice_eq(found->name, slice_cstr("k"))) {
+        *(found->type == TYPE_NONE ? &o->deletion : &o->stored) = o->at;
+        assert_int_equal(found->queued, found->type == TYPE_NONE);
+    }
+}
+
+/* A deletion may leave the queue while the store, as of a moment before, is still looked at. */
+static void a_walk_is_told_of_queued_deletions_before_it_looks(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    struct source *s = disk_source(r->disk);
+    struct key k = key_of("k");
+    rig_evict(r, &k, 1, true);
+    rig_settle(r);
+    block_writer(r);
+    rig_del(r, &k, NULL);
+    struct order_met o = {0};
+    s->walk(s, 0, 0, 0, 1000, clock_now_ms(), note_order, &o);
+    assert_int_equal(o.stored, 0);
+    assert_true(o.deletion > 0);
+    open_and_settle(r);
+    rig_free(r);
+}
+
 /* One client with a key of its own. */
 struct client {
     struct rig *r;
@@ -809,8 +840,11 @@ static void keys_are_counted_once(void **state) {
         rig_set(r, &fresh, 8, i == 3 ? &acks[3].ack : NULL); /* three of one key in one batch */
         rig_set(r, &fresh, 9, i == 3 ? &acks[4].ack : NULL);
         rig_del(r, &fresh, i == 3 ? &acks[5].ack : NULL);
+        assert_int_equal(counted(r), through + 1);
         rig_del(r, &k, NULL);
+        assert_int_equal(counted(r), 1); /* before the writer knows of it */
         rig_del(r, &other, NULL);
+        assert_int_equal(counted(r), 0);
         open_and_settle(r);
         assert_int_equal(counted(r), 0);
         assert_int_equal(fake_records(r->fake), 0);
@@ -841,6 +875,7 @@ int main(void) {
         cmocka_unit_test(the_log_is_synced_each_second),
         cmocka_unit_test(a_failed_write_empties_the_tier_which_serves_again),
         cmocka_unit_test(the_store_is_emptied_when_no_read_uses_it),
+        cmocka_unit_test(a_walk_is_told_of_queued_deletions_before_it_looks),
         cmocka_unit_test(what_is_queued_is_not_read_while_bypassed),
         cmocka_unit_test(what_comes_in_while_the_tier_goes_out_is_not_kept),
         cmocka_unit_test(a_kill_while_bypassed_empties_the_tier),

@@ -74,6 +74,8 @@ struct call {
     bool in_exec;           /* inside EXEC (or a script): may not yield or park */
     uint8_t see;            /* enum guard_see: what its reads see */
     bool waited;            /* was held as long as it may be: must answer now */
+    bool ahead;             /* will be inside EXEC: runs now, without locks, as far as call_wait; state is kept until then */
+    bool remapped;          /* databases were flushed or swapped: where replies wait for the sinks, this one waits for that, too */
     bool detached;          /* lives on the heap: parked or yielding */
     struct buf *input;      /* the session's input, when this call's arguments fill it: call_set may adopt it; else NULL */
     struct blob *adopted;   /* the blob that keeps the arguments since then; the dispatcher's to release */

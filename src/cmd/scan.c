@@ -11,7 +11,10 @@
 #include "src/cmd/key.h"
 #include "src/tier/walk.h"
 
-enum { KEYS_SLICE = 2000 /* keys looked at before KEYS lets others have a turn */ };
+enum {
+    KEYS_SLICE = 2000,     /* keys looked at before KEYS lets others have a turn */
+};
+static const size_t ALL_KEYS = SIZE_MAX / 64; /* more than there can be */
 
 struct matching {
     struct slice pattern;
@@ -76,19 +79,24 @@ static void key_walk_end(struct call *c) {
     c->state = NULL;
 }
 
-/* OK: k->walk has the keys of [from, next). ERR_PARKED: the handler runs again. Inside a transaction only memory is
- * walked: nothing may wait there. */
+/* OK: k->walk has the keys of [from, next). ERR_PARKED: the handler runs again. Inside a transaction, where nothing may wait, it has
+ * run so far ahead of the locks (c->ahead), and what changed since was noted; but in a database that has become this one
+ * meanwhile nobody looked. */
 static enum err key_walk_step(struct call *c, struct key_walk *k, uint64_t from, size_t want) {
     struct walk *w = &k->walk;
-    if (!k->below) {
+    bool begin = !k->below || w->physical != c->db;
+    w->locked = c->all_locked;
+    w->now_ms = c->now_ms;
+    if (begin && c->in_exec && !walk_is_empty_below(w->tier, c->db)) {
+        return call_errorf(c, "BUSY The databases were swapped during a walk over all keys");
+    }
+    if (begin) {
         walk_clear(w);
         w->from = from;
         w->want = want;
         w->physical = c->db;
-        w->locked = c->all_locked;
-        w->now_ms = c->now_ms;
         walk_before(w);
-        if (walk_has_below(w->tier) && call_may_yield(c)) {
+        if (!c->in_exec) {
             k->below = true;
             return call_wait(c, &k->job);
         }
@@ -97,8 +105,9 @@ static enum err key_walk_step(struct call *c, struct key_walk *k, uint64_t from,
     if (k->job.refused) {
         return call_errorf(c, "BUSY Too many walks over all keys are under way");
     }
-    if (!walk_after(w) && want > 1 && call_may_yield(c)) {
-        return key_walk_step(c, k, w->from, want / 4 + 1); /* too much moved: a shorter interval */
+    if (!walk_after(w) && want > 1) { /* too much moved: a shorter interval */
+        return c->in_exec ? call_errorf(c, "BUSY Too many keys moved during a walk over all keys")
+                          : key_walk_step(c, k, w->from, want / 4 + 1);
     }
     return OK;
 }
@@ -117,7 +126,7 @@ enum err keys_run(struct call *c) {
     bool below = walk_has_below(c->host->tier), yield;
     do {
         if (below) {
-            enum err e = key_walk_step(c, k, k->walk.next, KEYS_SLICE);
+            enum err e = key_walk_step(c, k, k->walk.next, c->ahead || c->in_exec ? ALL_KEYS : KEYS_SLICE);
             if (e != OK) {
                 return e;
             }
@@ -214,7 +223,7 @@ enum err scan_run(struct call *c) {
 
 /* ---- RANDOMKEY ---- */
 
-enum { RANDOM_WANT = 16 };
+enum { RANDOM_WANT = 16, RANDOM_WANT_AHEAD = 256 /* of which the transaction may have deleted some by then */ };
 
 static void reply_name(void *ctx, const struct key *key, const struct item_view *item) {
     (void)item;
@@ -227,29 +236,30 @@ static void reply_random_of_memory(struct call *c) {
     }
 }
 
+/* A position from which on there are about so many of all the keys. */
+static uint64_t random_start(uint64_t all, uint64_t want) {
+    return all > want ? rng_below(UINT64_MAX - UINT64_MAX / all * want) >> WALK_STEP_BITS << WALK_STEP_BITS : 0;
+}
+
 /* Some cold key from a random position on, in turn with memory's as their numbers are. */
 enum err randomkey_run(struct call *c) {
     uint64_t memory = l1_db_keys(c->l1, c->db), all = tier_keys(c->host->tier, c->db);
-    bool cold = c->state != NULL || (all > memory && rng_below(all) >= memory);
-    if (!cold || !walk_has_below(c->host->tier) || !call_may_yield(c)) {
+    bool cold = c->state != NULL || (all > memory && !c->in_exec && (c->ahead || rng_below(all) >= memory));
+    if (!cold || !walk_has_below(c->host->tier)) {
         reply_random_of_memory(c);
         return OK;
     }
+    size_t want = c->ahead ? RANDOM_WANT_AHEAD : RANDOM_WANT;
     struct key_walk *k = key_walk_of(c);
     struct walk *w = &k->walk;
-    uint64_t start = k->below ? w->from : rng_u64() >> WALK_STEP_BITS << WALK_STEP_BITS;
-    enum err e = key_walk_step(c, k, start, RANDOM_WANT);
+    enum err e = key_walk_step(c, k, k->below ? w->from : random_start(all, want), want);
     if (e != OK) {
         return e;
     }
     if (w->count > 0) {
         reply_bulk(c->out, walk_name(w, &w->keys[rng_below(w->count)]));
-    } else if (w->next != 0 || k->count++ == 0) { /* nothing there: further on, and once from the start */
-        k->below = false;
-        e = key_walk_step(c, k, w->next, RANDOM_WANT);
-        if (e != OK) {
-            return e;
-        }
+    } else if (!c->in_exec && (w->next != 0 || k->count++ == 0)) { /* nothing there: further on, and once from the start */
+        return key_walk_step(c, k, w->next, want);
     } else {
         reply_random_of_memory(c);
     }

@@ -20,44 +20,14 @@ static enum err check_flush_mode(struct call *c) {
     return ok ? OK : ERR_SYNTAX;
 }
 
-/* Where replies wait until a change is safe, so do those of FLUSHALL and SWAPDB: on a pool thread. Not inside EXEC. */
-struct safe_job {
-    struct call_job job;
-    struct tier *tier;
-};
-
-static void make_safe(struct job *job) {
-    struct tier *t = ((struct safe_job *)job)->tier;
-    for (unsigned i = 0; i < t->sink_count; i++) {
-        if (t->sinks[i]->sync != NULL) {
-            t->sinks[i]->sync(t->sinks[i]);
-        }
-    }
-}
-
-static enum err reply_when_safe(struct call *c) {
-    struct safe_job *j = c->state;
-    if (j == NULL && c->host->tier->acks && call_may_yield(c)) {
-        j = c->state = mem_zalloc(sizeof(*j));
-        c->state_free = mem_free;
-        j->job.job.run = make_safe;
-        j->tier = c->host->tier;
-        return call_wait(c, &j->job);
-    }
-    if (j != NULL && j->job.refused) {
-        return call_wait(c, &j->job);
-    }
-    mem_free(j);
-    c->state = NULL;
+static enum err remapped(struct call *c) {
+    c->remapped = true;
     c->changed++;
     reply_ok(c->out);
     return OK;
 }
 
 static enum err flush(struct call *c, bool all) {
-    if (c->state != NULL) {
-        return reply_when_safe(c);
-    }
     enum err e = check_flush_mode(c);
     if (e != OK) {
         return e;
@@ -67,7 +37,7 @@ static enum err flush(struct call *c, bool all) {
     if (!done) {
         return call_errorf(c, "ERR flushed databases are still being swept, try again");
     }
-    return reply_when_safe(c);
+    return remapped(c);
 }
 
 static enum err flushdb_run(struct call *c) {
@@ -80,9 +50,6 @@ static enum err flushall_run(struct call *c) {
 
 static enum err swapdb_run(struct call *c) {
     int64_t a, b;
-    if (c->state != NULL) {
-        return reply_when_safe(c);
-    }
     if (!num_parse_i64(c->argv[1], &a)) {
         return call_errorf(c, "ERR invalid first DB index");
     }
@@ -93,7 +60,7 @@ static enum err swapdb_run(struct call *c) {
         return ERR_DB_INDEX;
     }
     tier_swap_db(c->host->tier, (unsigned)a, (unsigned)b);
-    return reply_when_safe(c);
+    return remapped(c);
 }
 
 static enum err time_run(struct call *c) {

@@ -398,6 +398,9 @@ static void find_keys_again(struct call *c) {
 static enum err run_many_keys(struct call *c, struct worker *w) {
     uint16_t *shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
     c->all_locked = (c->cmd->flags & CMD_ALL_SHARDS) || (txn_is_exec(c) && (txn_flags(c) & (CMD_ALL_SHARDS | CMD_WHOLE)));
+    if (txn_is_exec(c) && txn_walks_first(c)) {
+        return ERR_PARKED;
+    }
     for (;;) {
         unsigned n = l1_shards_of(c->l1, c->keys, (size_t)c->nkeys, shards);
         lock_keys(c, shards, n);

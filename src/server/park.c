@@ -15,6 +15,7 @@ struct sync {
     struct msg msg;
     _Atomic int due; /* acknowledgements outstanding, plus one while the call runs */
     struct parked *parked; /* set before the call's own share of due is given back */
+    struct job mapping;    /* of a call that changed the databases: writes that through */
 };
 
 static struct parked *parked_of(struct call *c) {
@@ -254,17 +255,6 @@ void park_call(struct session *s, struct call *c, uint64_t ticks) {
     }
 }
 
-void park_run_yielded(struct worker *w) {
-    struct list now;
-    list_init(&now);
-    for (struct list *n; (n = list_pop_front(&w->yielded)) != NULL;) {
-        list_push_back(&now, n); /* one that yields again waits for the next turn */
-    }
-    for (struct list *n; (n = list_pop_front(&now)) != NULL;) {
-        dispatch_again(LIST_ENTRY(n, struct parked, node));
-    }
-}
-
 /* ---- pause ---- */
 
 static bool held_by_pause(const struct server *srv, const struct call *c) {
@@ -300,7 +290,7 @@ void park_wake_paused(struct worker *w) {
     }
 }
 
-/* ---- acknowledgements ---- */
+/* ---- acknowledgements: of the sinks for each changed key, and of a thread that writes through a change of the databases ---- */
 
 static void acks_arrived(struct loop *loop, struct msg *msg) {
     (void)loop;
@@ -336,14 +326,8 @@ void park_hold_reply(struct session *s, struct call *c) {
     }
 }
 
-void park_commit(struct call *c, struct tier *tier, enum sink_change change,
-                 const struct key *key) {
+static struct sync *sync_of(struct call *c) {
     struct sync *sync = c->sync;
-    int acks = 0;
-    if (!tier->acks) {
-        tier_commit(tier, change, key, c->now_ms, NULL, &acks);
-        return;
-    }
     if (sync == NULL) {
         sync = mem_zalloc(sizeof(*sync));
         sync->ack = (struct sink_ack){session_of(c->client)->worker->loop, ack_done};
@@ -351,6 +335,17 @@ void park_commit(struct call *c, struct tier *tier, enum sink_change change,
         atomic_init(&sync->due, 1);
         c->sync = sync;
     }
+    return sync;
+}
+
+void park_commit(struct call *c, struct tier *tier, enum sink_change change,
+                 const struct key *key) {
+    int acks = 0;
+    if (!tier->acks) {
+        tier_commit(tier, change, key, c->now_ms, NULL, &acks);
+        return;
+    }
+    struct sync *sync = sync_of(c);
     for (unsigned i = 0; i < tier->sink_count; i++) {
         atomic_fetch_add_explicit(&sync->due, 1, memory_order_relaxed);
     }
@@ -358,24 +353,71 @@ void park_commit(struct call *c, struct tier *tier, enum sink_change change,
     atomic_fetch_sub_explicit(&sync->due, (int)tier->sink_count - acks, memory_order_relaxed);
 }
 
+static void run_mapping(struct job *job) {
+    struct sync *sync = (struct sync *)((char *)job - offsetof(struct sync, mapping));
+    struct tier *tier = &sync->parked->worker->server->tier;
+    for (unsigned i = 0; i < tier->sink_count; i++) {
+        struct sink *s = tier->sinks[i];
+        if (s->sync != NULL) {
+            s->sync(s);
+        }
+    }
+}
+
+static void mapping_done(struct job *job) {
+    struct sync *sync = (struct sync *)((char *)job - offsetof(struct sync, mapping));
+    ack_done(&sync->ack);
+}
+
+static void start_mapping(struct parked *p, struct sync *sync) {
+    sync->mapping = (struct job){.run = run_mapping, .done = mapping_done};
+    if (!pool_submit(p->call.host->pool, 0, &sync->mapping)) {
+        list_push_back(&p->worker->yielded, &p->node); /* no room: next turn */
+    }
+}
+
 void park_release_reply(struct session *s, struct call *c) {
     if (likely(c->out == &s->out)) {
         return;
     }
+    if (unlikely(c->remapped)) {
+        atomic_fetch_add_explicit(&sync_of(c)->due, 1, memory_order_relaxed);
+    }
     struct sync *sync = c->sync;
-    c->sync = NULL;
     if (sync != NULL && atomic_load_explicit(&sync->due, memory_order_acquire) > 1) {
         struct parked *p = park_detach(c);
         out_append(&p->held, c->out);
         p->call.out = &s->out;
         block(s, p, PARK_ACKS);
         sync->parked = p;
+        if (unlikely(p->call.remapped)) {
+            start_mapping(p, sync);
+        }
         if (give_back(sync)) {
             loop_post(sync->ack.loop, &sync->msg);
         }
         return;
     }
     mem_free(sync);
+    c->sync = NULL;
     out_append(&s->out, c->out);
     c->out = &s->out;
+}
+
+/* ---- calls that had no room, or let others go first ---- */
+
+void park_run_yielded(struct worker *w) {
+    struct list now;
+    list_init(&now);
+    for (struct list *n; (n = list_pop_front(&w->yielded)) != NULL;) {
+        list_push_back(&now, n); /* one that yields again waits for the next turn */
+    }
+    for (struct list *n; (n = list_pop_front(&now)) != NULL;) {
+        struct parked *p = LIST_ENTRY(n, struct parked, node);
+        if (p->why == PARK_ACKS) { /* its job had found no room */
+            start_mapping(p, p->call.sync);
+        } else {
+            dispatch_again(p);
+        }
+    }
 }

@@ -6,8 +6,10 @@
 #include "src/base/mem.h"
 #include "src/l1/shard.h"
 #include "src/server/dispatch.h"
+#include "src/server/park.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
+#include "src/tier/walk.h"
 
 /* One queued call: copies of its arguments behind the array, in one block. */
 struct queued {
@@ -261,34 +263,145 @@ void txn_find_keys(struct call *c) {
     c->nkeys = at;
 }
 
-static void run_queued(struct call *c, const struct queued *q) {
+static struct call call_of(const struct call *c, const struct queued *q) {
+    return (struct call){.cmd = q->cmd,
+                         .argv = q->argv,
+                         .argc = q->argc,
+                         .nkeys = q->key_count,
+                         .keys = c->keys + q->first_key,
+                         .access = c->access + q->first_key,
+                         .out = c->out,
+                         .arena = c->arena,
+                         .client = c->client,
+                         .host = c->host,
+                         .l1 = c->l1,
+                         .conf = c->conf,
+                         .stats = c->stats,
+                         .now_ms = c->now_ms};
+}
+
+/* ---- walks go first ----
+ *
+ * KEYS, SCAN and RANDOMKEY read the disk, and nothing may wait inside EXEC. So their handlers run before it, without a lock and with
+ * the reply thrown away, as far as they wait for a thread; one job does what they all wait for; and inside EXEC each goes on from
+ * there. What changes in between is noted by the walk itself, the queue's own changes among it. */
+
+struct first_walk {
+    void *state; /* the handler's */
+    void (*state_free)(void *state);
+    struct call_job *job; /* within it */
+};
+
+/* EXEC's state: it must outlive the session, whose queue does not. */
+struct first_walks {
+    struct call_job job; /* first: the job is all of theirs */
+    int count;
+    struct first_walk of[]; /* of each queued call; most have none */
+};
+
+static void first_walks_free(void *state) {
+    struct first_walks *f = state;
+    for (int i = 0; i < f->count; i++) {
+        if (f->of[i].state != NULL) {
+            f->of[i].state_free(f->of[i].state);
+        }
+    }
+    mem_free(f);
+}
+
+static void run_first_walks(struct job *job) {
+    struct first_walks *f = (struct first_walks *)job;
+    for (int i = 0; i < f->count; i++) {
+        if (f->of[i].job != NULL) {
+            f->of[i].job->job.run(&f->of[i].job->job);
+        }
+    }
+}
+
+/* Databases as they will be when the calls before have run; a flushed one has nothing to walk. */
+static void follow_swap(const struct call *c, const struct queued *q, uint8_t *map) {
+    int64_t a, b;
+    if (strcmp(q->cmd->row->name, "swapdb") == 0 && num_parse_i64(q->argv[1], &a) && num_parse_i64(q->argv[2], &b) && a >= 0 &&
+        b >= 0 && a < c->conf->databases && b < c->conf->databases) {
+        uint8_t first = map[a];
+        map[a] = map[b];
+        map[b] = first;
+    }
+}
+
+static bool run_ahead(const struct call *c, const struct queued *q, uint8_t db, struct first_walk *out) {
     struct worker *w = session_of(c->client)->worker;
-    struct call one = {.cmd = q->cmd,
-                       .argv = q->argv,
-                       .argc = q->argc,
-                       .nkeys = q->key_count,
-                       .keys = c->keys + q->first_key,
-                       .access = c->access + q->first_key,
-                       .out = c->out,
-                       .arena = c->arena,
-                       .client = c->client,
-                       .host = c->host,
-                       .l1 = c->l1,
-                       .conf = c->conf,
-                       .rules = c->rules,
-                       .stats = c->stats,
-                       .now_ms = c->now_ms,
-                       .all_locked = c->all_locked,
-                       .in_exec = true,
-                       .sync = c->sync};
+    struct out unread = {.proto = c->out->proto};
+    struct call one = call_of(c, q);
+    one.ahead = true;
+    one.out = &unread;
+    one.db = db;
+    bool waits = q->cmd->run(&one) == ERR_PARKED;
+    *out = (struct first_walk){one.state, one.state_free, waits ? w->parking.job : NULL};
+    w->parking = (struct parking){0};
+    out_free(&unread);
+    return waits;
+}
+
+bool txn_walks_first(struct call *c) {
+    const struct txn *t = c->client->txn;
+    if (!(t->flags & CMD_WHOLE) || c->state != NULL || client_is(c->client, CLIENT_DIRTY_EXEC) || !walk_has_below(c->host->tier)) {
+        return false;
+    }
+    struct first_walks *f = mem_zalloc(sizeof(*f) + (size_t)t->count * sizeof(f->of[0]));
+    uint8_t map[L1_MAX_DBS];
+    bool any = false;
+    f->count = t->count;
+    f->job.job.run = run_first_walks;
+    for (unsigned i = 0; i < L1_MAX_DBS; i++) {
+        map[i] = c->l1->db_map[i];
+    }
+    for (int i = 0; i < t->count; i++) {
+        const struct queued *q = &t->calls[i];
+        any |= (q->cmd->flags & CMD_WHOLE) && run_ahead(c, q, map[q->db], &f->of[i]);
+        follow_swap(c, q, map);
+    }
+    c->state = f;
+    c->state_free = first_walks_free;
+    if (any) {
+        session_of(c->client)->worker->parking = (struct parking){.why = PARK_JOB, .job = &f->job};
+    }
+    return any;
+}
+
+/* What the i-th call's walk found becomes its state. */
+static void take_first_walk(struct call *one, struct first_walks *f, int i) {
+    if (f == NULL || f->of[i].state == NULL) {
+        return;
+    }
+    one->state = f->of[i].state;
+    one->state_free = f->of[i].state_free;
+    f->of[i].state = NULL;
+    if (f->of[i].job != NULL) {
+        f->of[i].job->refused = f->job.refused;
+    }
+}
+
+static void run_queued(struct call *c, int i) {
+    struct worker *w = session_of(c->client)->worker;
+    const struct queued *q = &c->client->txn->calls[i];
+    struct call one = call_of(c, q);
+    one.all_locked = c->all_locked;
+    one.in_exec = true;
+    one.sync = c->sync;
+    take_first_walk(&one, c->state, i);
     one.db = c->l1->db_map[atomic_load_explicit(&c->client->db, memory_order_relaxed)];
     if (q->key_count > 0 && c->all_locked) { /* a flush or swap in the queue moves databases under us */
         keys_of_line(c, q->cmd, q->argv, q->argc, atomic_load_explicit(&c->client->db, memory_order_relaxed), one.keys,
                      one.access, q->key_count);
     }
     dispatch_run_queued(&one, w);
+    if (one.state != NULL) {
+        one.state_free(one.state);
+    }
     c->sync = one.sync;
     c->changed += one.changed;
+    c->remapped |= one.remapped;
 }
 
 enum err txn_exec(struct call *c) {
@@ -311,7 +424,7 @@ enum err txn_exec(struct call *c) {
     unwatch_all(client, c->l1, true);
     reply_array(c->out, t->count);
     for (int i = 0; i < t->count; i++) {
-        run_queued(c, &t->calls[i]);
+        run_queued(c, i);
     }
     c->nkeys = 0; /* each queued call has committed its own */
     c->changes = NULL;

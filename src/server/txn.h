@@ -17,6 +17,9 @@ uint32_t txn_flags(const struct call *c);
 void txn_drop(struct call *c);
 /* The keys of all queued calls, in order, then the watched ones, into c->keys. */
 void txn_find_keys(struct call *c);
+/* Walks over all keys that are queued read the slower tiers, which may block: before EXEC takes any lock. True: they have been
+ * begun, and EXEC (c) is to be parked (ERR_PARKED) and runs again when they are done. */
+bool txn_walks_first(struct call *c);
 /* Queues a copy of c and replies QUEUED. */
 enum err txn_queue(struct call *c);
 /* Drops queue and watches: the session closes, RESET. Locks the watched shards one by one. */

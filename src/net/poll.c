@@ -49,7 +49,6 @@ static void closed_cb(uv_handle_t *h) {
 }
 
 void poll_destroy(struct poll **p) {
-    uv_poll_stop(&(*p)->uv); /* out of epoll at once: the fd's number may be another socket's in a moment */
-    uv_close((uv_handle_t *)&(*p)->uv, closed_cb);
+    uv_close((uv_handle_t *)&(*p)->uv, closed_cb); /* out of epoll at once: the fd's number may be another socket's in a moment */
     *p = NULL;
 }

@@ -74,8 +74,10 @@ static void run_done(struct loop *loop, struct msg *msg) {
     r->done(r);
 }
 
+/* The numbers are right before done is told. */
 static void finish(struct origin *o, struct request *r) {
     count_end(&o->stats, r);
+    publish(o);
     r->msg.run = run_done;
     loop_post(r->loop, &r->msg);
 }
@@ -302,7 +304,6 @@ static void submit_here(struct loop *loop, struct msg *msg) {
     pump(o);
     if (o->queued > o->options.queue) {
         overflow(o);
-        publish(o);
     }
 }
 
@@ -340,7 +341,6 @@ void requests_close(struct origin *o, const char *text) {
     while ((r = first_of(&o->flying)) != NULL) {
         end_flight(o, r, text);
     }
-    publish(o);
 }
 
 void requests_fini(struct origin *o) {

@@ -2,6 +2,7 @@
 /* purge: prefixes in a radix tree, tags in a hash table. */
 #include "src/guard/purge.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "src/base/mem.h"
@@ -22,7 +23,7 @@ struct tagged {
 };
 
 struct purges {
-    uint32_t last;
+    _Atomic uint32_t last;
     size_t count, max;
     struct radix *prefixes; /* database byte and prefix -> struct purge */
     struct purge **owned;   /* what the tree points to */
@@ -50,13 +51,14 @@ void purges_destroy(struct purges **pp) {
 }
 
 static void note(struct purges *p, struct purge *purge, bool soft, int64_t now_ms) {
-    p->last++;
+    uint32_t number = atomic_load_explicit(&p->last, memory_order_relaxed) + 1;
     if (soft) {
-        purge->soft = p->last;
+        purge->soft = number;
         purge->soft_ms = now_ms;
     } else {
-        purge->hard = p->last;
+        purge->hard = number;
     }
+    atomic_store_explicit(&p->last, number, memory_order_relaxed);
 }
 
 /* Names are longer than this only by malice; what is cut is purged by its beginning: more, not less. */
@@ -135,7 +137,7 @@ bool purges_tag(struct purges *p, uint32_t tag, bool soft, int64_t now_ms) {
 }
 
 uint32_t purges_last(const struct purges *p) {
-    return p->last;
+    return atomic_load_explicit(&p->last, memory_order_relaxed);
 }
 
 size_t purges_count(const struct purges *p) {

@@ -27,7 +27,7 @@ bool purges_prefix(struct purges *p, uint8_t db, struct slice prefix, bool soft,
 bool purges_tag(struct purges *p, uint32_t tag, bool soft, int64_t now_ms);
 /* Never 0. */
 uint32_t purge_tag_hash(uint8_t db, struct slice name);
-/* The number of the last purge; 0: there was none. */
+/* The number of the last purge; 0: there was none. No lock. */
 uint32_t purges_last(const struct purges *p);
 size_t purges_count(const struct purges *p);
 /* Since when a value has been past its deadline: its own (INT64_MAX none), or an earlier soft purge; INT64_MIN: it is purged. */

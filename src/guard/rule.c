@@ -138,12 +138,14 @@ static struct rule_stats *stats_create_for(struct slice pattern) {
     s->pattern = mem_alloc(pattern.n + 1);
     memcpy(s->pattern, pattern.p, pattern.n);
     s->pattern[pattern.n] = '\0';
+    filter_init(&s->filter);
     return s;
 }
 
 static void stats_unref(struct rule_stats *s) {
     if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1) {
         mem_free(s->pattern);
+        filter_fini(&s->filter);
         mem_free((void *)atomic_load_explicit(&s->ends, memory_order_relaxed));
         mem_free(s);
     }
@@ -241,6 +243,7 @@ struct rules *rules_create(const char *lines, const struct rules *before) {
     }
     for (unsigned i = 0; i < r->count; i++) {
         const struct rule *old = rules_find(before, r->list[i]->pattern);
+        r->filters += r->list[i]->opt.filter != FILTER_OFF;
         r->list[i]->stats = old != NULL ? old->stats : stats_create_for(r->list[i]->pattern);
         if (old != NULL) {
             atomic_fetch_add_explicit(&old->stats->refs, 1, memory_order_relaxed);
@@ -278,9 +281,22 @@ void rules_unref(struct rules *r) {
     mem_free(r);
 }
 
+/* The key of that name is the rule's filter. */
+static bool is_filter_of(const struct rule *rule, struct slice name) {
+    return rule->opt.filter != FILTER_OFF && slice_eq(rule->pattern, name);
+}
+
 const struct rule *rules_match(const struct rules *r, struct slice name) {
     const struct rule *rule = r != NULL ? radix_longest(r->tree, name) : NULL;
     while (rule != NULL && !rest_matches(rule, name)) {
+        rule = rule->next;
+    }
+    return rule != NULL && unlikely(is_filter_of(rule, name)) ? NULL : rule;
+}
+
+const struct rule *rules_filtered_by(const struct rules *r, struct slice name) {
+    const struct rule *rule = r != NULL ? radix_longest(r->tree, name) : NULL;
+    while (rule != NULL && !is_filter_of(rule, name)) {
         rule = rule->next;
     }
     return rule;

@@ -13,6 +13,7 @@
 
 #include "src/base/buf.h"
 #include "src/base/slice.h"
+#include "src/guard/filter.h"
 
 enum rule_early { EARLY_OFF, EARLY_ON };
 enum rule_write { WRITE_OFF, WRITE_THROUGH, WRITE_BACK, WRITE_AROUND };
@@ -72,6 +73,7 @@ struct rule_stats {
         _Atomic uint64_t n[RULE_COUNTER_COUNT];
         char pad[64]; /* the next stripe is on another cache line */
     } stripes[RULE_STRIPES];
+    struct filter filter;
     /* lifetimes that end in a second of the wall clock, a ring; made for ttl-jitter=auto: see deadline.h */
     _Atomic(_Atomic uint64_t *) ends;
 };
@@ -89,6 +91,7 @@ struct rule {
 struct rules {
     _Atomic unsigned refs;
     unsigned count;
+    unsigned filters;   /* rules with a filter */
     struct rule **list; /* in the order given */
     struct radix *tree; /* literal prefix -> its rule to ask first */
     struct radix *patterns; /* pattern -> its rule */
@@ -105,6 +108,8 @@ struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r);
 /* The rule of a name, or NULL. Any thread. */
 const struct rule *rules_match(const struct rules *r, struct slice name);
+/* The rule whose filter is the value of a key of that name, or NULL. No rule matches that key. */
+const struct rule *rules_filtered_by(const struct rules *r, struct slice name);
 /* The rule of that very pattern, or NULL. */
 const struct rule *rules_find(const struct rules *r, struct slice pattern);
 /* What the first * of the pattern stands for in a matching name, as little as can be: "42" of user:42:cart with user:*:cart.

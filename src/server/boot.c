@@ -422,6 +422,7 @@ int server_run(struct conf_store *store, const char *executable) {
                    STRATA_VERSION, srv->host.loop_count, srv->host.l1->shard_count,
                    (long long)conf->maxmemory, l1_policy_name(srv->host.l1));
         srv->warm = warm_start(srv);
+        rules_fetch_filters(srv);
         serve(srv);
         warm_end(&srv->warm);
         code = save_at_exit(srv, conf) ? 0 : 1;

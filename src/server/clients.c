@@ -187,6 +187,7 @@ static void apply_conf(struct worker *w, void *arg) {
 static void conf_changed(struct host *h) {
     struct server *srv = server_of(h);
     rules_apply(srv);
+    rules_fetch_filters(srv);
     atomic_fetch_add_explicit(&srv->conf_version, 1, memory_order_release);
     worker_post(srv->workers[0], apply_conf, NULL);
     on_every_worker(h, look_again, NULL);

@@ -145,6 +145,7 @@ enum err hold_before(struct call *c, struct worker *w) {
         enum guard_verdict v = guard_before(g, &r);
         c->see = (uint8_t)(r.see > c->see ? r.see : c->see);
         c->known[i] = v == GUARD_KNOWN;
+        c->rule_of[i] = v == GUARD_FILTERED ? NULL : c->rule_of[i]; /* the disk may have it, nobody else */
         note_ticket(s, &r);
         if (v == GUARD_ERROR) {
             return refuse(c, c->rule_of[i]->opt.origin, r.error);
@@ -179,7 +180,7 @@ enum err hold_after(struct call *c, struct worker *w) {
             return e;
         }
     }
-    if (c->nkeys != 1 || c->access[0] != KEY_R || c->waited || (c->cmd->flags & (CMD_LEASES | CMD_FRESH)) || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
+    if (c->nkeys != 1 || c->rule_of[0] == NULL || c->access[0] != KEY_R || c->waited || (c->cmd->flags & (CMD_LEASES | CMD_FRESH)) || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
         return OK;
     }
     struct session *s = session_of(c->client);
@@ -209,7 +210,11 @@ bool hold_for(struct call *c, struct lease *lease, int64_t ms) {
 void hold_changed(struct call *c, int i, enum key_change change) {
     struct worker *w = session_of(c->client)->worker;
     static const enum sink_change as[] = {[CHANGE_SET] = SINK_SET, [CHANGE_DEL] = SINK_DEL, [CHANGE_EXPIRE] = SINK_EXPIRE};
-    guard_changed(w->server->tier.guard, rules_match(c->rules, c->keys[i].name), &c->keys[i], as[change], w->id, c->now_ms);
+    struct guard *g = w->server->tier.guard;
+    guard_changed(g, rules_match(c->rules, c->keys[i].name), &c->keys[i], as[change], w->id, c->now_ms);
+    if (unlikely(c->rules != NULL && c->rules->filters > 0)) {
+        guard_seen(g, c->rules, &c->keys[i], c->now_ms);
+    }
 }
 
 /* ---- held replies ---- */

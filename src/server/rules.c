@@ -3,9 +3,13 @@
 #include "src/server/rules.h"
 
 #include "src/base/buf.h"
+#include "src/base/clock.h"
+#include "src/base/mem.h"
 #include "src/guard/rule.h"
 #include "src/origin/origin.h"
+#include "src/rt/loop.h"
 #include "src/server/server.h"
+#include "src/server/worker.h"
 #include "src/tier/guard.h"
 
 static bool check_line(const char *directive, struct slice line, struct buf *why) {
@@ -47,6 +51,71 @@ void rules_apply(struct server *srv) {
     lock_release(&g->editing);
     rules_unref(before);
     conf_unref(conf);
+}
+
+/* ---- filters ---- */
+
+/* One filter on its way from the disk. */
+struct filter_fetch {
+    struct msg msg;
+    struct server *srv;
+    struct fill fill;
+    struct key key;
+    bool wanted;
+    char name[];
+};
+
+static void fetch_step(struct filter_fetch *f) {
+    struct server *srv = f->srv;
+    struct l1 *l1 = srv->host.l1;
+    int64_t now_ms = clock_now_ms();
+    f->key = key_make(f->key.name, l1->db_map[0]);
+    unsigned shard = l1_shard_of(l1, f->key.hash);
+    l1_lock(l1, shard);
+    bool waits = fill_begin(&f->fill, now_ms);
+    if (!waits) {
+        struct rules *rules = guard_rules(srv->tier.guard);
+        guard_seen(srv->tier.guard, rules, &f->key, now_ms);
+        rules_unref(rules);
+    }
+    l1_unlock(l1, shard);
+    if (waits) {
+        fill_launch(&f->fill, now_ms);
+        return;
+    }
+    fill_end(&f->fill);
+    mem_free(f);
+}
+
+static void fetch_resumed(struct fill *fill) {
+    fetch_step((struct filter_fetch *)((char *)fill - offsetof(struct filter_fetch, fill)));
+}
+
+static void fetch_start(struct loop *loop, struct msg *msg) {
+    (void)loop;
+    fetch_step((struct filter_fetch *)msg);
+}
+
+static void fetch_filter(struct server *srv, const struct rule *rule) {
+    struct filter_fetch *f = mem_zalloc(sizeof(*f) + rule->pattern.n);
+    memcpy(f->name, rule->pattern.p, rule->pattern.n);
+    f->srv = srv;
+    f->key.name = slice_make(f->name, rule->pattern.n);
+    f->wanted = true;
+    f->msg.run = fetch_start;
+    f->fill = (struct fill){.tier = &srv->tier, .loop = srv->workers[0]->loop, .keys = &f->key, .wanted = &f->wanted, .n = 1,
+                            .background = true, .resume = fetch_resumed};
+    loop_post(srv->workers[0]->loop, &f->msg);
+}
+
+void rules_fetch_filters(struct server *srv) {
+    struct rules *rules = guard_rules(srv->tier.guard);
+    for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
+        if (rules->list[i]->opt.filter != FILTER_OFF) {
+            fetch_filter(srv, rules->list[i]);
+        }
+    }
+    rules_unref(rules);
 }
 
 void rules_info(struct server *srv, struct buf *out) {

@@ -76,6 +76,7 @@ static bool store(struct tier *t, const struct key *key, struct found *f, int64_
         f->expire_ms = soft_ms;
         now_ms = soft_ms - 1;
     }
+    bool is_filter = f->value != NULL && f->value->type == TYPE_BLOOM;
     if (f->value != NULL) {
         if (l1_set_value(t->l1, key, f->value, f->expire_ms, now_ms) != OK) {
             return false;
@@ -91,6 +92,11 @@ static bool store(struct tier *t, const struct key *key, struct found *f, int64_
     }
     if (f->same) {
         l1_set_below(t->l1, key, L1_BELOW_SAME);
+    }
+    if (is_filter && t->guard != NULL) {
+        struct rules *rules = guard_rules(t->guard);
+        guard_seen(t->guard, rules, key, now_ms);
+        rules_unref(rules);
     }
     return true;
 }

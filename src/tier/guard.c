@@ -232,7 +232,14 @@ enum guard_verdict guard_before(struct guard *g, struct guard_read *r) {
     if (r->value && !r->again) {
         read_count(r, RULE_misses);
     }
-    return recall(g, r);
+    enum guard_verdict known = recall(g, r);
+    if (known != GUARD_GO || r->rule->opt.filter == FILTER_OFF || !filter_excludes(&r->rule->stats->filter, r->key, r->now_ms)) {
+        return known;
+    }
+    if (r->value && !r->again) {
+        read_count(r, RULE_filtered);
+    }
+    return GUARD_FILTERED;
 }
 
 /* Somebody is loading the key. */
@@ -331,6 +338,16 @@ void guard_changed(struct guard *g, const struct rule *rule, const struct key *k
     }
 }
 
+void guard_seen(struct guard *g, const struct rules *rules, const struct key *key, int64_t now_ms) {
+    struct item_view v;
+    const struct rule *rule = rules_filtered_by(rules, key->name);
+    if (rule == NULL) {
+        return;
+    }
+    bool found = l1_get(g->l1, key, now_ms, L1_NOTOUCH, &v);
+    filter_set(&rule->stats->filter, found ? v.value : NULL, key->db, found ? v.expire_ms : -1);
+}
+
 int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life, int64_t now_ms, struct item_extra *extra) {
     int64_t ttl = rule->opt.ttl_ms, grace = rule->opt.grace_ms;
     if (ttl < 0) {
@@ -367,6 +384,12 @@ static void void_all(struct guard *g) {
 }
 
 void guard_flushed(struct guard *g) {
+    struct rules *rules = guard_rules(g);
+    for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
+        struct filter *f = &rules->list[i]->stats->filter;
+        filter_set(f, NULL, f->db, -1);
+    }
+    rules_unref(rules);
     void_all(g);
 }
 

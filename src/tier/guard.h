@@ -63,6 +63,7 @@ enum guard_see {
 
 enum guard_verdict {
     GUARD_GO,   /* run; what is missing may be filled before */
+    GUARD_FILTERED, /* run; what is missing may be on disk, but neither at the origin nor with a client that would load it */
     GUARD_KNOWN, /* run as it is: filling would find nothing */
     GUARD_ERROR, /* answer the error */
     GUARD_WAIT   /* join the lease */
@@ -99,6 +100,8 @@ int64_t guard_deadline(const struct rule *rule, unsigned loop_id, int64_t expire
  * absence, gives it the rule's lifetime and grace. by: the connection that wrote, or NULL. */
 void guard_changed(struct guard *g, const struct rule *rule, const struct key *key, enum sink_change change, unsigned loop_id,
                    int64_t now_ms);
+/* The key may be a rule's filter: what memory has of it is that filter now. Shard locked. */
+void guard_seen(struct guard *g, const struct rules *rules, const struct key *key, int64_t now_ms);
 /* A loaded value's deadline and what to note, by the rule and what the origin says. now: when it arrived. */
 struct lifetime;
 int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life, int64_t now_ms, struct item_extra *extra);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/base/check.h"
 #include "src/base/mem.h"
 
 bool walk_has_below(const struct tier *t) {
@@ -89,9 +90,33 @@ void walk_before(struct walk *w) {
     w->before = w->count;
 }
 
+/* Purged since it went down. Purges are read under any shard's lock. */
+static bool is_purged(struct walk *w, const struct walked *found) {
+    struct tier *t = w->tier;
+    struct item_extra e;
+    struct key key = {found->name, 0, w->physical};
+    if (likely(tier_last_purge(t) == 0) || found->type == TYPE_NONE) {
+        return false;
+    }
+    if (!item_extra_get(found->extra, &e)) {
+        return true;
+    }
+    if (!w->locked) {
+        l1_lock(t->l1, 0);
+    }
+    bool purged = tier_deadline(t, &key, found->expire_ms == -1 ? INT64_MAX : found->expire_ms, &e) <= w->now_ms;
+    if (!w->locked) {
+        l1_unlock(t->l1, 0);
+    }
+    return purged;
+}
+
 static void add_below(void *ctx, const struct walked *found) {
     struct below *b = ctx;
     struct walk *w = b->walk;
+    if (is_purged(w, found)) {
+        return;
+    }
     struct walk_key *k = add(w, found->position, found->name, found->type, found->queued ? WALK_ON_ITS_WAY : WALK_BELOW);
     k->expire_ms = found->expire_ms;
     if (w->pack != NULL && found->type != TYPE_NONE) {

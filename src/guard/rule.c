@@ -60,7 +60,8 @@ static struct rule *rule_parse(struct slice line, struct buf *why) {
     rows_init(&rule->opt, option_rows, OPTION_COUNT);
     bool ok = n >= 1;
     if (!ok) {
-        buf_puts(why, "no pattern; allowed: PATTERN option=value ...");
+        buf_puts(why, n < 0 ? "unbalanced quotes; allowed: \"...\" or '...' followed by a space"
+                            : "no pattern; allowed: PATTERN option=value ...");
     }
     ok = ok && options_parse(&rule->opt, option_rows, OPTION_COUNT, words + 1, n - 1, why) && agrees(&rule->opt, why);
     if (ok) {

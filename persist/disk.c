@@ -199,6 +199,12 @@ static size_t lane_room(const struct disk *d) {
     return atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / STATE_LANES;
 }
 
+/* A value larger than its lane's part may have what the others leave. */
+static bool has_room(const struct disk *d, const struct lane *lane, size_t size) {
+    return lane->bytes + size <= lane_room(d) ||
+           (size > lane_room(d) / 2 && disk_queued_bytes(d) + size <= atomic_load_explicit(&d->queue_bytes, memory_order_relaxed));
+}
+
 /* Where replies wait for the log nothing is noted: an older version may stand for a change nobody was told of. */
 static void queue(struct disk *d, struct lane *lane, struct change_request *r) {
     size_t ops = lane->ops;
@@ -261,7 +267,7 @@ static bool put_through(struct disk *d, struct lane *lane, const struct key *key
         disk_count(&d->admission.verdicts[REFUSED_SIZE], 1);
         return false;
     }
-    if (lane->bytes + size > lane_room(d) && ack == NULL) {
+    if (!has_room(d, lane, size) && ack == NULL) {
         disk_count(&d->count.queue_full, 1);
         return false;
     }
@@ -311,6 +317,14 @@ static bool is_admitted(struct disk *d, const struct key *key, const struct item
     return admit_value(&d->admission, key->hash, size, ttl_ms < -1 ? 0 : ttl_ms, clock_mono_us() / 1000) == ADMITTED;
 }
 
+/* Not when it would need more than the whole queue, either. */
+static bool fits(struct sink *s, const struct item_view *item) {
+    struct disk *d = s->ctx;
+    size_t size = record_size_hint(item);
+    return size <= atomic_load_explicit(&d->admission.max_value_bytes, memory_order_relaxed) &&
+           size <= atomic_load_explicit(&d->queue_bytes, memory_order_relaxed);
+}
+
 static void evicted(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e) {
     struct disk *d = s->ctx;
     size_t size = record_size_hint(item);
@@ -321,7 +335,7 @@ static void evicted(struct sink *s, const struct key *key, const struct item_vie
     struct lane *lane = disk_lane(d, key);
     uint32_t generation = state_generation(d->state, key->db);
     lane_lock(lane);
-    bool room = lane->bytes + size <= lane_room(d);
+    bool room = has_room(d, lane, size);
     disk_count(&d->count.queue_full, admitted && !room);
     struct buf record;
     if (admitted && room && make_record(d, item, size, &record)) {
@@ -367,6 +381,7 @@ void disk_make_faces(struct disk *d) {
     d->sink.acks = d->options.durability == DISK_ALWAYS;
     d->sink.changed = changed;
     d->sink.evicted = evicted;
+    d->sink.fits = fits;
     d->sink.mapped = mapped;
     d->sink.sync = d->options.durability == DISK_ALWAYS ? sync_map : NULL;
 }

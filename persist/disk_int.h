@@ -62,6 +62,14 @@ static inline struct lane *disk_lane(struct disk *d, const struct key *key) {
 static inline void disk_count(_Atomic uint64_t *c, uint64_t n) {
     atomic_fetch_add_explicit(c, n, memory_order_relaxed);
 }
+/* Of changes on their way, all lanes together. */
+static inline size_t disk_queued_bytes(const struct disk *d) {
+    size_t n = 0;
+    for (unsigned i = 0; i < STATE_LANES; i++) {
+        n += atomic_load_explicit(&d->lanes[i].bytes, memory_order_relaxed);
+    }
+    return n;
+}
 /* Enters the store for a read; false when it is bypassed. */
 static inline bool disk_enter(struct disk *d) {
     atomic_fetch_add(&d->users, 1);

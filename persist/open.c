@@ -210,10 +210,7 @@ void disk_tune(struct disk *d, const struct disk_limits *l) {
 enum { MEMTABLES = 3 };
 
 void disk_memory(const struct disk *d, size_t *now, size_t *most) {
-    *now = atomic_load(&d->store_bytes);
-    for (unsigned i = 0; i < STATE_LANES; i++) {
-        *now += atomic_load_explicit(&d->lanes[i].bytes, memory_order_relaxed);
-    }
+    *now = atomic_load(&d->store_bytes) + disk_queued_bytes(d);
     *most = atomic_load(&d->queue_bytes) + d->options.cache_bytes + MEMTABLES * d->options.write_buffer_bytes;
 }
 
@@ -234,10 +231,6 @@ void disk_info(struct source *s, struct buf *b) {
     int64_t keys = 0;
     for (unsigned i = 0; i < STATE_LOGICAL; i++) {
         keys += d->source.key_count(&d->source, state_map(d->state)[i]);
-    }
-    size_t queued = 0;
-    for (unsigned i = 0; i < STATE_LANES; i++) {
-        queued += atomic_load_explicit(&d->lanes[i].bytes, memory_order_relaxed);
     }
     pool_stats_read(d->pool, 0, &reads);
     buf_printf(b, "l2_state:%s\r\nl2_adopted:%s\r\nl2_last_error:%s\r\n", serving ? "serving" : "bypassed", d->adopted,
@@ -268,7 +261,7 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "deletes", c->deletes);
     line(b, "batches", c->batches);
     line(b, "bytes_in", c->bytes_in);
-    line(b, "queue_bytes", queued);
+    line(b, "queue_bytes", disk_queued_bytes(d));
     line(b, "journal_bytes", state_noted_bytes(d->state));
     line(b, "journal_overflows", state_overflows(d->state));
     static const char *const reasons[ADMIT_VERDICTS] = {

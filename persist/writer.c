@@ -80,11 +80,7 @@ static bool had_key(struct disk *d, const struct op *op, unsigned *reads) {
 }
 
 static bool is_hurried(const struct disk *d) {
-    size_t now = 0;
-    for (unsigned i = 0; i < STATE_LANES; i++) {
-        now += atomic_load_explicit(&d->lanes[i].bytes, memory_order_relaxed);
-    }
-    return now > atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / HURRIED_PART;
+    return disk_queued_bytes(d) > atomic_load_explicit(&d->queue_bytes, memory_order_relaxed) / HURRIED_PART;
 }
 
 /* Before they are written. */

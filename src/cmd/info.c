@@ -211,13 +211,13 @@ static void section_tiers(struct call *c, struct buf *b) {
     unsigned long long hits = SUM(keyspace_hits), misses = SUM(keyspace_misses);
     buf_printf(b,
                "l1_keys:%llu\r\nl1_bytes:%zu\r\nl1_limit_bytes:%zu\r\nl1_chunk_bytes:%llu\r\nl1_live_bytes:%llu\r\nl1_heap_bytes:%llu\r\n"
-               "l1_table_bytes:%llu\r\nl1_shards:%u\r\nl1_buckets:%llu\r\nl1_overflow_buckets:%llu\r\nl1_inserted:%llu\r\nl1_evicted:%llu\r\n"
+               "l1_table_bytes:%llu\r\nl1_shards:%u\r\nl1_buckets:%llu\r\nl1_overflow_buckets:%llu\r\nl1_inserted:%llu\r\nl1_evicted:%llu\r\nl1_spared:%llu\r\n"
                "l1_expired:%llu\r\nl1_compaction_moved:%llu\r\nl1_flights:%llu\r\nl1_watches:%llu\r\nl1_hits:%llu\r\nl1_misses:%llu\r\nl1_hit_rate:%.4f\r\n",
                (unsigned long long)l1_keys(c->l1), l1_bytes(c->l1), atomic_load_explicit(&c->l1->limit_bytes, memory_order_relaxed),
                (unsigned long long)s.chunk_bytes, (unsigned long long)s.live_bytes, (unsigned long long)s.heap_bytes,
                (unsigned long long)s.table_bytes, c->l1->shard_count, (unsigned long long)s.buckets,
                (unsigned long long)s.overflow_buckets, (unsigned long long)s.inserted, (unsigned long long)s.evicted,
-               (unsigned long long)s.expired, (unsigned long long)s.moved_by_compaction, (unsigned long long)s.flights,
+               (unsigned long long)s.spared, (unsigned long long)s.expired, (unsigned long long)s.moved_by_compaction, (unsigned long long)s.flights,
                (unsigned long long)s.watches, hits, misses, hits + misses > 0 ? (double)hits / (double)(hits + misses) : 0.0);
     struct tier *t = c->host->tier;
     for (unsigned i = 0; i < t->source_count; i++) {

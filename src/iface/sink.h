@@ -44,6 +44,8 @@ struct sink {
                         int64_t now_ms, struct sink_ack *ack);
     /* An item is leaving memory and no tier below has this value: the last chance to keep it. Shard locked. May be NULL. */
     void (*evicted)(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e);
+    /* False: evicted would never take such an item, it is too large. Any thread, a shard locked; brief. NULL: no bound. */
+    bool (*fits)(struct sink *s, const struct item_view *item);
     /* FLUSHDB, FLUSHALL, SWAPDB: logical database i is now physical number map[i]; emptied has a bit for each logical
      * one whose number is to be seen as new. Every shard locked. May be NULL. */
     void (*mapped)(struct sink *s, const uint8_t *map, uint64_t emptied);

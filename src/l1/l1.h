@@ -68,6 +68,9 @@ struct l1_hooks {
     int64_t (*deadline)(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra);
     /* While l1_purging: what is to be noted of a new item from the start, encoded into room; returns its length. */
     size_t (*newborn)(void *ctx, const struct key *key, unsigned char *room);
+    /* Whoever takes what is evicted would not take this item: better another one. Asked of a few at a time only: when there are
+     * none but such, they go. Shard locked; must not call l1. May be NULL. */
+    bool (*spared)(void *ctx, const struct item_view *item);
     /* Whoever takes what is evicted cannot follow: evicting waits, within an eighth of the limit. May be NULL. */
     bool (*pressed)(void *ctx);
 };
@@ -257,7 +260,7 @@ bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_i
 /* Counters since start, summed over shards, each locked for a moment; a shard that stays locked is left out of the second and
  * third group. */
 struct l1_stats {
-    uint64_t expired, evicted, inserted;
+    uint64_t expired, evicted, spared, inserted;
     uint64_t chunk_resident_bytes; /* chunks, and free ones not yet given back */
     uint64_t chunk_bytes, live_bytes, table_bytes, heap_bytes; /* live: item slots in use */
     uint64_t buckets, overflow_buckets, splits, merges, moved_by_compaction, pending_free_bytes;

@@ -23,6 +23,8 @@ struct policy {
     void (*remove)(struct shard *s, uint64_t hash, uint32_t handle, uint8_t meta, size_t bytes, bool evicted);
     /* Picks an item to evict; false when there is none it may. */
     bool (*victim)(struct shard *s, struct place *out);
+    /* The victim stays after all: another one next time, as far as there is one. NULL: it counts as read. */
+    void (*spare)(struct shard *s, struct place at);
     uint8_t hit_mask, hit_value;
     uint8_t read_mask; /* an item none of whose bits here is set was not read since it came; 0: the policy cannot tell */
 };

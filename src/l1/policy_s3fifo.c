@@ -50,6 +50,7 @@ struct s3fifo {
     struct ring_entry *ring; /* a power of two of them; some are old: the item has gone, or moved */
     uint32_t ring_cap, head, tail, scrub; /* scrub: entries still to be looked at */
     uint32_t share; /* of the small queue */
+    enum { BY_SHARE, SMALL_FIRST, MAIN_FIRST } turn; /* whence the next victim comes */
     uint64_t small_bytes, main_bytes;
     uint32_t small_items, main_items;
     uint32_t quiet; /* inserts since the last eviction, as far as QUIET */
@@ -389,11 +390,26 @@ static bool main_victim(struct shard *s, struct place *out) {
 static bool victim(struct shard *s, struct place *out) {
     struct s3fifo *q = s->policy_state;
     uint64_t all = q->small_bytes + q->main_bytes;
-    bool small_first = q->main_items == 0 || q->small_bytes * SHARE_ONE >= all * q->share;
+    bool small_first = q->main_items == 0 || (q->turn == BY_SHARE ? q->small_bytes * SHARE_ONE >= all * q->share : q->turn == SMALL_FIRST);
+    q->turn = BY_SHARE;
     if (small_first && small_victim(s, q, out)) {
         return true;
     }
     return (q->main_items > 0 && main_victim(s, out)) || small_victim(s, q, out);
+}
+
+/* Another round in its queue; the next victim comes from the other one, or a queue with nothing but such would be asked for ever. */
+static void spare(struct shard *s, struct place at) {
+    struct s3fifo *q = s->policy_state;
+    uint8_t *meta = &at.bucket->meta[at.slot];
+    uint32_t handle = at.bucket->handle[at.slot];
+    if (*meta & IN_MAIN) {
+        *meta = (uint8_t)((*meta & ~CREDIT) | CREDIT_MAX);
+        q->turn = SMALL_FIRST;
+    } else {
+        ring_push(s, q, item_hash(slab_at(&s->slab, handle)), handle);
+        q->turn = MAIN_FIRST;
+    }
 }
 
 void s3fifo_look(const struct shard *s, struct s3fifo_look *out) {
@@ -415,6 +431,7 @@ const struct policy policy_s3fifo = {.name = "allkeys-s3fifo",
                                      .moved = moved,
                                      .remove = removed,
                                      .victim = victim,
+                                     .spare = spare,
                                      .hit_mask = CREDIT,
                                      .hit_value = CREDIT_MAX,
                                      .read_mask = WAS_READ};

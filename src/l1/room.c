@@ -18,6 +18,7 @@ enum {
     COMPACT_LOOK = 64,        /* chunks looked at per slice */
     COMPACT_BLOCKS = 512,     /* blocks moved per slice */
     COMPACT_SHARE = 8,        /* compact when an eighth of the chunks' bytes is free, */
+    MOST_SPARES = 16,         /* candidates passed over for one victim */
     COMPACT_FLOOR = 8         /* and more than so many chunks: classes in use hold a part of one each */
 };
 
@@ -117,9 +118,45 @@ bool l1_set_policy(struct l1 *l1, const char *name) {
 
 /* ---- eviction ---- */
 
-static bool evict_one(struct shard *s, int64_t now_ms) {
+/* Whether another item had better go, as far as there is one. */
+static bool is_spared(struct shard *s, struct place at, int64_t now_ms) {
+    struct item_view view;
+    uint32_t handle = at.bucket->handle[at.slot];
+    if (s->l1->hooks.spared == NULL || item_expired(slab_at(&s->slab, handle), now_ms) || shard_below(s, at) == L1_BELOW_SAME) {
+        return false;
+    }
+    shard_view(s, handle, &view);
+    return s->l1->hooks.spared(s->l1->hooks.ctx, &view);
+}
+
+static void spare(struct shard *s, struct place at) {
+    if (s->policy->spare != NULL) {
+        s->policy->spare(s, at);
+    } else {
+        at.bucket->meta[at.slot] = s->policy->hit(s, at.bucket->meta[at.slot]);
+    }
+    atomic_fetch_add_explicit(&s->spared, 1, memory_order_relaxed);
+}
+
+/* any: also one that should be spared, when it must be. */
+static bool pick_victim(struct shard *s, int64_t now_ms, bool any, struct place *at) {
+    int spares = 0;
+    while (s->policy->victim(s, at)) {
+        bool last = spares++ == MOST_SPARES;
+        if ((last && any) || !is_spared(s, *at, now_ms)) {
+            return true;
+        }
+        spare(s, *at);
+        if (last) {
+            return false;
+        }
+    }
+    return false;
+}
+
+static bool evict_one(struct shard *s, int64_t now_ms, bool any) {
     struct place at;
-    if (!s->policy->victim(s, &at)) {
+    if (!pick_victim(s, now_ms, any, &at)) {
         return false;
     }
     uint32_t handle = at.bucket->handle[at.slot];
@@ -151,9 +188,9 @@ static bool must_evict(const struct l1 *l1) {
     return l1->hooks.pressed == NULL || !l1->hooks.pressed(l1->hooks.ctx) || l1_bytes(l1) > limit + limit / 8;
 }
 
-static unsigned evict_some(struct shard *s, unsigned max, int64_t now_ms) {
+static unsigned evict_some(struct shard *s, unsigned max, int64_t now_ms, bool any) {
     unsigned n = 0;
-    while (n < max && must_evict(s->l1) && evict_one(s, now_ms)) {
+    while (n < max && must_evict(s->l1) && evict_one(s, now_ms, any)) {
         n++;
     }
     return n;
@@ -172,7 +209,7 @@ static struct shard *larger_shard(const struct shard *s) {
 static unsigned try_evict(struct shard *s, unsigned max, int64_t now_ms) {
     unsigned n = 0;
     if (lock_try(&s->lock)) {
-        n = evict_some(s, max, now_ms);
+        n = evict_some(s, max, now_ms, false);
         lock_release(&s->lock);
     }
     return n;
@@ -185,10 +222,13 @@ void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t n
     }
     struct shard *larger = larger_shard(s);
     unsigned n = larger != NULL ? try_evict(larger, max_victims, now_ms) : 0;
-    n += evict_some(s, max_victims - n, now_ms);
+    n += evict_some(s, max_victims - n, now_ms, false);
     /* an own shard with little in it cannot pay: others are asked, but never waited for */
     for (unsigned i = 1; i < l1->shard_count && n < max_victims && l1_over_limit(l1); i++) {
         n += try_evict(&l1->shards[(shard + i) % l1->shard_count], max_victims - n, now_ms);
+    }
+    if (n == 0) { /* nobody has anything but what is spared */
+        evict_some(s, 1, now_ms, true);
     }
 }
 
@@ -199,7 +239,7 @@ void l1_hold(struct l1 *l1, bool hold) {
 unsigned l1_evict(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms) {
     struct shard *s = &l1->shards[shard];
     unsigned n = 0;
-    while (s->policy->evicts && n < max_victims && !is_held(l1) && evict_one(s, now_ms)) {
+    while (s->policy->evicts && n < max_victims && !is_held(l1) && evict_one(s, now_ms, true)) {
         n++;
     }
     return n;
@@ -338,16 +378,19 @@ static bool sweep(struct shard *s, unsigned budget, int64_t now_ms) {
 
 /* ---- the tick ---- */
 
-static bool tick_shard(struct shard *s, int64_t now_ms) {
+/* any: what is to be spared goes, too. evicted: how many did. */
+static bool tick_shard(struct shard *s, int64_t now_ms, bool any, unsigned *evicted) {
     struct l1 *l1 = s->l1;
     bool more = false;
+    unsigned before = *evicted;
     if (atomic_load_explicit(&l1->active_expire, memory_order_relaxed)) {
         more |= wheel_run(s, now_ms, TICK_BUCKETS);
     }
     more |= sweep(s, TICK_SWEEP, now_ms);
     more |= shard_free_pending(s, TICK_FREES);
     if (l1_over_limit(l1) && s->policy->evicts && (larger_shard(s) == NULL || far_over_limit(l1))) {
-        more |= evict_some(s, TICK_VICTIMS, now_ms) > 0 && l1_over_limit(l1);
+        *evicted += evict_some(s, TICK_VICTIMS, now_ms, any);
+        more |= *evicted > before && l1_over_limit(l1);
     }
     more |= compact(s);
     shard_publish(s);
@@ -356,15 +399,19 @@ static bool tick_shard(struct shard *s, int64_t now_ms) {
 
 bool l1_tick(struct l1 *l1, unsigned first, unsigned stride, int64_t now_ms, int64_t budget_us) {
     int64_t end = clock_mono_us() + budget_us;
-    bool more = false;
-    for (unsigned i = first; i < l1->shard_count; i += stride) {
-        struct shard *s = &l1->shards[i];
-        lock_acquire(&s->lock);
-        more |= tick_shard(s, now_ms);
-        lock_release(&s->lock);
-        if (clock_mono_us() > end) {
-            return true;
+    bool more = false, any = false;
+    unsigned evicted = 0;
+    do {
+        for (unsigned i = first; i < l1->shard_count; i += stride) {
+            struct shard *s = &l1->shards[i];
+            lock_acquire(&s->lock);
+            more |= tick_shard(s, now_ms, any, &evicted);
+            lock_release(&s->lock);
+            if (clock_mono_us() > end) {
+                return true;
+            }
         }
-    }
+        any = !any && evicted == 0 && l1->hooks.spared != NULL && far_over_limit(l1); /* once more round, sparing nothing */
+    } while (any);
     return more;
 }

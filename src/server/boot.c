@@ -322,6 +322,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
                                                      .deadline = tier_item_deadline,
                                                      .newborn = tier_newborn,
                                                      .evicted = srv->disk != NULL ? tier_evicted : NULL,
+                                                     .spared = srv->disk != NULL ? tier_spared : NULL,
                                                      .pressed = srv->disk != NULL ? tier_pressed : NULL}});
     tier_init(&srv->tier, h->l1);
     if (srv->disk != NULL) {

@@ -67,6 +67,19 @@ void tier_evicted(void *ctx, const struct key *key, const struct item_view *item
     }
 }
 
+bool tier_spared(void *ctx, const struct item_view *item) {
+    const struct tier *t = ctx;
+    bool spared = false;
+    for (unsigned i = 0; i < t->sink_count; i++) {
+        struct sink *s = t->sinks[i];
+        if (s->evicted != NULL && (s->fits == NULL || s->fits(s, item))) {
+            return false;
+        }
+        spared |= s->evicted != NULL;
+    }
+    return spared;
+}
+
 bool tier_pressed(void *ctx) {
     return tier_is_pressed(ctx);
 }

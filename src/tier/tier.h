@@ -102,6 +102,8 @@ uint64_t tier_keys(struct tier *t, uint8_t physical);
 void tier_drain(struct tier *t, int64_t now_ms, void (*pause)(void *ctx), void *ctx);
 /* l1's hook: an item leaves memory; when no tier below has it, the sinks may keep it. ctx is the tier. */
 void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read);
+/* l1's hook: there are sinks, but none would ever take such an item. */
+bool tier_spared(void *ctx, const struct item_view *item);
 /* l1's hook: tier_is_pressed. */
 bool tier_pressed(void *ctx);
 /* FLUSHDB of a logical database, or FLUSHALL (-1), and SWAPDB, in every tier. Every shard locked. False as l1_flush_db. */

@@ -28,18 +28,18 @@ struct stream_events {
     void (*closed)(struct stream *s);
 };
 
-enum { STREAM_HANDLE_BYTES = 264 };
+enum { STREAM_HANDLE_BYTES = 160 };
 
 /* Embedded in its owner. */
 struct stream {
     union {
-        char uv[STREAM_HANDLE_BYTES]; /* uv_tcp_t or uv_pipe_t */
+        char uv[STREAM_HANDLE_BYTES]; /* uv_poll_t */
         long double align;
     } handle;
     const struct stream_events *events;
-    struct loop *loop;
     struct tail *tails, *last_tail; /* what stream_queue was given; last_tail means nothing when tails is NULL */
     size_t queued_bytes; /* of those, not yet written */
+    int fd, watched; /* watched: uv events the loop looks for */
     bool reading, closing, is_unix;
 };
 

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include "src/server/server.h"
 #include "src/tier/walk.h"
 #include "src/value/rdb.h"
+#include "src/value/rdb_file.h"
 
 enum { SLICE_KEYS = 128, FLUSH_BYTES = 1 << 20, PATH_BYTES = 4200, MOST_WAITS = 100, WAIT_US = 500 };
 
@@ -299,176 +299,102 @@ void save_by_points(struct server *srv, const struct conf *conf, int64_t now_ms)
 /* ---- reading ---- */
 
 struct loading {
-    struct rdb_reader r;
+    struct rdb_file file;
     struct server *srv;
-    struct hash_limits limits;
-    int64_t now_ms, expire_ms, databases;
-    unsigned db;
+    int fd;
+    int64_t now_ms, databases;
     bool locked;
     uint64_t keys, expired;
-    struct buf name, str;
 };
 
-static bool bad(struct loading *l, const char *why) {
-    l->r.error = why;
-    return false;
+static ssize_t read_file(void *ctx, void *p, size_t n) {
+    return read(((struct loading *)ctx)->fd, p, n);
 }
 
-static bool store(struct loading *l, struct value *value) {
+static void make_room(struct l1 *l1, unsigned shard, int64_t now_ms) {
+    enum { VICTIMS = 16 };
+    if (l1_over_limit(l1)) {
+        l1_make_room(l1, shard, VICTIMS, now_ms);
+    }
+}
+
+/* NULL, or why the file is refused. Takes the value. */
+static const char *store(struct loading *l, const struct rdb_entry *e) {
     struct l1 *l1 = l->srv->host.l1;
-    struct key key = key_make(slice_make(l->name.p, l->name.n), l1->db_map[l->db]);
+    if (e->foreign != NULL || e->db >= (uint64_t)l->databases) {
+        value_unref(e->value);
+        return e->foreign != NULL ? "a value of a type that is not supported yet" : "database number beyond `databases`";
+    }
+    if (e->expire_ms != L1_NO_TTL && e->expire_ms <= l->now_ms) {
+        l->expired++;
+        value_unref(e->value);
+        return NULL;
+    }
+    struct key key = key_make(e->name, l1->db_map[e->db]);
     unsigned shard = l1_shard_of(l1, key.hash);
     struct item_view view;
-    if (l->expire_ms != L1_NO_TTL && l->expire_ms <= l->now_ms) {
-        l->expired++;
-        value_unref(value);
-        return true;
-    }
     if (!l->locked) {
         l1_lock(l1, shard);
     }
     bool twice = l1_get(l1, &key, l->now_ms, L1_NOTOUCH, &view);
-    enum err e = value != NULL ? l1_set_value(l1, &key, value, l->expire_ms, l->now_ms)
-                               : l1_set(l1, &key, slice_make(l->str.p, l->str.n), l->expire_ms, 0, l->now_ms);
+    enum err err = e->value != NULL ? l1_set_value(l1, &key, e->value, e->expire_ms, l->now_ms)
+                                    : l1_set(l1, &key, e->str, e->expire_ms, 0, l->now_ms);
     for (int i = 0; i < MOST_WAITS && l->locked && tier_is_pressed(&l->srv->tier); i++) {
         usleep(WAIT_US); /* the whole server waits: so may what is evicted */
     }
-    if (l1_over_limit(l1)) {
-        l1_make_room(l1, shard, 16, l->now_ms);
-    }
+    make_room(l1, shard, l->now_ms);
     if (!l->locked) {
         l1_unlock(l1, shard);
     }
-    if (e != OK) {
-        value_unref(value);
-        return bad(l, "out of memory");
+    if (err != OK) {
+        value_unref(e->value);
+        return "out of memory";
     }
     l->keys++;
-    return twice ? bad(l, "duplicate key") : true;
+    return twice ? "duplicate key" : NULL;
 }
 
-static bool skip_strings(struct loading *l, int n) {
-    for (; n > 0; n--) {
-        if (!rdb_get_string(&l->r, &l->str)) {
-            return false;
+/* NULL, or why the file is refused. */
+static const char *load_keys(struct loading *l) {
+    struct rdb_entry e;
+    for (;;) {
+        enum rdb_next next = rdb_file_next(&l->file, &e);
+        const char *why = next == RDB_NEXT_KEY ? store(l, &e) : next == RDB_NEXT_BAD ? l->file.error : NULL;
+        if (next != RDB_NEXT_KEY || why != NULL) {
+            return why;
         }
     }
-    return true;
-}
-
-static bool get_plain_len(struct loading *l, uint64_t *n) {
-    bool special;
-    return rdb_get_len(&l->r, n, &special) && (!special || bad(l, "bad length"));
-}
-
-/* One opcode or key; *end at the end of the file's data. */
-static bool load_one(struct loading *l, bool *end) {
-    uint8_t type, byte;
-    uint64_t n;
-    int32_t seconds;
-    if (!rdb_get_byte(&l->r, &type)) {
-        return false;
-    }
-    switch (type) {
-    case RDB_OP_EOF:
-        *end = true;
-        return true;
-    case RDB_OP_AUX:
-        return skip_strings(l, 2);
-    case RDB_OP_FUNCTION2:
-        return skip_strings(l, 1);
-    case RDB_OP_RESIZEDB:
-        return get_plain_len(l, &n) && get_plain_len(l, &n);
-    case RDB_OP_SELECTDB:
-        if (!get_plain_len(l, &n)) {
-            return false;
-        }
-        l->db = (unsigned)n;
-        return n < (uint64_t)l->databases ? true : bad(l, "database number beyond `databases`");
-    case RDB_OP_EXPIRETIME_MS:
-        return rdb_get_bytes(&l->r, &l->expire_ms, 8);
-    case RDB_OP_EXPIRETIME:
-        if (!rdb_get_bytes(&l->r, &seconds, 4)) {
-            return false;
-        }
-        l->expire_ms = (int64_t)seconds * 1000;
-        return true;
-    case RDB_OP_FREQ:
-        return rdb_get_byte(&l->r, &byte);
-    case RDB_OP_IDLE:
-        return get_plain_len(l, &n);
-    case RDB_OP_MODULE_AUX:
-        return bad(l, "module data");
-    default:
-        break;
-    }
-    struct value *value;
-    bool ok = rdb_get_string(&l->r, &l->name) && rdb_get_value(&l->r, type, &l->limits, &l->str, &value) && store(l, value);
-    l->expire_ms = L1_NO_TTL;
-    return ok;
-}
-
-static bool load_bytes(struct loading *l, bool check) {
-    char head[10] = "";
-    uint64_t crc;
-    bool end = false;
-    if (!rdb_get_bytes(&l->r, head, 9) || memcmp(head, "REDIS", 5) != 0) {
-        return bad(l, "not an RDB file");
-    }
-    int version = atoi(head + 5);
-    if (version < 1 || version > RDB_MAX_VERSION) {
-        return bad(l, "unknown RDB version");
-    }
-    while (!end) {
-        if (!load_one(l, &end)) {
-            return false;
-        }
-    }
-    if (version >= 5) {
-        size_t n = (size_t)(l->r.p - l->r.start);
-        if (!rdb_get_bytes(&l->r, &crc, 8)) {
-            return false;
-        }
-        if (check && crc != 0 && crc != crc64(0, l->r.start, n)) {
-            return bad(l, "wrong checksum");
-        }
-    }
-    return true;
 }
 
 static bool load_file(struct server *srv, bool locked, struct buf *err) {
     struct conf *conf = conf_store_current(srv->host.conf_store);
     struct stat st;
-    int fd = open(conf->dbfilename, O_RDONLY | O_CLOEXEC);
-    bool ok = fd < 0 && errno == ENOENT;
-    if (fd >= 0 && fstat(fd, &st) == 0) {
-        size_t size = (size_t)st.st_size;
-        unsigned char *p = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-        struct loading l = {.r = {.start = p, .p = p, .end = p + size},
-                            .srv = srv,
-                            .limits = {(size_t)conf->hash_max_listpack_entries, (size_t)conf->hash_max_listpack_value},
-                            .now_ms = clock_now_ms(),
-                            .expire_ms = L1_NO_TTL,
-                            .databases = conf->databases,
-                            .locked = locked};
-        ok = p != MAP_FAILED && load_bytes(&l, conf->rdbchecksum);
+    struct loading l = {.fd = open(conf->dbfilename, O_RDONLY | O_CLOEXEC),
+                        .srv = srv,
+                        .now_ms = clock_now_ms(),
+                        .databases = conf->databases,
+                        .locked = locked};
+    bool ok = l.fd < 0 && errno == ENOENT;
+    if (l.fd >= 0 && fstat(l.fd, &st) == 0) {
+        l.file = (struct rdb_file){.read = read_file,
+                                   .ctx = &l,
+                                   .size = (uint64_t)st.st_size,
+                                   .check = conf->rdbchecksum,
+                                   .limits = {(size_t)conf->hash_max_listpack_entries, (size_t)conf->hash_max_listpack_value}};
+        const char *why = load_keys(&l);
+        ok = why == NULL;
         if (ok) {
             log_notice("DB loaded from disk: %llu keys, %llu expired ones left out", (unsigned long long)l.keys,
                        (unsigned long long)l.expired);
         } else {
-            buf_printf(err, "%s: refused at byte %zu: %s", conf->dbfilename, (size_t)(l.r.p - l.r.start),
-                       l.r.error != NULL ? l.r.error : "cannot be mapped");
+            buf_printf(err, "%s: refused at byte %llu: %s", conf->dbfilename, (unsigned long long)rdb_file_offset(&l.file), why);
         }
-        buf_free(&l.name);
-        buf_free(&l.str);
-        if (p != NULL && p != MAP_FAILED) {
-            munmap(p, size);
-        }
+        rdb_file_free(&l.file);
     } else if (!ok) {
         buf_printf(err, "%s: %s", conf->dbfilename, strerror(errno));
     }
-    if (fd >= 0) {
-        close(fd);
+    if (l.fd >= 0) {
+        close(l.fd);
     }
     conf_unref(conf);
     return ok;

@@ -158,6 +158,7 @@ static size_t left(const struct rdb_reader *r) {
 
 bool rdb_get_bytes(struct rdb_reader *r, void *out, size_t n) {
     if (left(r) < n) {
+        r->missing = n - left(r);
         return fail(r, "truncated");
     }
     memcpy(out, r->p, n);
@@ -227,6 +228,9 @@ static bool get_lzf(struct rdb_reader *r, struct buf *out) {
         return r->error != NULL ? false : fail(r, "bad length");
     }
     /* LZF expands at most 264 bytes out of 3: anything more is a lie */
+    if (packed > left(r)) {
+        r->missing = packed - left(r);
+    }
     if (packed > left(r) || n / 128 > packed + 1) {
         return fail(r, "length beyond the data");
     }
@@ -258,6 +262,7 @@ bool rdb_get_string(struct rdb_reader *r, struct buf *out) {
                                : fail(r, "unknown string form");
     }
     if (n > left(r)) {
+        r->missing = n - left(r);
         return fail(r, "length beyond the data");
     }
     if (!buf_try_reserve(out, (size_t)n)) {

@@ -14,6 +14,7 @@
 enum {
     RDB_VERSION = 10,
     RDB_MAX_VERSION = 12,
+    RDB_OP_SLOT_INFO = 244,
     RDB_OP_FUNCTION2 = 245,
     RDB_OP_MODULE_AUX = 247,
     RDB_OP_IDLE = 248,
@@ -44,6 +45,7 @@ struct rdb_reader {
     bool no_memory;    /* and that it was for want of memory */
     uint64_t max_unpacked; /* compressed strings may become so many bytes, all together; 0: any number */
     uint64_t unpacked;     /* so many they are so far */
+    uint64_t missing;      /* reading failed because the bytes end: at least so many more are needed */
 };
 bool rdb_get_byte(struct rdb_reader *r, uint8_t *out);
 bool rdb_get_bytes(struct rdb_reader *r, void *out, size_t n);
@@ -54,6 +56,12 @@ bool rdb_get_string(struct rdb_reader *r, struct buf *out);
 /* One value of the type: a string into str (*value NULL), or an aggregate with one reference. */
 bool rdb_get_value(struct rdb_reader *r, uint8_t type, const struct hash_limits *limits, struct buf *str,
                    struct value **value);
+/* The name of a value type that is known but cannot be kept here ("list"), or NULL. */
+const char *rdb_foreign_type(uint8_t type);
+/* Passes over one value of such a type. */
+bool rdb_skip_value(struct rdb_reader *r, uint8_t type);
+/* Passes over what a module noted in a file, behind RDB_OP_MODULE_AUX. */
+bool rdb_skip_module_aux(struct rdb_reader *r);
 /* Whether version and checksum of a DUMP payload are right; body is set to type and body. */
 bool rdb_check_dump(struct slice payload, struct slice *body);
 /* The same for a payload of any version: no type byte ever changes its meaning, so what a newer server writes is either known

@@ -39,6 +39,26 @@ struct client_filter {
 
 enum save_state { SAVE_IDLE, SAVE_RUNNING };
 
+enum warm_kind { WARM_KEYS, WARM_PATTERN, WARM_FILE };
+
+/* What WARM is to bring to memory; borrowed. */
+struct warm_order {
+    enum warm_kind kind;
+    const struct slice *keys; /* KEYS */
+    int n;
+    struct slice text; /* the pattern or path */
+    int64_t rate;      /* keys a second; 0: as configured */
+};
+
+/* What IMPORT is to take in; borrowed. */
+struct import_order {
+    struct slice from; /* a path, or redis://... */
+    bool replace;      /* keys that are here already */
+    int64_t rate;      /* keys a second; 0: any number */
+};
+
+enum host_job { JOB_WARM, JOB_IMPORT };
+
 struct host_ops {
     /* Calls fn for every client of every loop that the filter admits, under that loop's SESSIONS lock. fn must be
      * short and lock nothing. Any loop. */
@@ -93,6 +113,13 @@ struct host_ops {
     /* The call's reply is held until the lease ends, at most so long; then the call runs again (waited when the time is over).
      * To be returned by the handler. False: this client may not wait. */
     bool (*hold)(struct call *c, struct lease *lease, int64_t ms);
+    /* WARM and IMPORT begin in the background, or an error is written. */
+    enum err (*warm)(struct call *c, const struct warm_order *order);
+    enum err (*import)(struct call *c, const struct import_order *order);
+    /* False when it is not under way. */
+    bool (*cancel_job)(struct host *h, enum host_job job);
+    /* Appends its lines of INFO. */
+    void (*job_info)(struct host *h, enum host_job job, struct buf *out);
     /* Sleeps the calling client without blocking its loop, then answers OK: DEBUG SLEEP. */
     enum err (*sleep)(struct call *c, int64_t ms);
 };

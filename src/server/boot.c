@@ -26,6 +26,7 @@
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
 #include "src/origin/origin.h"
+#include "src/server/preheat.h"
 #include "src/server/purge_log.h"
 #include "src/server/rules.h"
 #include "src/server/save.h"
@@ -424,6 +425,7 @@ int server_run(struct conf_store *store, const char *executable) {
                    (long long)conf->maxmemory, l1_policy_name(srv->host.l1));
         srv->warm = warm_start(srv);
         rules_fetch_filters(srv);
+        srv->preheat = preheat_create(srv);
         serve(srv);
         warm_end(&srv->warm);
         code = save_at_exit(srv, conf) ? 0 : 1;
@@ -439,6 +441,7 @@ int server_run(struct conf_store *store, const char *executable) {
         listener_close(&srv->listeners[i]);
     }
     close_workers(srv);
+    preheat_destroy(&srv->preheat);
     conf_unref(conf);
     close_host(srv);
     buf_free(&err);

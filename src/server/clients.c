@@ -13,6 +13,7 @@
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
+#include "src/server/preheat.h"
 #include "src/server/warm.h"
 #include "src/server/shutdown.h"
 #include "src/server/txn.h"
@@ -193,8 +194,22 @@ static void conf_changed(struct host *h) {
     on_every_worker(h, look_again, NULL);
 }
 
+static bool cancel_job(struct host *h, enum host_job job) {
+    struct server *srv = server_of(h);
+    return job == JOB_WARM && preheat_cancel(srv->preheat);
+}
+
+static void job_info(struct host *h, enum host_job job, struct buf *out) {
+    struct server *srv = server_of(h);
+    if (job == JOB_WARM) {
+        preheat_info(srv->preheat, out);
+    }
+}
+
 static void tiers_info(struct host *h, struct buf *out) {
     warm_info(server_of(h)->warm, out);
+    job_info(h, JOB_WARM, out);
+    job_info(h, JOB_IMPORT, out);
 }
 
 static bool lasting_purges(struct host *h) {
@@ -253,4 +268,7 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .hold = hold_for,
                                     .yield = yield_call,
                                     .wait = wait_for_job,
+                                    .warm = preheat_command,
+                                    .cancel_job = cancel_job,
+                                    .job_info = job_info,
                                     .sleep = sleep_call};

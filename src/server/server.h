@@ -12,7 +12,9 @@
 struct conf;
 struct disk;
 struct listener;
+struct import;
 struct origins;
+struct preheat;
 struct purge_log;
 struct warm;
 struct worker;
@@ -25,6 +27,8 @@ struct server {
     /* fixed after boot */
     struct tier tier;
     struct warm *warm; /* NULL without a disk tier */
+    struct preheat *preheat; /* WARM */
+    struct import *import;   /* IMPORT */
     struct disk *disk; /* the disk tier, NULL without */
     struct origins *origins; /* NULL when there is none */
     struct purge_log *purge_log; /* NULL without a disk tier */

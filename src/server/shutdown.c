@@ -5,12 +5,19 @@
 #include "src/base/log.h"
 #include "src/net/listener.h"
 #include "src/rt/loop.h"
+#include "src/server/preheat.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/warm.h"
 
 enum { NOSAVE = 1, SAVE = 2, NOW = 4, FORCE = 8, ABORT = 16 };
+
+/* What worker 0 does by itself; true while some of it is still on its way. */
+static bool jobs_stopping(struct server *srv) {
+    bool warming = warm_stopping(srv->warm), preheating = preheat_stopping(srv->preheat);
+    return warming || preheating;
+}
 
 void shutdown_drain_turn(struct worker *w) {
     bool over = loop_now_ms(w->loop) >= w->drain_until_ms;
@@ -22,8 +29,8 @@ void shutdown_drain_turn(struct worker *w) {
             session_close(s);
         }
     }
-    bool warming = w->id == 0 && warm_stopping(w->server->warm) && !over;
-    if (list_empty(&w->sessions) && !warming && !w->stopped) {
+    bool waiting = w->id == 0 && jobs_stopping(w->server) && !over;
+    if (list_empty(&w->sessions) && !waiting && !w->stopped) {
         w->stopped = true;
         loop_stop(w->loop);
     }

@@ -14,6 +14,7 @@
 #include "src/ds/crc64.h"
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
+#include "src/server/bring.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
 
@@ -32,15 +33,6 @@ struct warm {
     bool stopping, loading;
     _Atomic bool saving;
     _Atomic uint64_t wanted, fetched;
-};
-
-/* One key on its way. */
-struct warming {
-    struct fill fill;
-    struct key key;
-    bool wanted;
-    struct warm *warm;
-    char name[];
 };
 
 /* ---- writing the manifest ---- */
@@ -141,40 +133,12 @@ static void read_manifest(struct job *job) {
     w->at = whole ? sizeof(MAGIC) - 1 : 0;
 }
 
-static void resumed(struct fill *f) {
-    struct warming *k = (struct warming *)f;
-    struct l1 *l1 = k->warm->srv->host.l1;
-    struct item_view item;
-    unsigned shard = l1_shard_of(l1, k->key.hash);
-    l1_lock(l1, shard);
-    l1_get(l1, &k->key, clock_now_ms(), L1_TOUCH, &item); /* hot as it was: the next manifest has it, too */
-    l1_unlock(l1, shard);
-    k->warm->in_flight--;
-    atomic_fetch_add_explicit(&k->warm->fetched, 1, memory_order_relaxed);
-    fill_end(f);
-    mem_free(k);
-}
-
-static void fetch_one(struct warm *w, uint8_t db, struct slice name) {
-    struct l1 *l1 = w->srv->host.l1;
-    struct warming *k = mem_zalloc(sizeof(*k) + name.n);
-    int64_t now_ms = clock_now_ms();
-    memcpy(k->name, name.p, name.n);
-    k->key = key_make(slice_make(k->name, name.n), l1->db_map[db]);
-    k->wanted = true;
-    k->warm = w;
-    k->fill = (struct fill){.tier = &w->srv->tier, .loop = w->srv->workers[0]->loop, .keys = &k->key, .wanted = &k->wanted, .n = 1,
-                            .background = true, .resume = resumed};
-    unsigned shard = l1_shard_of(l1, k->key.hash);
-    l1_lock(l1, shard);
-    bool waits = fill_begin(&k->fill, now_ms);
-    l1_unlock(l1, shard);
-    w->in_flight++;
-    if (waits) {
-        fill_launch(&k->fill, now_ms);
-    } else {
-        resumed(&k->fill);
-    }
+static void fetched(void *ctx, enum brought how, const char *error) {
+    struct warm *w = ctx;
+    (void)how;
+    (void)error;
+    w->in_flight--;
+    atomic_fetch_add_explicit(&w->fetched, 1, memory_order_relaxed);
 }
 
 static void finish(struct warm *w) {
@@ -204,7 +168,8 @@ static void pump(void *ctx) {
             return;
         }
         atomic_fetch_add_explicit(&w->wanted, 1, memory_order_relaxed);
-        fetch_one(w, db, slice_make(w->names.p + w->at + ENTRY_HEAD, n));
+        w->in_flight++; /* touched: hot as it was, so that the next manifest has it, too */
+        bring_key(w->srv, db, slice_make(w->names.p + w->at + ENTRY_HEAD, n), BRING_TOUCH, fetched, w);
         w->at += ENTRY_HEAD + n;
     }
 }

@@ -14,6 +14,7 @@
 
 static const char usage[] =
     "Usage: strata-server [cache.conf] [--directive value ...]\n"
+    "       strata-server --import dump.rdb|redis://[user:password@]host[:port][/db] [cache.conf] ...\n"
     "       strata-server --print conf|commands|stats|errors|locks|docs:NAME\n"
     "       strata-server --help | --version\n"
     "\n"
@@ -27,6 +28,28 @@ static void to_background(struct conf_store *store) {
         exit(1);
     }
     conf_unref(conf);
+}
+
+/* Takes `--import WHAT` out of the arguments: a URL, or a path made absolute, for the server changes its directory. NULL: there is
+ * none. Ends the process when there is no such file. */
+static const char *take_import(int *argc, char **argv, char *path) {
+    for (int i = 1; i + 1 < *argc; i++) {
+        if (strcmp(argv[i], "--import") != 0) {
+            continue;
+        }
+        const char *from = argv[i + 1];
+        if (strncasecmp(from, "redis://", 8) != 0) {
+            if (realpath(from, path) == NULL) {
+                perror(from);
+                exit(1);
+            }
+            from = path;
+        }
+        memmove(argv + i, argv + i + 2, (size_t)(*argc - i - 1) * sizeof(*argv)); /* the NULL at the end, too */
+        *argc -= 2;
+        return from;
+    }
+    return NULL;
 }
 
 int main(int argc, char **argv) {
@@ -43,6 +66,8 @@ int main(int argc, char **argv) {
         return print_table(argv[2]) ? 0 : 1;
     }
     struct buf err = {0};
+    char import_path[PATH_MAX];
+    const char *import = take_import(&argc, argv, import_path);
     struct conf_store *store = conf_load(argc, argv, &rules_hooks, &err);
     if (store == NULL) {
         fprintf(stderr, "%.*s\n", (int)err.n, err.p);
@@ -53,5 +78,5 @@ int main(int argc, char **argv) {
     ssize_t n = readlink("/proc/self/exe", executable, sizeof(executable) - 1);
     executable[n > 0 ? n : 0] = '\0';
     to_background(store);
-    return server_run(store, executable);
+    return server_run(store, executable, import);
 }

@@ -83,6 +83,32 @@ static enum err warm_help_run(struct call *c) {
     return call_reply_help(c, lines);
 }
 
+/* ---- IMPORT ---- */
+
+static enum err import_help(struct call *c) {
+    static const char *const lines[] = {
+        "<path> [REPLACE] [RATE <keys-per-second>]", "    Take in the keys of an RDB file under `dir`, in the background.",
+        "redis://[[user]:password@]host[:port][/db] [REPLACE] [RATE <keys-per-second>]", "    Take in the keys of a live Redis: of all its databases, or of one.",
+        "STATUS", "    Return how far it is, or how the last one ended.",
+        "CANCEL", "    End it; what is in stays.", NULL};
+    return call_reply_help(c, lines);
+}
+
+static enum err import_run(struct call *c) {
+    if (c->argc == 2 && arg_is(c, 1, "status")) {
+        return reply_status_map(c, JOB_IMPORT);
+    }
+    if (c->argc == 2 && arg_is(c, 1, "cancel")) {
+        return cancel(c, JOB_IMPORT);
+    }
+    if (c->argc == 2 && arg_is(c, 1, "help")) {
+        return import_help(c);
+    }
+    struct import_order order = {.from = c->argv[1], .replace = arg_is(c, 2, "replace")};
+    enum err e = get_rate(c, 2 + order.replace, &order.rate);
+    return e != OK ? e : c->host->ops->import(c, &order);
+}
+
 #define ADM (CMD_ADMIN | CMD_NOSCRIPT | CMD_DANGEROUS)
 
 static const struct command warm_subs[] = {
@@ -97,4 +123,6 @@ static const struct command warm_subs[] = {
 const struct command warm_commands[] = {
     {.name = "warm", .syntax = "subcommand [argument ...]", .arity = -2, .sub = warm_subs, .flags = 0, .since = "7.2.0",
      .cost = "Depends on the subcommand.", .summary = "Brings keys to memory from slower tiers."},
+    {.name = "import", .syntax = "path | url | STATUS | CANCEL | HELP [REPLACE] [RATE keys-per-second]", .arity = -2, .flags = ADM | CMD_SKIP_SLOWLOG, .run = import_run,
+     .since = "7.2.0", .cost = "O(1), and O(N) in the background for N keys", .summary = "Takes in the keys of an RDB file or of a live Redis."},
     {0}};

@@ -26,6 +26,7 @@
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
 #include "src/origin/origin.h"
+#include "src/server/import.h"
 #include "src/server/preheat.h"
 #include "src/server/purge_log.h"
 #include "src/server/rules.h"
@@ -389,7 +390,7 @@ static bool save_at_exit(struct server *srv, const struct conf *conf) {
     return wish == 1 || (wish == -1 && by_points) ? save_now(srv) : true;
 }
 
-int server_run(struct conf_store *store, const char *executable) {
+int server_run(struct conf_store *store, const char *executable, const char *import) {
     struct server *srv = mem_zalloc(sizeof(*srv));
     struct conf *conf = conf_store_current(store);
     struct buf err = {0};
@@ -415,8 +416,12 @@ int server_run(struct conf_store *store, const char *executable) {
     open_host(srv, store, executable);
     server_apply_conf(srv);
     open_workers(srv);
+    srv->preheat = preheat_create(srv);
+    srv->import = import_create(srv);
     bool purges_known = srv->disk == NULL || open_purge_log(srv, conf, &err);
     if (!purges_known || (srv->disk == NULL && !save_load(srv, &err))) {
+        log_warning("%.*s", (int)err.n, err.p);
+    } else if (import != NULL && !import_at_start(srv->import, import, &err)) {
         log_warning("%.*s", (int)err.n, err.p);
     } else if (listen_all(srv, conf)) {
         write_pidfile(conf);
@@ -425,7 +430,6 @@ int server_run(struct conf_store *store, const char *executable) {
                    (long long)conf->maxmemory, l1_policy_name(srv->host.l1));
         srv->warm = warm_start(srv);
         rules_fetch_filters(srv);
-        srv->preheat = preheat_create(srv);
         serve(srv);
         warm_end(&srv->warm);
         code = save_at_exit(srv, conf) ? 0 : 1;
@@ -440,8 +444,11 @@ int server_run(struct conf_store *store, const char *executable) {
     for (unsigned i = 0; i < srv->listener_count; i++) {
         listener_close(&srv->listeners[i]);
     }
+    preheat_stopping(srv->preheat);
+    import_stopping(srv->import);
     close_workers(srv);
     preheat_destroy(&srv->preheat);
+    import_destroy(&srv->import);
     conf_unref(conf);
     close_host(srv);
     buf_free(&err);

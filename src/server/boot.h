@@ -5,8 +5,9 @@
 struct conf_store;
 struct server;
 
-/* Runs until an orderly stop; returns the exit code. Takes the store. */
-int server_run(struct conf_store *store, const char *executable);
+/* Runs until an orderly stop; returns the exit code. Takes the store. import: an absolute path or URL whose keys are taken in while it
+ * serves, or NULL. */
+int server_run(struct conf_store *store, const char *executable, const char *import);
 
 /* The server's parts without listeners, signals and running threads: for tests, which run worker 0's loop themselves.
  * Takes the store. */

@@ -13,6 +13,7 @@
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
+#include "src/server/import.h"
 #include "src/server/preheat.h"
 #include "src/server/warm.h"
 #include "src/server/shutdown.h"
@@ -196,13 +197,15 @@ static void conf_changed(struct host *h) {
 
 static bool cancel_job(struct host *h, enum host_job job) {
     struct server *srv = server_of(h);
-    return job == JOB_WARM && preheat_cancel(srv->preheat);
+    return job == JOB_WARM ? preheat_cancel(srv->preheat) : import_cancel(srv->import);
 }
 
 static void job_info(struct host *h, enum host_job job, struct buf *out) {
     struct server *srv = server_of(h);
     if (job == JOB_WARM) {
         preheat_info(srv->preheat, out);
+    } else {
+        import_info(srv->import, out);
     }
 }
 
@@ -269,6 +272,7 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .yield = yield_call,
                                     .wait = wait_for_job,
                                     .warm = preheat_command,
+                                    .import = import_command,
                                     .cancel_job = cancel_job,
                                     .job_info = job_info,
                                     .sleep = sleep_call};

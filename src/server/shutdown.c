@@ -5,6 +5,7 @@
 #include "src/base/log.h"
 #include "src/net/listener.h"
 #include "src/rt/loop.h"
+#include "src/server/import.h"
 #include "src/server/preheat.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
@@ -15,8 +16,8 @@ enum { NOSAVE = 1, SAVE = 2, NOW = 4, FORCE = 8, ABORT = 16 };
 
 /* What worker 0 does by itself; true while some of it is still on its way. */
 static bool jobs_stopping(struct server *srv) {
-    bool warming = warm_stopping(srv->warm), preheating = preheat_stopping(srv->preheat);
-    return warming || preheating;
+    bool warming = warm_stopping(srv->warm), preheating = preheat_stopping(srv->preheat), importing = import_stopping(srv->import);
+    return warming || preheating || importing;
 }
 
 void shutdown_drain_turn(struct worker *w) {

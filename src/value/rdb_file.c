@@ -133,12 +133,12 @@ static bool refuse(struct rdb_file *f, const char *why, uint64_t at) {
 static bool read_more(struct rdb_file *f, const struct rdb_reader *r) {
     uint64_t bad_at = f->base + (uint64_t)((const char *)r->p - f->window.p);
     size_t have = f->window.n - f->at;
-    if (f->max_entry_bytes > 0 && have + r->missing > f->max_entry_bytes) {
-        return refuse(f, "a key longer than proto-max-bulk-len", bad_at);
-    }
     uint64_t seen = f->base + f->window.n;
     if (f->ended || (f->size > seen && r->missing > f->size - seen)) {
         return refuse(f, r->error, bad_at);
+    }
+    if (f->max_entry_bytes > 0 && have + r->missing > f->max_entry_bytes) {
+        return refuse(f, "a key longer than proto-max-bulk-len", bad_at);
     }
     if (f->at > 0) {
         memmove(f->window.p, f->window.p + f->at, have);

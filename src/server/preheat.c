@@ -195,7 +195,7 @@ static void read_interval(struct preheat *p) {
         return;
     }
     for (size_t i = 0; i < w->count; i++) {
-        if (w->keys[i].below && glob_match(pattern, walk_name(w, &w->keys[i]), false)) {
+        if (w->keys[i].seen != WALK_IN_MEMORY && glob_match(pattern, walk_name(w, &w->keys[i]), false)) {
             put_name(&p->names, walk_name(w, &w->keys[i]));
             add(&p->total, 1);
         }

@@ -55,7 +55,7 @@ static enum err set_adopted(struct call *c, int i, struct slice value, int64_t e
 
 /* What a lifetime given by the call becomes under the key's policy. */
 static int64_t under_policy(const struct call *c, int i, int64_t expire_ms) {
-    const struct rule *rule = likely(c->rules == NULL || c->exact) ? NULL : rules_match(c->rules, c->keys[i].name);
+    const struct rule *rule = c->exact ? NULL : call_rule(c, i);
     return rule == NULL ? expire_ms : guard_deadline(rule, (unsigned)c->client->loop_id, expire_ms, c->now_ms);
 }
 

@@ -62,8 +62,8 @@ struct call {
     struct l1 *l1;          /* host->l1 */
     const struct conf *conf;
     struct rules *rules;    /* this turn's policies by key pattern, or NULL */
-    const struct rule **rule_of; /* nkeys of them, some NULL; or NULL: none applies */
-    bool *known;            /* with rule_of: what no fill would find */
+    const struct rule **rule_of; /* nkeys of them, some NULL; or NULL: none applies, or (not matched) nobody has looked */
+    uint8_t *verdicts;      /* with rule_of: enum guard_verdict of each read, before the fill */
     struct stats *stats;    /* this loop's */
     int64_t now_ms;         /* wall clock of this turn */
     uint32_t changed;       /* keys changed so far */
@@ -72,6 +72,7 @@ struct call {
     bool exact;             /* it hands lifetimes on as they are (RENAME, COPY): no policy shortens them */
     bool all_locked;        /* every shard is locked: FLUSHALL, and EXEC with a CMD_WHOLE call */
     bool in_exec;           /* inside EXEC (or a script): may not yield or park */
+    bool matched;           /* rule_of says which rules apply */
     uint8_t see;            /* enum guard_see: what its reads see */
     bool waited;            /* was held as long as it may be: must answer now */
     bool ahead;             /* will be inside EXEC: runs now, without locks, as far as call_wait; state is kept until then */
@@ -83,6 +84,14 @@ struct call {
     void *state;            /* a yielding handler's own, NULL on the first run */
     void (*state_free)(void *state);
 };
+
+/* The policy of key i, or NULL. */
+static inline const struct rule *call_rule(const struct call *c, int i) {
+    if (likely(c->rules == NULL)) {
+        return NULL;
+    }
+    return !c->matched ? rules_match(c->rules, c->keys[i].name) : c->rule_of != NULL ? c->rule_of[i] : NULL;
+}
 
 /* ---- keys: index i is the i-th key of the call ---- */
 

@@ -9,18 +9,6 @@
 
 enum { MAX_NAME = 64, ORIGIN_LOOP_ID = 1 << 20 /* beyond any worker's */ };
 
-struct origins {
-    /* fixed after create */
-    struct loop *loop;
-    struct origin **list;
-    unsigned count;
-    /* origin loop only */
-    unsigned open;
-    struct msg stop_msg;
-    /* owner only */
-    bool stopped;
-};
-
 /* ---- tables ---- */
 
 static const struct row option_rows[] = {
@@ -205,6 +193,7 @@ struct origins *origins_create(const char *lines, struct buf *err) {
     struct origins *all = mem_zalloc(sizeof(*all));
     struct slice text;
     bool ok = true;
+    all->most = INT64_MAX;
     all->loop = loop_create(ORIGIN_LOOP_ID, "origins", &ops, all);
     while (ok && next_line(&lines, &text)) {
         ok = add_origin(all, text, err);
@@ -266,6 +255,10 @@ void origins_destroy(struct origins **o) {
 }
 
 /* ---- asking ---- */
+
+void origins_bound(struct origins *o, int64_t most) {
+    o->most = most;
+}
 
 struct origin *origins_find(struct origins *all, struct slice name) {
     for (unsigned i = 0; i < all->count; i++) {

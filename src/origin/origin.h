@@ -121,6 +121,8 @@ void origins_stop(struct origins *o);
 /* origins_stop, then frees. The order at shutdown: workers stop submitting (their threads have ended, or origins_stop came
  * before), origins_destroy, and only then loop_destroy of the workers' loops: it still runs the done messages posted to them. */
 void origins_destroy(struct origins **o);
+/* How many requests of all origins together may be at their origins at once (no bound until then). Before the first one. */
+void origins_bound(struct origins *o, int64_t most);
 /* NULL when there is none of that name. Any thread. */
 struct origin *origins_find(struct origins *o, struct slice name);
 /* Sends r on its way; done always comes, once, and never before this returns. Any thread. */

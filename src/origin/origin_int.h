@@ -53,7 +53,7 @@ struct origin {
     struct list lanes[LANE_COUNT]; /* the queue */
     struct list flying;
     struct list resting; /* before a retry */
-    int64_t queued, in_flight, at_rest;
+    int64_t queued, in_flight, at_rest; /* in_flight is part of origins->in_flight */
     struct breaker breaker;
     int64_t retry_tokens; /* millionths of a retry */
     struct timer *timer;
@@ -63,6 +63,21 @@ struct origin {
     /* atomic; the origin loop writes */
     struct origin_stats stats;
     _Atomic bool down;
+};
+
+struct origins {
+    /* fixed after create */
+    struct loop *loop;
+    struct origin **list;
+    unsigned count;
+    /* origin loop only */
+    unsigned open;
+    unsigned turn;     /* whose queue is looked at first when there is room again */
+    int64_t in_flight; /* of all of them */
+    int64_t most;      /* and how many there may be; set before the first request */
+    struct msg stop_msg;
+    /* owner only */
+    bool stopped;
 };
 
 /* ---- request.c: the way of a request; all on the origin loop ---- */

@@ -130,6 +130,7 @@ static void launch(struct origin *o, struct request *r) {
     r->started_us = loop_mono_us(o->loop);
     r->due_ms = now_ms(o) + o->options.timeout_ms;
     o->in_flight++;
+    o->origins->in_flight++;
     list_push_back(&o->flying, &r->node);
     o->driver->start(o->self, r);
 }
@@ -147,7 +148,7 @@ static void pump(struct origin *o) {
             refuse_queue(o, "breaker open");
             break;
         }
-        if (o->in_flight >= o->options.concurrency) {
+        if (o->in_flight >= o->options.concurrency || o->origins->in_flight >= o->origins->most) {
             break;
         }
         struct request *r = first_of(&o->lanes[LANE_WAITED]);
@@ -180,6 +181,7 @@ static void settle(struct origin *o, struct request *r, bool retry) {
     CHECK(!failed || r->error != NULL);
     list_remove(&r->node);
     o->in_flight--;
+    o->origins->in_flight--;
     r->took_ms = us / 1000;
     if (failed) {
         found_free(&r->found);
@@ -200,10 +202,24 @@ static void settle(struct origin *o, struct request *r, bool retry) {
     }
 }
 
+/* Room was made below the bound of all origins together: the others' turn comes first, each time another's. */
+static void pump_all(struct origin *o) {
+    struct origins *all = o->origins;
+    all->turn++;
+    for (unsigned i = 0; i < all->count; i++) {
+        pump(all->list[(all->turn + i) % all->count]);
+    }
+}
+
 void request_end(struct request *r, bool retry) {
     struct origin *o = r->origin;
+    bool full = o->origins->in_flight >= o->origins->most;
     settle(o, r, retry);
-    pump(o);
+    if (unlikely(full)) {
+        pump_all(o);
+    } else {
+        pump(o);
+    }
 }
 
 /* ---- time ---- */
@@ -223,6 +239,7 @@ static void end_flight(struct origin *o, struct request *r, const char *text) {
 
 static void on_time(void *ctx) {
     struct origin *o = ctx;
+    bool full = o->origins->in_flight >= o->origins->most;
     int64_t now = now_ms(o);
     struct request *r;
     o->timer_ms = 0;
@@ -242,6 +259,9 @@ static void on_time(void *ctx) {
         o->queued++;
         r->due_ms = now + o->options.queue_ms;
         list_push_back(&o->lanes[r->background], &r->node);
+    }
+    if (unlikely(full)) {
+        pump_all(o);
     }
     pump(o);
 }

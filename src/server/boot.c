@@ -279,6 +279,8 @@ static bool open_origins(struct server *srv, const struct conf *conf) {
         srv->origins = origins_create(conf->origin, &err);
         if (srv->origins == NULL) {
             log_warning("%.*s", (int)err.n, err.p);
+        } else {
+            origins_bound(srv->origins, conf->origin_concurrency);
         }
     }
     buf_free(&err);

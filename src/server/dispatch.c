@@ -535,6 +535,7 @@ void dispatch_refresh(struct call *c, const struct worker *w) {
     c->conf = w->conf;
     c->rules = w->rules;
     c->rule_of = NULL; /* of a set that may be gone by now */
+    c->matched = false;
     c->see = SEE_FRESH;
 }
 

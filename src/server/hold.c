@@ -85,14 +85,15 @@ static struct guard_read read_of(struct call *c, struct worker *w, int i) {
 /* The rules of the call's keys; false when none has one. */
 static bool find_rules(struct call *c) {
     c->rule_of = NULL;
+    c->matched = true;
     for (int i = 0; i < c->nkeys; i++) {
         const struct rule *rule = rules_match(c->rules, c->keys[i].name);
         if (rule != NULL && c->rule_of == NULL) {
             size_t n = (size_t)c->nkeys;
             c->rule_of = arena_alloc(c->arena, n * sizeof(*c->rule_of));
             memset(c->rule_of, 0, n * sizeof(*c->rule_of));
-            c->known = arena_alloc(c->arena, n);
-            memset(c->known, 0, n);
+            c->verdicts = arena_alloc(c->arena, n);
+            memset(c->verdicts, GUARD_GO, n);
         }
         if (c->rule_of != NULL) {
             c->rule_of[i] = rule;
@@ -144,8 +145,7 @@ enum err hold_before(struct call *c, struct worker *w) {
         struct guard_read r = read_of(c, w, i);
         enum guard_verdict v = guard_before(g, &r);
         c->see = (uint8_t)(r.see > c->see ? r.see : c->see);
-        c->known[i] = v == GUARD_KNOWN;
-        c->rule_of[i] = v == GUARD_FILTERED ? NULL : c->rule_of[i]; /* the disk may have it, nobody else */
+        c->verdicts[i] = (uint8_t)v;
         note_ticket(s, &r);
         if (v == GUARD_ERROR) {
             return refuse(c, c->rule_of[i]->opt.origin, r.error);
@@ -180,7 +180,7 @@ enum err hold_after(struct call *c, struct worker *w) {
             return e;
         }
     }
-    if (c->nkeys != 1 || c->rule_of[0] == NULL || c->access[0] != KEY_R || c->waited || (c->cmd->flags & (CMD_LEASES | CMD_FRESH)) || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
+    if (c->nkeys != 1 || c->verdicts[0] == GUARD_FILTERED || c->access[0] != KEY_R || c->waited || (c->cmd->flags & (CMD_LEASES | CMD_FRESH)) || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
         return OK;
     }
     struct session *s = session_of(c->client);
@@ -211,7 +211,7 @@ void hold_changed(struct call *c, int i, enum key_change change) {
     struct worker *w = session_of(c->client)->worker;
     static const enum sink_change as[] = {[CHANGE_SET] = SINK_SET, [CHANGE_DEL] = SINK_DEL, [CHANGE_EXPIRE] = SINK_EXPIRE};
     struct guard *g = w->server->tier.guard;
-    guard_changed(g, rules_match(c->rules, c->keys[i].name), &c->keys[i], as[change], w->id, c->now_ms);
+    guard_changed(g, call_rule(c, i), &c->keys[i], as[change], w->id, c->now_ms);
     if (unlikely(c->rules != NULL && c->rules->filters > 0)) {
         guard_seen(g, c->rules, &c->keys[i], c->now_ms);
     }

@@ -50,9 +50,9 @@ struct parked *park_detach(struct call *c) {
     c->argv = argv;
     if (c->rule_of != NULL) {
         const struct rule **rules = arena_alloc(&p->arena, (size_t)c->nkeys * sizeof(*rules));
-        bool *known = arena_alloc(&p->arena, (size_t)c->nkeys);
+        uint8_t *verdicts = arena_alloc(&p->arena, (size_t)c->nkeys);
         c->rule_of = memcpy(rules, c->rule_of, (size_t)c->nkeys * sizeof(*rules));
-        c->known = memcpy(known, c->known, (size_t)c->nkeys);
+        c->verdicts = memcpy(verdicts, c->verdicts, (size_t)c->nkeys);
     }
     atomic_store_explicit(&s->client.arg_bytes, bytes, memory_order_relaxed);
     if (txn_is_exec(c)) {
@@ -122,6 +122,16 @@ static void fill_resumed(struct fill *f) {
     dispatch_again(p);
 }
 
+/* Filling it would find nothing. */
+static bool is_known(const struct call *c, int i) {
+    return c->rule_of != NULL && c->verdicts[i] == GUARD_KNOWN;
+}
+
+/* The rule whose origin is asked for the key at last, or NULL. */
+static const struct rule *loader_of(const struct call *c, int i) {
+    return c->rule_of != NULL && c->verdicts[i] != GUARD_FILTERED ? c->rule_of[i] : NULL;
+}
+
 static unsigned look_of(const struct call *c) {
     return c->see == SEE_STALE ? L1_STALE : 0;
 }
@@ -132,9 +142,7 @@ static bool anything_cold(const struct call *c, struct tier *tier) {
     for (int i = 0; i < c->nkeys; i++) {
         bool wanted = c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
         bool settled = p != NULL && p->fill.settled != NULL && p->fill.settled[i];
-        bool known = c->rule_of != NULL && c->known[i];
-        const struct rule *rule = c->rule_of != NULL ? c->rule_of[i] : NULL;
-        if (wanted && !settled && !known && fill_needs(tier, &c->keys[i], rule, look_of(c), c->now_ms)) {
+        if (wanted && !settled && !is_known(c, i) && fill_needs(tier, &c->keys[i], loader_of(c, i), look_of(c), c->now_ms)) {
             return true;
         }
     }
@@ -176,19 +184,20 @@ bool park_for_fill(struct call *c, struct worker *w) {
     c = &p->call;
     if (p->wanted == NULL) {
         p->wanted = arena_alloc(&p->arena, (size_t)c->nkeys * sizeof(*p->wanted));
+        p->loaders = arena_alloc(&p->arena, (size_t)c->nkeys * sizeof(*p->loaders));
         p->fill = (struct fill){.tier = &w->server->tier,
                                 .loop = w->loop,
                                 .wanted = p->wanted,
                                 .resume = fill_resumed};
     }
     for (int i = 0; i < c->nkeys; i++) { /* what is known of a key may have changed since the call first ran */
-        bool known = c->rule_of != NULL && c->known[i];
-        p->wanted[i] = !known && (c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M);
+        p->loaders[i] = loader_of(c, i);
+        p->wanted[i] = !is_known(c, i) && (c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M);
     }
     p->fill.keys = c->keys;
     p->fill.n = c->nkeys;
     p->fill.rules = c->rules;
-    p->fill.rule_of = c->rule_of;
+    p->fill.rule_of = p->loaders;
     p->fill.look = look_of(c);
     /* what was cold a moment ago may be in memory by now: then the call just runs again */
     bool begun = fill_begin(&p->fill, c->now_ms);

@@ -38,6 +38,7 @@ struct parked {
     struct list node; /* worker's yielded or paused */
     struct fill fill;
     bool *wanted;
+    const struct rule **loaders; /* of each key, for the fill */
     struct timer *timer;
     struct out held; /* PARK_ACKS: the reply */
     struct hold hold;

@@ -6,7 +6,7 @@
 #include "src/base/mem.h"
 #include "src/base/rng.h"
 #include "src/guard/deadline.h"
-#include "src/l1/l1.h"
+#include "src/l1/shard.h"
 #include "src/origin/origin.h"
 #include "src/tier/tier.h"
 
@@ -189,6 +189,12 @@ static void maybe_early(struct guard *g, struct guard_read *r, const struct item
     }
 }
 
+/* As many wait for its load as may. */
+static bool is_crowded(const struct guard *g, const struct guard_read *r) {
+    const struct flight *f = flight_find(&g->l1->shards[l1_shard_of(g->l1, r->key->hash)].flights, r->key);
+    return f != NULL && f->waiting >= (uint32_t)r->rule->opt.waiters;
+}
+
 /* What is remembered of a key that is not there. */
 static enum guard_verdict recall(const struct guard *g, struct guard_read *r) {
     enum mark mark = marks_get(g->marks, r->key->hash, r->now_ms);
@@ -201,6 +207,11 @@ static enum guard_verdict recall(const struct guard *g, struct guard_read *r) {
     if (mark == MARK_FAILED && r->rule->target != NULL && !r->again) { /* who waited for it hears why */
         read_count(r, RULE_failed_fast);
         r->error = "loading it failed a moment ago";
+        return GUARD_ERROR;
+    }
+    if (!r->again && r->rule->target != NULL && is_crowded(g, r)) {
+        read_count(r, RULE_uncoalesced);
+        r->error = "too many wait for it";
         return GUARD_ERROR;
     }
     return GUARD_GO;

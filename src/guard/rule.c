@@ -215,7 +215,7 @@ static void build_tree(struct rules *r) {
     r->tree = radix_create();
     for (unsigned i = 0, end; i < r->count; i = end) {
         struct slice literal = literal_of(sorted[i]);
-        const struct rule *within = literal.n > 0 ? radix_longest(r->tree, slice_make(literal.p, literal.n - 1)) : NULL;
+        const struct rule *within = radix_longest(r->tree, literal); /* itself it is not there yet */
         for (end = i + 1; end < r->count && slice_eq(literal_of(sorted[end]), literal); end++) {
             sorted[end - 1]->next = sorted[end];
         }

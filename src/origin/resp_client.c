@@ -57,6 +57,7 @@ struct resp_client {
     struct conn *conn;
     struct list unsent, sent; /* oldest first */
     size_t load, abandoned, unsent_bytes;
+    uint64_t connections;
     int login_due;            /* replies to AUTH and SELECT */
     int64_t heard_us;         /* the last bytes, or the connection */
     int failures;             /* since the last reply */
@@ -457,6 +458,7 @@ static void dialled(void *ctx, int fd, const char *error) {
         return;
     }
     c->heard_us = clock_mono_us();
+    c->connections++;
     stream_read_start(&conn->stream);
     log_in(c);
 }
@@ -513,6 +515,10 @@ bool resp_client_is_down(const struct resp_client *c) {
 
 size_t resp_client_load(const struct resp_client *c) {
     return c->load;
+}
+
+uint64_t resp_client_connections(const struct resp_client *c) {
+    return c->connections;
 }
 
 const char *resp_send(struct resp_client *c, struct resp_request *r) {

@@ -75,5 +75,7 @@ const char *resp_send(struct resp_client *c, struct resp_request *r);
 void resp_cancel(struct resp_request *r);
 /* Requests and cancelled ones that it owes replies to. */
 size_t resp_client_load(const struct resp_client *c);
+/* How many connections it has had: what one of them was told, the next may not know. */
+uint64_t resp_client_connections(const struct resp_client *c);
 /* True when a request would be refused now. */
 bool resp_client_is_down(const struct resp_client *c);

@@ -36,6 +36,9 @@ enum {
     GIVE_UP_US = 30000000 /* after so long without an answer */
 };
 
+/* What PTTL says besides milliseconds. */
+enum { TTL_NONE = -1, TTL_ABSENT = -2, TTL_UNKNOWN = -3 };
+
 struct name {
     size_t at, n;
 };
@@ -50,8 +53,9 @@ struct live {
     size_t max_value;
     /* the source */
     char run_id[RUN_ID_BYTES];
-    bool met; /* INFO has been answered, once, and since the connection was lost */
-    bool known;
+    bool met;            /* INFO has been answered on the present connection, */
+    uint64_t connection; /* which is this */
+    bool known;          /* once at least */
     int64_t dbs[MAX_DBS];
     int db_count, db_at;
     /* the database */
@@ -199,6 +203,7 @@ static void take_keyspace(struct live *l, struct slice info) {
         import_set(&l->m->total, total);
     }
     l->met = true;
+    l->connection = resp_client_connections(l->client);
 }
 
 static void info_reply(struct live *l, int index, const struct reply *reply) {
@@ -236,7 +241,7 @@ static void take_payload(struct live *l, struct slice name, struct slice payload
         return;
     }
     struct rdb_reader r = {.start = p, .p = p + 1, .end = p + body.n, .max_unpacked = l->max_value};
-    struct import_key k = {.db = (uint64_t)l->client_db, .name = name, .expire_ms = l->ttl_ms < 0 ? -1 : l->sent_ms + l->ttl_ms};
+    struct import_key k = {.db = (uint64_t)l->client_db, .name = name, .expire_ms = l->ttl_ms == TTL_NONE ? -1 : l->sent_ms + l->ttl_ms};
     struct buf str = {0};
     bool ok = rdb_get_value(&r, p[0], &l->limits, &str, &k.value);
     if (ok && r.p == r.end) {
@@ -254,21 +259,33 @@ static void dump_reply(struct live *l, const struct reply *reply) {
     struct slice name = name_at(l, l->next + (size_t)l->done);
     l->done++;
     pace_spend(&l->m->pace, 1, clock_mono_us());
-    if (reply->kind == REPLY_BULK && l->ttl_ms != -2) {
-        l->payload_bytes += reply->str.n;
-        take_payload(l, name, reply->str);
-    } else if (reply->kind == REPLY_NULL || reply->kind == REPLY_BULK) {
+    if (l->ttl_ms == TTL_UNKNOWN || (reply->kind != REPLY_BULK && reply->kind != REPLY_NULL)) {
+        import_unreadable(l->m, name, "error reply");
+    } else if (l->ttl_ms == TTL_ABSENT || reply->kind == REPLY_NULL) {
         import_gone(l->m);
     } else {
-        import_unreadable(l->m, name, "error reply");
+        l->payload_bytes += reply->str.n;
+        take_payload(l, name, reply->str);
     }
 }
 
+/* The connection was lost while nothing was on it, and came back with the request: perhaps to another run. */
+static bool is_stranger(const struct live *l) {
+    return resp_client_connections(l->client) != l->connection;
+}
+
+/* The request is to be asked again, from here on. */
+static bool stall(struct live *l, const struct reply *reply) {
+    l->stalled = l->stalled || will_pass(reply) || is_stranger(l);
+    return l->stalled;
+}
+
 static void key_reply(struct live *l, int index, const struct reply *reply) {
-    if (l->stalled || will_pass(reply)) {
-        l->stalled = true;
-    } else if (index % 2 == 0) {
-        l->ttl_ms = reply->kind == REPLY_INT ? reply->integer : -2;
+    if (stall(l, reply)) {
+        return;
+    }
+    if (index % 2 == 0) {
+        l->ttl_ms = reply->kind == REPLY_INT ? reply->integer : TTL_UNKNOWN;
     } else {
         dump_reply(l, reply);
     }
@@ -276,8 +293,7 @@ static void key_reply(struct live *l, int index, const struct reply *reply) {
 
 /* The names that come next; those before are settled. */
 static void take_names(struct live *l, const struct reply *reply) {
-    if (l->stalled || will_pass(reply)) {
-        l->stalled = true;
+    if (stall(l, reply)) {
         return;
     }
     bool sound = reply->kind == REPLY_ARRAY && reply->n == 2 && reply->items[0].kind == REPLY_BULK && reply->items[1].kind == REPLY_ARRAY;
@@ -316,7 +332,10 @@ static void batch_end(struct live *l) {
     l->next += (size_t)l->done;
     l->done = 0;
     show_progress(l);
-    if (l->stalled) {
+    if (l->stalled && is_stranger(l)) {
+        import_add(&l->m->reconnects, 1);
+        l->met = false;
+    } else if (l->stalled) {
         try_again(l, "the source is loading or busy");
     } else {
         l->since_us = clock_mono_us();
@@ -364,6 +383,7 @@ static void open_client(struct live *l, int64_t db) {
         resp_client_destroy(&l->client);
     }
     l->client_db = db;
+    l->met = false;
     l->client = resp_client_create(&(struct resp_client_options){.loop = l->m->loop,
                                                                  .dialer = l->dialer,
                                                                  .host = l->url.host.p,

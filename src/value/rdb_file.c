@@ -134,7 +134,8 @@ static bool read_more(struct rdb_file *f, const struct rdb_reader *r) {
     uint64_t bad_at = f->base + (uint64_t)((const char *)r->p - f->window.p);
     size_t have = f->window.n - f->at;
     uint64_t seen = f->base + f->window.n;
-    if (f->ended || (f->size > seen && r->missing > f->size - seen)) {
+    bool beyond = f->size > 0 && r->missing > (f->size > seen ? f->size - seen : 0);
+    if (f->ended || beyond) {
         return refuse(f, r->error, bad_at);
     }
     if (f->max_entry_bytes > 0 && have + r->missing > f->max_entry_bytes) {

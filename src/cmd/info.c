@@ -157,7 +157,6 @@ static void section_errorstats(struct call *c, struct buf *b) {
 }
 
 static void section_latencystats(struct call *c, struct buf *b) {
-    static const double percentiles[] = {50, 99, 99.9};
     for (unsigned i = 0; i < registry_count() && c->conf->latency_tracking; i++) {
         uint64_t calls = 0, counts[STAT_HIST_BUCKETS] = {0};
         for (unsigned w = 0; w < c->host->loop_count; w++) {
@@ -171,14 +170,9 @@ static void section_latencystats(struct call *c, struct buf *b) {
             continue;
         }
         buf_printf(b, "latency_percentiles_usec_%s:", registry_at(i)->full_name);
-        for (int p = 0; p < 3; p++) {
-            uint64_t sum = 0;
-            int k = 0;
-            while (k < STAT_HIST_BUCKETS - 1 && (double)(sum += counts[k]) < (double)calls * percentiles[p] / 100) {
-                k++;
-            }
-            buf_printf(b, "%sp%g=%.3f", p > 0 ? "," : "", percentiles[p],
-                       (double)clock_ticks_to_us((uint64_t)1000 << (k + STAT_HIST_SHIFT + 1)) / 1000);
+        for (int p = 0; p < c->conf->percentile_count; p++) {
+            double percent = c->conf->percentiles[p];
+            buf_printf(b, "%sp%.10g=%.3f", p > 0 ? "," : "", percent, (double)clock_ticks_to_us(stat_percentile(counts, percent) * 1000) / 1000);
         }
         buf_puts(b, "\r\n");
     }

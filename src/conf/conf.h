@@ -29,6 +29,8 @@ enum conf_flags { LIVE = 1, BOOT = 2, SECRET = 4 };
 #define CONF_FIELD_STR char *     /* owned by the snapshot */
 #define CONF_FIELD_LINES char *   /* owned by the snapshot; lines end with '\n' but the last */
 
+enum { CONF_MAX_PERCENTILES = 32 };
+
 struct conf {
 #define SECTION(title)
 #define CONF(kind, field, name, def, min, max, flags, doc) CONF_FIELD_##kind field;
@@ -39,6 +41,8 @@ struct conf {
 #undef CONF_ENUM
     /* derived from the rows when a snapshot is made */
     struct conf_output_limit client_output_buffer_limit[CONF_CLASS_COUNT];
+    double percentiles[CONF_MAX_PERCENTILES]; /* latency-tracking-info-percentiles */
+    int percentile_count;
     bool maxmemory_is_auto;
     char **no_effect; /* values of no_effect.def's rows, in order */
     _Atomic unsigned refs;

@@ -497,6 +497,23 @@ static bool parse_output_limits(struct conf *c, struct buf *why) {
     return true;
 }
 
+static bool parse_percentiles(struct conf *c, struct buf *why) {
+    const char *p = c->latency_tracking_info_percentiles;
+    int n = 0;
+    for (; *(p += strspn(p, " ")) != '\0'; n++) {
+        char *end;
+        double v = strtod(p, &end);
+        if (end == p || (*end != ' ' && *end != '\0') || !(v >= 0 && v <= 100) || n == CONF_MAX_PERCENTILES) {
+            buf_printf(why, "wrong form; allowed: up to %d numbers from 0 to 100", CONF_MAX_PERCENTILES);
+            return false;
+        }
+        c->percentiles[n] = v;
+        p = end;
+    }
+    c->percentile_count = n;
+    return true;
+}
+
 static bool check_save(const struct conf *c, struct buf *why) {
     struct slice words[MAX_WORDS];
     struct buf bytes = {0};
@@ -565,6 +582,10 @@ bool conf_finish(struct conf *c, const char **name, struct buf *why) {
     }
     *name = "client-output-buffer-limit";
     if (!parse_output_limits(c, why)) {
+        return false;
+    }
+    *name = "latency-tracking-info-percentiles";
+    if (!parse_percentiles(c, why)) {
         return false;
     }
     *name = "save";

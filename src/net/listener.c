@@ -136,10 +136,10 @@ struct listener *listener_tcp(struct loop *loop, const char *addr, int port, int
     return l;
 }
 
-/* A socket file somebody answers on must not be taken over. */
+/* A socket file somebody answers on must not be taken over, nor one where many wait for an answer. */
 static bool somebody_listens(const struct sockaddr_un *un) {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool alive = fd >= 0 && connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool alive = fd >= 0 && (connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0 || errno == EAGAIN);
     if (fd >= 0) {
         close(fd);
     }

@@ -23,6 +23,20 @@ void stats_destroy(struct stats **sp) {
     mem_free(s);
 }
 
+uint64_t stat_percentile(const uint64_t hist[STAT_HIST_BUCKETS], double percent) {
+    uint64_t calls = 0, sum = 0;
+    for (int k = 0; k < STAT_HIST_BUCKETS; k++) {
+        calls += hist[k];
+    }
+    for (int k = 0; k < STAT_HIST_BUCKETS; k++) {
+        sum += hist[k];
+        if (sum > 0 && (double)sum >= (double)calls * percent / 100) {
+            return (uint64_t)1 << (k + STAT_HIST_SHIFT + 1);
+        }
+    }
+    return 0;
+}
+
 uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset) {
     uint64_t sum = 0;
     for (unsigned i = 0; i < n; i++) {

@@ -26,6 +26,9 @@ struct stats {
     struct cmd_stats *commands;
 };
 
+/* The ticks within which so many percent of the calls counted in hist ended: the upper edge of their bucket. 0 without calls. */
+uint64_t stat_percentile(const uint64_t hist[STAT_HIST_BUCKETS], double percent);
+
 /* Owner only: no lock prefix, one add to memory. */
 #define STAT_ADD(s, n)                                                                             \
     atomic_store_explicit(&(s), atomic_load_explicit(&(s), memory_order_relaxed) + (uint64_t)(n),  \

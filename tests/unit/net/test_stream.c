@@ -2,6 +2,11 @@
 /* test_stream: a socket pair, one end a stream. */
 #include "tests/unit/run_loop.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -242,6 +247,56 @@ static void closing_drops_what_is_queued(void **state) {
     mem_free(bytes);
 }
 
+/* ---- TCP ---- */
+
+static int tcp_pair(int fds[2]) {
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(in);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&in, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&in, &len), 0);
+    fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fds[1], (struct sockaddr *)&in, len), 0);
+    fds[0] = accept(listener, NULL, NULL);
+    close(listener);
+    return ntohs(in.sin_port);
+}
+
+static int option(int fd, int level, int name) {
+    int value = -1;
+    socklen_t len = sizeof(value);
+    getsockopt(fd, level, name, &value, &len);
+    return value;
+}
+
+static void tcp_is_set_up_and_named(void **state) {
+    (void)state;
+    struct fixture t = {.room_n = sizeof(t.room)};
+    static const struct stream_events events = {on_alloc, on_data, on_end, on_drained, on_closed};
+    char name[64], wanted[64];
+    int fds[2], port = tcp_pair(fds);
+    run_loop_open(&t.run);
+    t.peer = fds[1];
+    assert_int_equal(stream_adopt(&t.stream, t.run.loop, fds[0], false, 77, &events), 0);
+    assert_int_equal(option(fds[0], IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(option(fds[0], SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option(fds[0], IPPROTO_TCP, TCP_KEEPIDLE), 77);
+    assert_true(fcntl(fds[0], F_GETFL) & O_NONBLOCK);
+    snprintf(wanted, sizeof(wanted), "127.0.0.1:%d", port);
+    stream_own_name(&t.stream, name, sizeof(name));
+    assert_string_equal(name, wanted);
+    struct sockaddr_in in;
+    socklen_t len = sizeof(in);
+    assert_int_equal(getsockname(fds[1], (struct sockaddr *)&in, &len), 0);
+    snprintf(wanted, sizeof(wanted), "127.0.0.1:%d", ntohs(in.sin_port));
+    stream_peer_name(&t.stream, name, sizeof(name));
+    assert_string_equal(name, wanted);
+    stream_peer_name(&t.stream, name, 6); /* cut, and ended */
+    assert_string_equal(name, "127.0");
+    teardown(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_arrive_in_the_room_given),
@@ -253,6 +308,7 @@ int main(void) {
         cmocka_unit_test(a_write_takes_a_slice_and_then_nothing),
         cmocka_unit_test(a_broken_connection_drops_what_is_queued),
         cmocka_unit_test(closing_drops_what_is_queued),
+        cmocka_unit_test(tcp_is_set_up_and_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,6 +116,21 @@ static enum probe_result probe(struct source *s, const struct key *key, int64_t 
     return result;
 }
 
+/* ---- a device that fails every read: each may take it seconds, so that most are skipped ---- */
+
+static void note_read(struct disk *d, bool failed) {
+    if (!failed) {
+        atomic_store_explicit(&d->fails_in_a_row, 0, memory_order_relaxed);
+    } else if (atomic_fetch_add_explicit(&d->fails_in_a_row, 1, memory_order_relaxed) + 1 >= FAILS_IN_A_ROW) {
+        atomic_store_explicit(&d->reads_rest_until_us, clock_mono_us() + READS_REST_MS * 1000, memory_order_relaxed);
+    }
+}
+
+bool disk_rests(const struct disk *d) {
+    int64_t until = atomic_load_explicit(&d->reads_rest_until_us, memory_order_relaxed);
+    return until != 0 && clock_mono_us() < until;
+}
+
 struct read_job {
     struct job job;
     struct disk *disk;
@@ -125,7 +140,9 @@ struct read_job {
 static void read_store(struct disk *d, struct fetch *f, uint32_t generation, int64_t now_ms) {
     struct raw_key raw;
     struct store_value v = {0};
-    switch (d->store->get(d->store, raw_key_make(&raw, generation, &f->key), false, &v)) {
+    enum store_result got = d->store->get(d->store, raw_key_make(&raw, generation, &f->key), false, &v);
+    note_read(d, got == STORE_FAILED);
+    switch (got) {
     case STORE_FOUND:
         f->result = take_record(d, v.bytes, now_ms, &f->found) ? FETCH_FOUND : FETCH_ABSENT;
         d->store->release(d->store, &v);
@@ -183,6 +200,12 @@ static void read_done(struct job *job) {
 
 static void fetch(struct source *s, struct fetch *f) {
     struct disk *d = s->ctx;
+    if (disk_rests(d)) {
+        disk_count(&d->count.reads_skipped, 1);
+        f->result = FETCH_ERROR;
+        f->done(f);
+        return;
+    }
     struct read_job *r = mem_zalloc(sizeof(*r));
     *r = (struct read_job){.job = {.loop = f->loop, .run = read_run, .done = read_done}, .disk = d, .fetch = f};
     if (!pool_submit(d->pool, f->background ? 1 : 0, &r->job)) {
@@ -217,7 +240,7 @@ static void queue(struct disk *d, struct lane *lane, struct change_request *r) {
     atomic_fetch_add_explicit(&d->growth_queued[r->key->db], growth, memory_order_relaxed);
     atomic_fetch_add(&d->queued, lane->ops - ops); /* none when a queued change became this one */
     disk_count(r->change == CHANGE_PUT ? &d->count.puts : &d->count.deletes, 1);
-    if (lane->bytes > lane_room(d) / 4 * 3) {
+    if (lane->bytes > lane_room(d) / 4 * 3 && !atomic_load_explicit(&d->stalled, memory_order_relaxed)) {
         atomic_store_explicit(&d->sink.pressed, true, memory_order_relaxed); /* until the writer says otherwise */
     }
 }
@@ -368,6 +391,9 @@ static void sync_map(struct sink *s) {
 
 static int64_t key_count(struct source *s, uint8_t physical) {
     struct disk *d = s->ctx;
+    if (!disk_still_serves(d)) {
+        return 0;
+    }
     return atomic_load_explicit(&d->keys[physical], memory_order_relaxed) +
            atomic_load_explicit(&d->growth_queued[physical], memory_order_relaxed);
 }

@@ -10,14 +10,19 @@
 
 struct change_watch;
 
-enum { UNSURE_LEAST = 1000 /* keys before counting again is thought of */ };
+enum {
+    UNSURE_LEAST = 1000,  /* keys before counting again is thought of */
+    FAILS_IN_A_ROW = 32,  /* reads, after which the device has a rest */
+    READS_REST_MS = 1000,
+    STALL_MS = 1000       /* that a step of the writer may take before nobody waits for it any more */
+};
 
 enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 
 struct disk_counters {
-    _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, corrupt;
+    _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, reads_skipped, corrupt;
     _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts;
-    _Atomic uint64_t queue_full;
+    _Atomic uint64_t queue_full, stalls;
 };
 
 struct disk {
@@ -47,6 +52,10 @@ struct disk {
     _Atomic uint64_t queued, done; /* changes ever queued and ever finished */
     _Atomic uint32_t watch_count;
     _Atomic uint32_t users;   /* reads under way in the store */
+    _Atomic uint32_t fails_in_a_row;
+    _Atomic int64_t reads_rest_until_us; /* reads of the device are skipped */
+    _Atomic int64_t step_since_us; /* when the writer began what may block; 0: nothing */
+    _Atomic bool stalled;          /* it has taken too long */
     struct admission admission;
     _Atomic size_t queue_bytes, store_bytes; /* the bound; memory the store took a second ago */
     _Atomic int64_t max_bytes;
@@ -90,6 +99,8 @@ static inline void disk_leave(struct disk *d) {
 
 /* disk.c: source and sink. */
 void disk_make_faces(struct disk *d);
+/* Reads of the device are skipped for a moment: they failed. */
+bool disk_rests(const struct disk *d);
 
 /* walk.c: the source's walk and unpack. */
 uint64_t disk_walk(struct source *s, uint8_t physical, uint64_t from, uint64_t to, size_t want, int64_t now_ms, walked_fn fn,

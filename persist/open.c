@@ -232,8 +232,9 @@ void disk_info(struct source *s, struct buf *b) {
     for (unsigned i = 0; i < STATE_LOGICAL; i++) {
         keys += d->source.key_count(&d->source, state_map(d->state)[i]);
     }
+    const char *health = !serving ? "bypassed" : d->stalled ? "stalled" : disk_rests(d) ? "reads fail" : "serving";
     pool_stats_read(d->pool, 0, &reads);
-    buf_printf(b, "l2_state:%s\r\nl2_adopted:%s\r\nl2_last_error:%s\r\n", serving ? "serving" : "bypassed", d->adopted,
+    buf_printf(b, "l2_state:%s\r\nl2_adopted:%s\r\nl2_last_error:%s\r\n", health, d->adopted,
                d->last_error);
     line(b, "keys", keys > 0 ? (uint64_t)keys : 0);
     line(b, "disk_bytes", st.disk_bytes);
@@ -253,6 +254,7 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "reads_refused", c->reads_refused);
     line(b, "reads_late", c->reads_late);
     line(b, "read_failures", c->read_failures);
+    line(b, "reads_skipped", c->reads_skipped);
     line(b, "reads_waiting", reads.depth);
     line(b, "reads_threads", pool_threads(d->pool));
     line(b, "reads_wait_us", reads.wait_us);
@@ -275,6 +277,8 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "thrash_guard_windows", d->admission.guarded_windows);
     line(b, "refused_queue", c->queue_full);
     line(b, "write_failures", c->write_failures);
+    line(b, "writer_stalled", d->stalled);
+    line(b, "writer_stalls", c->stalls);
     line(b, "rebuilds", c->rebuilds);
     line(b, "recounts", c->recounts);
 }

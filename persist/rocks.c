@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "src/base/check.h"
+#include "src/base/clock.h"
 #include "src/base/lock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -25,6 +26,7 @@ enum {
     INDEX_RESTART = 16,
     L0_SLOW = 20,
     L0_STOP = 36,
+    SAY_US = 1000000,
     ROCKS_QUIET = 4 /* fatal only: a line it cannot write to its own log, on a full device, aborts builds with assertions */
 };
 
@@ -55,6 +57,7 @@ struct rocks {
     struct lock lock; /* view */
     struct view *view;
     uint64_t dropped;
+    _Atomic int64_t said_us; /* when a failed read was logged last */
 };
 
 static struct rocks *rocks_of(struct store *s) {
@@ -102,6 +105,12 @@ static void view_replace(struct rocks *r, struct view *fresh) {
 
 /* ---- reading ---- */
 
+/* A device that fails, fails often: a line a second. */
+static bool may_say(struct rocks *r) {
+    int64_t now = clock_mono_us(), said = atomic_load_explicit(&r->said_us, memory_order_relaxed);
+    return (said == 0 || now - said > SAY_US) && atomic_compare_exchange_strong(&r->said_us, &said, now);
+}
+
 static enum store_result get_in(struct rocks *r, const struct window *w, struct slice key, bool memory_only,
                                 struct store_value *out) {
     char *message = NULL;
@@ -109,7 +118,7 @@ static enum store_result get_in(struct rocks *r, const struct window *w, struct 
                                                          key.n, &message);
     if (message != NULL) {
         bool cold = memory_only && strncmp(message, "Result incomplete", 17) == 0;
-        if (!cold) {
+        if (!cold && may_say(r)) {
             log_warning("disk tier: read failed: %s", message);
         }
         rocksdb_free(message);
@@ -195,8 +204,10 @@ static bool walk_windows(struct rocks *r, const rocksdb_readoptions_t *how, stru
         char text[256];
         rocksdb_iter_get_error(its[i], &message);
         if (failed(message, text, sizeof(text))) {
-            log_warning("disk tier: scan failed: %s", text);
             ok = false;
+            if (may_say(r)) {
+                log_warning("disk tier: scan failed: %s", text);
+            }
         }
         rocksdb_iter_destroy(its[i]);
     }

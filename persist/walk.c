@@ -121,7 +121,8 @@ uint64_t disk_walk(struct source *s, uint8_t physical, uint64_t from, uint64_t t
         walk_lanes(&w);
         w.found = 0;
         record_put_start(&start, w.generation, from);
-        d->store->each(d->store, buf_slice(&start), visit_stored, &w);
+        bool whole = d->store->each(d->store, buf_slice(&start), visit_stored, &w);
+        disk_count(&d->count.read_failures, !whole); /* what could not be read is not met, as a read of it is a miss */
         buf_free(&start);
         disk_leave(d);
     }

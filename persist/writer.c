@@ -30,6 +30,29 @@ void disk_bypass(struct disk *d, const char *why) {
     }
 }
 
+/* ---- steps that may block ---- */
+
+static void step_begins(struct disk *d) {
+    atomic_store_explicit(&d->step_since_us, clock_mono_us(), memory_order_relaxed);
+}
+
+static void step_ends(struct disk *d) {
+    atomic_store_explicit(&d->step_since_us, 0, memory_order_relaxed);
+    if (atomic_exchange(&d->stalled, false)) {
+        log_notice("disk tier: the device goes on");
+    }
+}
+
+void disk_watch_writer(struct disk *d) {
+    int64_t since = atomic_load_explicit(&d->step_since_us, memory_order_relaxed);
+    if (since == 0 || clock_mono_us() - since < STALL_MS * 1000 || atomic_exchange(&d->stalled, true)) {
+        return;
+    }
+    atomic_store_explicit(&d->sink.pressed, false, memory_order_relaxed);
+    disk_count(&d->count.stalls, 1);
+    log_warning("disk tier: the device has not answered for a second: what memory evicts is dropped when the queue is full");
+}
+
 /* ---- one batch ---- */
 
 struct batch {
@@ -243,9 +266,11 @@ static void *writer_main(void *arg) {
     int64_t last_us = clock_mono_us(), weighed_us = 0, retry_us = 0;
     for (;;) {
         if (atomic_load(&d->mode) == DISK_BYPASSED) {
+            step_begins(d);
             if (clock_mono_us() >= retry_us && !rebuild(d)) {
                 retry_us = clock_mono_us() + RETRY_MS * 1000;
             }
+            step_ends(d);
             if (atomic_load(&d->mode) == DISK_BYPASSED) {
                 if (is_stopping(d)) {
                     break;
@@ -256,7 +281,9 @@ static void *writer_main(void *arg) {
         }
         take(d, &b);
         if (b.n > 0) {
+            step_begins(d);
             write_batch(d, &b);
+            step_ends(d);
             finish(d, &b); /* after a failure, too: the emptied store makes every change true */
         } else if (is_stopping(d)) {
             break;
@@ -271,7 +298,9 @@ static void *writer_main(void *arg) {
         }
         if (clock_mono_us() - last_us >= SECOND_US && atomic_load(&d->mode) == DISK_SERVING) {
             last_us = clock_mono_us();
+            step_begins(d);
             each_second(d, &synced);
+            step_ends(d);
             synced = atomic_load(&d->count.batches);
         }
     }

@@ -214,6 +214,11 @@ static void section_tiers(struct call *c, struct buf *b) {
                (unsigned long long)s.spared, (unsigned long long)s.expired, (unsigned long long)s.moved_by_compaction, (unsigned long long)s.flights,
                (unsigned long long)s.watches, hits, misses, hits + misses > 0 ? (double)hits / (double)(hits + misses) : 0.0);
     struct tier *t = c->host->tier;
+    if (t->source_count > 0) {
+        buf_printf(b, "fills:%llu\r\nfills_joined:%llu\r\nfills_failed:%llu\r\nfills_late:%llu\r\nfills_overtaken:%llu\r\n",
+                   (unsigned long long)t->fills, (unsigned long long)t->joined, (unsigned long long)t->failed,
+                   (unsigned long long)t->late, (unsigned long long)t->dropped_late);
+    }
     for (unsigned i = 0; i < t->source_count; i++) {
         if (t->sources[i]->info != NULL) {
             t->sources[i]->info(t->sources[i], b);

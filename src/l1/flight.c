@@ -49,6 +49,7 @@ void flight_end(struct flight_table *t, struct flight *f, struct list *woken) {
     *at = f->next;
     t->count--;
     for (struct list *n; (n = list_pop_front(&f->waiters)) != NULL;) {
+        LIST_ENTRY(n, struct waiter, node)->landed = true;
         list_push_back(woken, n);
     }
     mem_free(f);

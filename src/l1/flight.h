@@ -16,6 +16,7 @@
  * flight: it posts to the call's own loop. */
 struct waiter {
     struct list node;
+    bool landed; /* the flight has ended: wake comes */
     void (*wake)(struct waiter *w);
 };
 

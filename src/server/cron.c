@@ -151,6 +151,9 @@ void server_cron(struct server *srv) {
     }
     watch_memory(srv, w->conf);
     guard_tick(srv->tier.guard, now);
+    if (srv->disk != NULL) {
+        disk_watch_writer(srv->disk);
+    }
     if (++srv->cron_runs % 10 == 0) {
         watch_clients(srv, w->conf);
         warm_tick(srv->warm);

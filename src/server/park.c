@@ -9,6 +9,8 @@
 #include "src/server/session.h"
 #include "src/server/txn.h"
 
+enum { READS_MISS = 1 /* its place among the choices of l2-read-overload */ };
+
 /* What a reply waits for; lives until the last acknowledgement. */
 struct sync {
     struct sink_ack ack;
@@ -122,6 +124,25 @@ static void fill_resumed(struct fill *f) {
     dispatch_again(p);
 }
 
+/* The disk has taken longer than a client is to wait for it. */
+static void fill_overdue(void *ctx) {
+    struct parked *p = ctx;
+    if (p->why == PARK_FILL) {
+        fill_give_up(&p->fill);
+    }
+}
+
+static void watch_fill(struct parked *p) {
+    const struct conf *conf = p->worker->conf;
+    if (conf->l2_read_overload != READS_MISS || p->call.rule_of != NULL) { /* an origin has bounds of its own */
+        return;
+    }
+    if (p->timer == NULL) {
+        p->timer = timer_create_on(p->worker->loop, fill_overdue, p);
+    }
+    timer_start(p->timer, conf->l2_read_deadline, 0);
+}
+
 /* Filling it would find nothing. */
 static bool is_known(const struct call *c, int i) {
     return c->rule_of != NULL && c->verdicts[i] == GUARD_KNOWN;
@@ -160,12 +181,13 @@ static void adjust_access(struct call *c) {
 }
 
 /* A key nobody could tell anything of counts as absent. A call that may write it, or say that there was nothing to write, makes
- * that true below as well, or an older value might come back after the reply. */
+ * that true below as well, or an older value might come back after the reply; also if it is still on its way. */
 static void settle_failed(struct call *c, struct tier *tier) {
     const struct fill *f = &parked_of(c)->fill;
     struct item_view view;
     for (int i = 0; i < c->nkeys; i++) {
         if (f->settled[i] == FILL_FAILED && c->access[i] == KEY_RW && !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
+            l1_del_below(c->l1, &c->keys[i]);
             park_commit(c, tier, SINK_DEL, &c->keys[i]);
         }
     }
@@ -245,6 +267,7 @@ void park_call(struct session *s, struct call *c, uint64_t ticks) {
     switch (how.why) {
     case PARK_FILL:
         fill_launch(&p->fill, p->call.now_ms);
+        watch_fill(p);
         return;
     case PARK_YIELD:
         list_push_back(&w->yielded, &p->node);

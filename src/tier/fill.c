@@ -19,6 +19,7 @@ struct fill_wait {
     struct fill *fill;
     struct lead *lead; /* the flight this wait leads, until fill_launch; else NULL */
     int index;
+    bool pending;
     bool settle; /* the answer is final for the call: absent, failed, or found for this call only */
     bool failed, passing;
     const char *error;
@@ -40,10 +41,10 @@ static void count(_Atomic uint64_t *c) {
     atomic_fetch_add_explicit(c, 1, memory_order_relaxed);
 }
 
-static void wait_arrived(struct loop *loop, struct msg *msg) {
-    (void)loop;
-    struct fill_wait *w = (struct fill_wait *)((char *)msg - offsetof(struct fill_wait, msg));
+/* One wait less; resume when it was the last. */
+static void wait_over(struct fill_wait *w) {
     struct fill *f = w->fill;
+    w->pending = false;
     if (w->settle) {
         f->settled[w->index] = w->failed ? FILL_FAILED : FILL_ABSENT;
         f->failed |= w->failed;
@@ -54,6 +55,11 @@ static void wait_arrived(struct loop *loop, struct msg *msg) {
     if (--f->pending == 0) {
         f->resume(f);
     }
+}
+
+static void wait_arrived(struct loop *loop, struct msg *msg) {
+    (void)loop;
+    wait_over((struct fill_wait *)((char *)msg - offsetof(struct fill_wait, msg)));
 }
 
 static void wait_wake(struct waiter *waiter) {
@@ -300,7 +306,7 @@ static void join(struct fill *f, int i) {
     unsigned shard = l1_shard_of(l1, key->hash);
     struct flight_table *flights = &l1->shards[shard].flights;
     struct fill_wait *w = &f->waits[i];
-    *w = (struct fill_wait){.waiter.wake = wait_wake, .msg.run = wait_arrived, .fill = f, .index = i};
+    *w = (struct fill_wait){.waiter.wake = wait_wake, .msg.run = wait_arrived, .fill = f, .index = i, .pending = true};
     struct flight *flight = flight_find(flights, key);
     if (flight == NULL) {
         flight = flight_begin(flights, key);
@@ -356,6 +362,37 @@ void fill_launch(struct fill *f, int64_t now_ms) {
             l->fetch.background = f->background;
             l->fetch.deadline_ms = now_ms + f->tier->fill_deadline_ms;
             lead_ask(l);
+        }
+    }
+}
+
+/* Leaves the key's flight; false when that has landed: the answer is under way. */
+static bool leave(struct fill *f, struct fill_wait *w) {
+    struct l1 *l1 = f->tier->l1;
+    const struct key *key = &f->keys[w->index];
+    unsigned shard = l1_shard_of(l1, key->hash);
+    l1_lock(l1, shard);
+    bool waits = !w->waiter.landed;
+    if (waits) {
+        list_remove(&w->waiter.node);
+        flight_find(&l1->shards[shard].flights, key)->waiting--;
+    }
+    l1_unlock(l1, shard);
+    return waits;
+}
+
+void fill_give_up(struct fill *f) {
+    int n = f->pending > 0 ? f->n : 0;
+    for (int i = 0; i < n; i++) {
+        struct fill_wait *w = &f->waits[i];
+        if (w->pending && leave(f, w)) {
+            bool last = f->pending == 1;
+            count(&f->tier->late);
+            w->settle = w->failed = true;
+            wait_over(w);
+            if (last) {
+                return; /* resumed: f may be gone */
+            }
         }
     }
 }

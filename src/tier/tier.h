@@ -39,7 +39,7 @@ struct tier {
     void (*load)(void *target, struct request *r); /* sends a request to the origin that a rule names */
     /* atomic */
     _Atomic bool never_probe; /* tests: what sources have in memory counts as cold, too */
-    _Atomic uint64_t fills, joined, found, absent, failed, dropped_late, loads;
+    _Atomic uint64_t fills, joined, found, absent, failed, late, dropped_late, loads;
 };
 
 void tier_init(struct tier *t, struct l1 *l1);
@@ -89,6 +89,9 @@ bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, 
 bool fill_begin(struct fill *f, int64_t now_ms);
 /* With no lock held. resume may be called before this returns only through a message to the loop. */
 void fill_launch(struct fill *f, int64_t now_ms);
+/* Waits no longer: what has not come counts as FILL_FAILED, and resume is called if that was all. The reads go on, and what they find
+ * becomes resident for later calls. On the loop; nothing happens when nothing is pending. */
+void fill_give_up(struct fill *f);
 /* Frees what fill_begin allocated. Nothing may be pending. */
 void fill_end(struct fill *f);
 

@@ -25,20 +25,21 @@ def free_port():
 
 
 class Server:
-    def __init__(self, binary, *directives, dir=None):
+    def __init__(self, binary, *directives, dir=None, env=None):
         self.dir = dir or tempfile.mkdtemp(prefix="strata-test-")
         self.own_dir = dir is None
         self.sock = self.dir + "/s"
         self.log = open(self.dir + "/log", "ab")
         self.binary = binary
         self.directives = [str(d) for d in directives]
+        self.env = dict(os.environ, **(env or {}))
         self.start()
 
     def start(self):
         for _ in range(5):
             self.port = free_port()
             args = [self.binary, "--port", str(self.port), "--unixsocket", self.sock, "--dir", self.dir]
-            self.proc = subprocess.Popen(args + self.directives, stdout=self.log, stderr=self.log)
+            self.proc = subprocess.Popen(args + self.directives, stdout=self.log, stderr=self.log, env=self.env)
             if self.wait_ready():
                 return
         raise SystemExit("%s did not start: %s" % (self.binary, self.output()[-2000:]))
@@ -95,8 +96,8 @@ class Server:
         return wrong
 
 
-def strata(*directives, binary=None, dir=None):
-    return Server(binary or STRATA, "--enable-debug-command", "yes", *directives, dir=dir)
+def strata(*directives, binary=None, dir=None, env=None):
+    return Server(binary or STRATA, "--enable-debug-command", "yes", *directives, dir=dir, env=env)
 
 
 def redis(*directives, dir=None):

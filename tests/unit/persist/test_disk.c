@@ -582,6 +582,58 @@ static void what_is_queued_is_not_read_while_bypassed(void **state) {
     rig_free(r);
 }
 
+static void a_device_that_fails_every_read_has_a_rest(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    struct key k = key_of("k");
+    rig_evict(r, &k, 1, true);
+    rig_settle(r);
+    r->fake->cold = true;
+    r->fake->fail_gets = FAILS_IN_A_ROW - 1;
+    for (int i = 0; i < FAILS_IN_A_ROW - 1; i++) {
+        assert_int_equal(rig_fetch(r, &k), -1);
+    }
+    assert_int_equal(rig_fetch(r, &k), 1); /* one success, and they are not in a row */
+    r->fake->fail_gets = 1000;
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(rig_fetch(r, &k), -1);
+    }
+    assert_true(rig_info(r, "reads_skipped") > 0);
+    assert_true(rig_info(r, "read_failures") < 100);
+    r->fake->fail_gets = 0;
+    while (rig_fetch(r, &k) != 1) { /* it is tried again by itself */
+        sched_yield();
+    }
+    rig_free(r);
+}
+
+static void nobody_waits_for_a_device_that_does_not_answer(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    struct sink *s = disk_sink(r->disk);
+    tune(r, 64 << 10, 0, ADMIT_ALL);
+    block_writer(r);
+    for (int i = 0; i < 200; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "%d", i);
+        struct key k = key_of(name);
+        rig_evict_long(r, &k, 1, 1000, true);
+    }
+    assert_true(s->pressed); /* those who write had better wait a little */
+    while (rig_info(r, "writer_stalled") == 0) {
+        disk_watch_writer(r->disk);
+    }
+    struct key late = key_of("late");
+    assert_false(s->pressed);
+    tune(r, 80 << 10, 0, ADMIT_ALL);
+    rig_evict_long(r, &late, 1, 1000, true);
+    assert_false(s->pressed);
+    assert_int_equal(rig_info(r, "writer_stalls"), 1);
+    open_and_settle(r);
+    assert_int_equal(rig_info(r, "writer_stalled"), 0);
+    rig_free(r);
+}
+
 struct order_met {
     int at, deletion, stored; /* 1, 2, ...: when it was met */
 };
@@ -875,6 +927,8 @@ int main(void) {
         cmocka_unit_test(the_log_is_synced_each_second),
         cmocka_unit_test(a_failed_write_empties_the_tier_which_serves_again),
         cmocka_unit_test(the_store_is_emptied_when_no_read_uses_it),
+        cmocka_unit_test(a_device_that_fails_every_read_has_a_rest),
+        cmocka_unit_test(nobody_waits_for_a_device_that_does_not_answer),
         cmocka_unit_test(a_walk_is_told_of_queued_deletions_before_it_looks),
         cmocka_unit_test(what_is_queued_is_not_read_while_bypassed),
         cmocka_unit_test(what_comes_in_while_the_tier_goes_out_is_not_kept),

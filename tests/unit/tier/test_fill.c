@@ -161,6 +161,53 @@ static void a_delete_is_not_undone_by_the_late_fill(void **state) {
     teardown(t);
 }
 
+static void who_gives_up_does_not_end_the_flight(void **state) {
+    (void)state;
+    struct fixture *t = setup(1);
+    struct key key = key_make(SLICE("k"), 0);
+    struct fill hasty = make_fill(t, &key), patient = make_fill(t, &key);
+    assert_true(begin(t, &hasty));
+    assert_true(begin(t, &patient));
+    fill_give_up(&hasty);
+    assert_int_equal(t->resumed, 1);
+    assert_true(hasty.failed && !patient.failed);
+    assert_false(begin(t, &hasty)); /* settled: absent for this call */
+    fill_give_up(&hasty);
+    assert_int_equal(t->resumed, 1);
+    assert_int_equal(t->gate[0].asked, 1);
+    gate_answer(&t->gate[0], FETCH_FOUND, "v");
+    fill_give_up(&patient); /* too late: the answer is under way */
+    assert_int_equal(t->resumed, 1);
+    run_loop(t);
+    assert_int_equal(t->resumed, 2);
+    assert_false(patient.failed);
+    assert_true(value_is(t, &key, "v"));
+    assert_int_equal(t->tier.late, 1);
+    fill_end(&hasty);
+    fill_end(&patient);
+    teardown(t);
+}
+
+static void a_flight_nobody_waits_for_lands(void **state) {
+    (void)state;
+    struct fixture *t = setup(1);
+    struct key keys[2] = {key_make(SLICE("a"), 0), key_make(SLICE("b"), 0)};
+    bool both[2] = {true, true};
+    struct fill f = {.tier = &t->tier, .loop = t->loop, .keys = keys, .wanted = both, .n = 2, .resume = on_resume};
+    assert_true(begin(t, &f));
+    gate_answer(&t->gate[0], FETCH_FOUND, "v"); /* one of them */
+    fill_give_up(&f);
+    assert_int_equal(t->resumed, 0); /* its message is on the way */
+    run_loop(t);
+    assert_int_equal(t->resumed, 1);
+    assert_true(f.failed);
+    fill_end(&f);
+    gate_answer(&t->gate[0], FETCH_FOUND, "v");
+    run_loop(t);
+    assert_true(value_is(t, &keys[0], "v") && value_is(t, &keys[1], "v"));
+    teardown(t);
+}
+
 static void the_first_source_that_has_it_wins(void **state) {
     (void)state;
     struct fixture *t = setup(2);
@@ -245,6 +292,8 @@ int main(void) {
         cmocka_unit_test(many_callers_cause_one_fetch),
         cmocka_unit_test(a_write_wins_over_the_late_fill),
         cmocka_unit_test(a_delete_is_not_undone_by_the_late_fill),
+        cmocka_unit_test(who_gives_up_does_not_end_the_flight),
+        cmocka_unit_test(a_flight_nobody_waits_for_lands),
         cmocka_unit_test(the_first_source_that_has_it_wins),
         cmocka_unit_test(failure_reaches_all_and_the_next_call_tries_again),
         cmocka_unit_test(sinks_hear_changes_in_order),

@@ -274,19 +274,19 @@ static inline enum parse_status parse_small(struct slice in, const struct parse_
         return PARSE_MORE;
     }
     p += 3;
+    int64_t most = limits->max_auth_bulk < limits->max_bulk_bytes ? limits->max_auth_bulk : limits->max_bulk_bytes;
     struct slice *argv = arena_alloc(arena, argc * sizeof(*argv));
     for (unsigned i = 0; i < argc; i++) {
-        size_t n = 0;
-        const char *q = p + 1;
         if (end - p < 5 || *p != '$') {
             return PARSE_MORE;
         }
-        while ((unsigned)(*q - '0') <= 9 && q - p < 6 && q + 1 < end) {
-            n = n * 10 + (size_t)(*q++ - '0');
+        const char *q = p + 2;
+        size_t n = (unsigned)(p[1] - '0'), digit = n;
+        while (digit <= 9 && *q != '\r' && q < end - 1) {
+            digit = n > 0 && q < p + 6 ? (unsigned)(*q++ - '0') : 10; /* no leading zeros, five digits */
+            n = n * 10 + digit;
         }
-        if (*q != '\r' || q == p + 1 || (p[1] == '0' && q != p + 2) ||
-            (int64_t)n > limits->max_auth_bulk || (int64_t)n > limits->max_bulk_bytes ||
-            (size_t)(end - q) < n + 4) {
+        if (digit > 9 || *q != '\r' || (int64_t)n > most || (size_t)(end - q) < n + 4) {
             return PARSE_MORE;
         }
         argv[i] = slice_make(q + 2, n);

@@ -171,14 +171,14 @@ peek_bucket(const struct shard *s, uint64_t hash) {
     return segment != NULL ? segment + i % SEGMENT_BUCKETS : NULL;
 }
 
-__attribute__((no_sanitize("thread"))) void l1_prefetch_bucket(const struct l1 *l1, uint64_t hash) {
+__attribute__((no_sanitize("thread"))) const struct bucket *l1_prefetch_bucket(const struct l1 *l1, uint64_t hash) {
     const struct bucket *b = peek_bucket(&l1->shards[l1_shard_of(l1, hash)], hash);
     __builtin_prefetch(b);
+    return b;
 }
 
-__attribute__((no_sanitize("thread"))) void l1_prefetch_item(const struct l1 *l1, uint64_t hash) {
+__attribute__((no_sanitize("thread"))) void l1_prefetch_item(const struct l1 *l1, uint64_t hash, const struct bucket *b) {
     const struct shard *s = &l1->shards[l1_shard_of(l1, hash)];
-    const struct bucket *b = peek_bucket(s, hash);
     uint8_t tag = hash_tag(hash);
     for (int i = 0; b != NULL && i < BUCKET_SLOTS; i++) {
         if (b->tag[i] == tag) {

@@ -84,6 +84,7 @@ struct l1_options {
     int lfu_log_factor, lfu_decay_minutes, samples;
 };
 
+struct bucket;
 struct policy;
 struct shard;
 
@@ -122,8 +123,9 @@ void l1_unlock_all(struct l1 *l1);
 unsigned l1_shards_of(const struct l1 *l1, const struct key *keys, size_t n, uint16_t *out);
 
 /* ---- prefetch: no lock, any thread; wrong or stale input costs only the prefetch ---- */
-void l1_prefetch_bucket(const struct l1 *l1, uint64_t hash); /* stage 1: the bucket's line */
-void l1_prefetch_item(const struct l1 *l1, uint64_t hash);   /* stage 2: the item's first lines */
+/* Stage 1: the bucket's line. Returns the bucket, which stays mapped, for stage 2: the item's first lines. */
+const struct bucket *l1_prefetch_bucket(const struct l1 *l1, uint64_t hash);
+void l1_prefetch_item(const struct l1 *l1, uint64_t hash, const struct bucket *bucket);
 
 /* ---- read ---- */
 /* False when absent or expired (an expired item is removed now, and counted). */

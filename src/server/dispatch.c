@@ -53,6 +53,19 @@ int keys_of_line(struct call *c, const struct cmd *cmd, const struct slice *argv
     return n + second;
 }
 
+static bool find_many_keys(struct call *c) {
+    int db = logical_db(c);
+    int n = keys_of_line(c, c->cmd, c->argv, c->argc, db, NULL, NULL, 0);
+    if (n < 0) {
+        return false;
+    }
+    c->keys = arena_alloc(c->arena, (size_t)n * sizeof(*c->keys));
+    c->access = arena_alloc(c->arena, (size_t)n);
+    keys_of_line(c, c->cmd, c->argv, c->argc, db, c->keys, c->access, n);
+    c->nkeys = n;
+    return true;
+}
+
 bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
     const struct cmd *cmd = c->cmd;
     c->db = physical_db(c);
@@ -71,35 +84,30 @@ bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
         c->nkeys = 1;
         return true;
     }
-    int db = logical_db(c);
-    int n = keys_of_line(c, cmd, c->argv, c->argc, db, NULL, NULL, 0);
-    if (n < 0) {
-        return false;
-    }
-    c->keys = arena_alloc(c->arena, (size_t)n * sizeof(*c->keys));
-    c->access = arena_alloc(c->arena, (size_t)n);
-    keys_of_line(c, cmd, c->argv, c->argc, db, c->keys, c->access, n);
-    c->nkeys = n;
-    return true;
+    return find_many_keys(c);
 }
 
 static bool arity_fits(const struct cmd *cmd, int argc) {
     return cmd->arity > 0 ? argc == cmd->arity : argc >= -cmd->arity;
 }
 
+/* A word behind a container command that is none of its subcommands. */
+static bool is_unknown_sub(const struct call *c) {
+    return c->cmd->subs != NULL && c->argc > 1;
+}
+
 void dispatch_resolve(struct slot *slot) {
     struct call *c = &slot->call;
-    c->step = STEP_RESOLVE;
-    c->nkeys = 0;
     const struct cmd *cmd = registry_find(c->argv[0]);
     if (likely(cmd != NULL) && cmd->subs != NULL && c->argc > 1) {
         const struct cmd *sub = registry_find_sub(cmd, c->argv[1]);
         cmd = sub != NULL ? sub : cmd;
     }
     c->cmd = cmd;
-    if (likely(cmd != NULL && cmd->run != NULL && arity_fits(cmd, c->argc) &&
-               call_find_keys(c, &slot->one_key, &slot->one_access) && c->nkeys > 0)) {
-        l1_prefetch_bucket(c->l1, c->keys[0].hash);
+    slot->well_formed = likely(cmd != NULL && cmd->run != NULL && arity_fits(cmd, c->argc)) && !is_unknown_sub(c) &&
+                        call_find_keys(c, &slot->one_key, &slot->one_access) && (c->nkeys > 0 || cmd->spec_count == 0);
+    if (likely(c->nkeys > 0)) {
+        slot->bucket = l1_prefetch_bucket(c->l1, c->keys[0].hash);
     }
 }
 
@@ -132,11 +140,6 @@ static void reject_exec(struct call *c, size_t mark, enum err e) {
     const char *reason = strncmp(why, "ERR ", 4) == 0 ? why + 4 : why;
     txn_forget(c->client, c->l1);
     call_errorf(c, "EXECABORT Transaction discarded because of: %s", reason);
-}
-
-/* A word behind a container command that is none of its subcommands. */
-static bool is_unknown_sub(const struct call *c) {
-    return c->cmd->subs != NULL && c->argc > 1;
 }
 
 /* The call does not run. mark: where the reply began. */
@@ -188,12 +191,6 @@ static enum err unknown_sub(struct call *c) {
     size_t n = c->argv[1].n < 128 ? c->argv[1].n : 128;
     return call_errorf(c, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)n, c->argv[1].p,
                        upper);
-}
-
-/* What dispatch_resolve found is a command with fitting arguments. */
-static inline bool well_formed(const struct call *c) {
-    const struct cmd *cmd = c->cmd;
-    return likely(cmd != NULL && cmd->run != NULL && arity_fits(cmd, c->argc) && !is_unknown_sub(c) && (c->nkeys > 0 || cmd->spec_count == 0));
 }
 
 /* Says what is wrong with the form of a call: name, subcommand, arity, key positions. */
@@ -517,7 +514,7 @@ void dispatch_run(struct slot *slot) {
         return;
     }
     bool unusual = w->slow || !s->client.authenticated || client_is(&s->client, UNUSUAL);
-    if (unlikely(!well_formed(c))) {
+    if (unlikely(!slot->well_formed)) {
         reject(s, c, out_n, form_error(c));
     } else if (likely(!unusual) || admit_slow(s, c)) {
         run_admitted(s, c, w);

@@ -119,8 +119,9 @@ static void rewind_input(struct session *s, const struct slot *slot) {
 
 static void run_window(struct worker *w, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
-        if (w->window[i].call.nkeys > 0) {
-            l1_prefetch_item(w->window[i].call.l1, w->window[i].call.keys[0].hash);
+        const struct slot *slot = &w->window[i];
+        if (slot->call.nkeys > 0) {
+            l1_prefetch_item(slot->call.l1, slot->call.keys[0].hash, slot->bucket);
         }
     }
     for (unsigned i = 0; i < n; i++) {

@@ -14,6 +14,7 @@
 #include "src/base/lock.h"
 #include "src/cmd/call.h"
 
+struct bucket;
 struct loop;
 struct parked;
 struct server;
@@ -34,6 +35,8 @@ struct slot {
     struct session *session;
     size_t end; /* offset in the session's input after this call */
     const char *proto_error; /* not a call: answer this and close */
+    bool well_formed;        /* a command with fitting arguments, its keys found */
+    const struct bucket *bucket; /* of the first key, prefetched */
     struct key one_key; /* storage of the common single key */
     uint8_t one_access;
 };

@@ -480,6 +480,13 @@ static void answer_protocol_error(struct session *s, const char *text) {
     client_flag(&s->client, CLIENT_CLOSE_AFTER_REPLY, true);
 }
 
+/* Ticks since the call before this one ended: one look at the clock for each call. */
+static uint64_t lap(struct worker *w) {
+    uint64_t now = clock_ticks(), ticks = now - w->lap;
+    w->lap = now;
+    return ticks;
+}
+
 /* From the run step on; also for a parked call that runs again. */
 static void run_admitted(struct session *s, struct call *c, struct worker *w) {
     if (unlikely(txn_is_exec(c) && !c->detached)) {
@@ -487,9 +494,8 @@ static void run_admitted(struct session *s, struct call *c, struct worker *w) {
     }
     park_hold_reply(s, c);
     size_t mark = c->out->buf.n;
-    uint64_t start = clock_ticks();
     enum err e = call_run_step(c, w);
-    uint64_t ticks = clock_ticks() - start;
+    uint64_t ticks = lap(w);
     if (unlikely(e == ERR_PARKED)) {
         park_call(s, c, ticks);
         return;
@@ -537,10 +543,10 @@ void dispatch_refresh(struct call *c, const struct worker *w) {
 }
 
 bool dispatch_held(struct call *c, struct worker *w) {
+    w->lap = clock_ticks();
     size_t mark = c->out->buf.n;
-    uint64_t start = clock_ticks();
     enum err e = call_run_step(c, w);
-    uint64_t ticks = clock_ticks() - start;
+    uint64_t ticks = lap(w);
     if (e == ERR_PARKED) {
         park_call(session_of(c->client), c, ticks);
         return false;
@@ -561,6 +567,7 @@ void dispatch_again(struct parked *p) {
     p->why = PARK_NONE;
     dispatch_refresh(c, w);
     session_out_ready(s);
+    w->lap = clock_ticks();
     if (why != PARK_PAUSE || !park_while_paused(s, c)) {
         run_admitted(s, c, w);
     }

@@ -124,6 +124,7 @@ static void run_window(struct worker *w, unsigned n) {
             l1_prefetch_item(slot->call.l1, slot->call.keys[0].hash, slot->bucket);
         }
     }
+    w->lap = clock_ticks();
     for (unsigned i = 0; i < n; i++) {
         struct slot *slot = &w->window[i];
         struct session *s = slot->session;
@@ -140,6 +141,7 @@ static void run_window(struct worker *w, unsigned n) {
             brake_session(s);
         } else if (unlikely(out_bytes(&s->out) >= FLUSH_EARLY_BYTES)) {
             session_flush(s);
+            w->lap = clock_ticks();
         }
     }
     arena_reset(&w->arena);

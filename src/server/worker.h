@@ -67,6 +67,7 @@ struct worker {
     bool slow;           /* something rare needs a look at every call: monitors, pause, loading, shutdown */
     bool draining, stopped;
     int64_t drain_until_ms;
+    uint64_t lap;        /* clock_ticks() when the call before this one ended */
     size_t read_at;      /* used part of read_area */
     struct arena arena;  /* the window's arguments and keys */
     struct list ready;   /* sessions with unparsed input */

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
@@ -25,8 +26,21 @@ static inline struct slice slice_cstr(const char *s) {
     return (struct slice){s, strlen(s)};
 }
 
+/* memcmp == 0, without the call where most keys are: at 8 to 16 bytes. */
+static inline bool bytes_eq(const char *a, const char *b, size_t n) {
+    if (n - 8 <= 8) {
+        uint64_t a_head, a_tail, b_head, b_tail;
+        memcpy(&a_head, a, 8);
+        memcpy(&b_head, b, 8);
+        memcpy(&a_tail, a + n - 8, 8);
+        memcpy(&b_tail, b + n - 8, 8);
+        return ((a_head ^ b_head) | (a_tail ^ b_tail)) == 0;
+    }
+    return n == 0 || memcmp(a, b, n) == 0;
+}
+
 static inline bool slice_eq(struct slice a, struct slice b) {
-    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+    return a.n == b.n && bytes_eq(a.p, b.p, a.n);
 }
 
 /* Equal but for the case of ASCII letters: option words and command names. */

@@ -259,23 +259,18 @@ void shard_remove(struct shard *s, const struct key *key, struct place at) {
 }
 
 static void view_of(const unsigned char *it, struct item_view *out) {
-    out->type = item_type(it);
-    out->raw = item_is(it, ITEM_RAW);
-    out->blob = NULL;
-    out->value = NULL;
-    out->stale = false;
-    out->expire_ms = item_expire(it);
-    out->extra = item_extra_bytes(it);
-    unsigned char *v = item_value_at(it);
+    struct item_view v = {.type = item_type(it), .raw = item_is(it, ITEM_RAW), .expire_ms = item_expire(it), .extra = item_extra_bytes(it)};
+    unsigned char *p = item_value_at(it);
     if (likely(!item_is(it, ITEM_HEAP))) {
-        out->str = slice_make(v, item_value_len(it));
-    } else if (out->type == TYPE_STRING) {
-        out->blob = item_pointer(v);
-        out->str = slice_make(out->blob->bytes, out->blob->n);
+        v.str = slice_make(p, item_value_len(it));
+    } else if (v.type == TYPE_STRING) {
+        v.blob = item_pointer(p);
+        v.str = slice_make(v.blob->bytes, v.blob->n);
     } else {
-        out->value = item_pointer(v);
-        out->str = slice_make("", 0);
+        v.value = item_pointer(p);
+        v.str = slice_make("", 0);
     }
+    *out = v; /* at once: for all the compiler knows, each store through out changes the item */
 }
 
 void shard_view(const struct shard *s, uint32_t handle, struct item_view *out) {
@@ -317,14 +312,8 @@ bool shard_is_gone(struct shard *s, const struct key *key, unsigned char *it, in
     return standing == GONE;
 }
 
-/* Finds the key's item: a live one, or one in its grace, which then rests; one past that is removed now. */
-static enum standing find_item(struct shard *s, const struct key *key, int64_t now_ms, struct place *at) {
-    if (!table_find(s, key, at)) {
-        return GONE;
-    }
-    if (likely(!(at->bucket->meta[at->slot] & META_TTL) && !s->l1->purging)) {
-        return LIVE;
-    }
+/* Of an item with a deadline, or while a purge is on: in its grace it rests from now on, past that it is removed. */
+static enum standing settle_item(struct shard *s, const struct key *key, int64_t now_ms, const struct place *at) {
     unsigned char *it = slab_at(&s->slab, at->bucket->handle[at->slot]);
     enum standing standing = standing_of(s->l1, key, it, now_ms);
     if (likely(standing == LIVE)) {
@@ -342,6 +331,15 @@ static enum standing find_item(struct shard *s, const struct key *key, int64_t n
     atomic_fetch_add_explicit(&s->expired, item_is_resting(it) ? 0 : 1, memory_order_relaxed);
     shard_remove(s, key, *at);
     return GONE;
+}
+
+/* Finds the key's item: a live one, or one in its grace, which then rests; one past that is removed now. */
+static inline enum standing find_item(struct shard *s, const struct key *key, int64_t now_ms, struct place *at) {
+    if (!table_find(s, key, at)) {
+        return GONE;
+    }
+    bool plain = likely(!(at->bucket->meta[at->slot] & META_TTL) && !s->l1->purging);
+    return plain ? LIVE : settle_item(s, key, now_ms, at);
 }
 
 /* For those who write: the key's live item. One in its grace goes: it is about to be replaced, or deleted. */

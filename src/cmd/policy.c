@@ -2,6 +2,7 @@
 /* policy: the POLICY command: rules for keys by pattern, at run time. They are the `policy` lines of the configuration, so that
  * CONFIG GET, SET and REWRITE see the same. */
 #include "src/cmd/call.h"
+#include "src/conf/row.h"
 #include "src/tier/tier.h"
 
 /* The policies without that of a pattern, and with a new line (n 0: none). False with the error's text. */
@@ -22,35 +23,13 @@ static bool edit(struct call *c, struct slice pattern, struct slice line, struct
     return ok;
 }
 
-/* A word of a line, quoted where it must be. */
-static void put_word(struct buf *b, struct slice word) {
-    bool plain = word.n > 0;
-    for (size_t i = 0; i < word.n; i++) {
-        plain &= word.p[i] > ' ' && word.p[i] != '"' && word.p[i] != '\'' && word.p[i] != '\\' && word.p[i] != 127;
-    }
-    if (plain) {
-        buf_put_slice(b, word);
-        return;
-    }
-    buf_putc(b, '"');
-    for (size_t i = 0; i < word.n; i++) {
-        unsigned char ch = (unsigned char)word.p[i];
-        if (ch < ' ' || ch >= 127 || ch == '"' || ch == '\\') {
-            buf_printf(b, "\\x%02x", ch);
-        } else {
-            buf_putc(b, (char)ch);
-        }
-    }
-    buf_putc(b, '"');
-}
-
 static enum err policy_set_run(struct call *c) {
     struct buf line = {0}, why = {0};
     for (int i = 2; i < c->argc; i++) {
         if (i > 2) {
             buf_putc(&line, ' ');
         }
-        put_word(&line, c->argv[i]);
+        put_word(c->argv[i], &line);
     }
     bool ok = rule_check(buf_slice(&line), &why);
     if (!ok) {
@@ -84,7 +63,7 @@ static enum err policy_del_run(struct call *c) {
 /* "pattern option=value ..." */
 static void reply_rule(struct call *c, const struct rule *rule) {
     struct buf b = {0};
-    put_word(&b, rule->pattern);
+    put_word(rule->pattern, &b);
     rule_print(rule, &b);
     reply_bulk(c->out, buf_slice(&b));
     buf_free(&b);

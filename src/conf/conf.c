@@ -165,23 +165,38 @@ static void suggest(const char *name, struct buf *why) {
     }
 }
 
+void put_word(struct slice word, struct buf *out) {
+    bool plain = word.n > 0;
+    for (size_t i = 0; i < word.n; i++) {
+        plain &= !ends_word(word.p[i]) && word.p[i] != '"' && word.p[i] != '\'';
+    }
+    if (plain) {
+        buf_put_slice(out, word);
+        return;
+    }
+    buf_putc(out, '"');
+    for (size_t i = 0; i < word.n; i++) {
+        unsigned char c = (unsigned char)word.p[i];
+        if (c < ' ' || c == '"' || c == '\\') {
+            buf_printf(out, "\\x%02x", c);
+        } else {
+            buf_putc(out, (char)c);
+        }
+    }
+    buf_putc(out, '"');
+}
+
 /* quoted: so that they can be split again. */
 static void join_words(const struct slice *words, int n, bool quoted, struct buf *out) {
     for (int i = 0; i < n; i++) {
         if (i > 0) {
             buf_putc(out, ' ');
         }
-        bool plain = !quoted || (words[i].n > 0 && memchr(words[i].p, ' ', words[i].n) == NULL &&
-                                 memchr(words[i].p, '"', words[i].n) == NULL && memchr(words[i].p, '\'', words[i].n) == NULL);
-        buf_puts(out, plain ? "" : "\"");
-        for (size_t k = 0; k < words[i].n; k++) {
-            char c = words[i].p[k];
-            if (!plain && (c == '"' || c == '\\')) {
-                buf_putc(out, '\\');
-            }
-            buf_putc(out, c);
+        if (quoted) {
+            put_word(words[i], out);
+        } else {
+            buf_put_slice(out, words[i]);
         }
-        buf_puts(out, plain ? "" : "\"");
     }
 }
 

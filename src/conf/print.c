@@ -125,7 +125,15 @@ static void put_lines(struct buf *out, const char *name, const char *lines) {
     }
 }
 
-static void put_directive(struct buf *out, const struct conf *c, const struct row *row) {
+/* A variable's sign is said twice where no variable is meant. */
+static void put_no_variables(struct buf *out, struct slice text) {
+    for (size_t i = 0; i < text.n; i++) {
+        buf_puts(out, text.p[i] == '$' ? "$" : "");
+        buf_putc(out, text.p[i]);
+    }
+}
+
+static void put_value(struct buf *out, const struct conf *c, const struct row *row) {
     struct buf v = {0};
     if (row->kind == KIND_LINES) {
         row_print(c, row, &v);
@@ -149,6 +157,13 @@ static void put_directive(struct buf *out, const struct conf *c, const struct ro
     }
     buf_putc(out, '\n');
     buf_free(&v);
+}
+
+static void put_directive(struct buf *out, const struct conf *c, const struct row *row) {
+    struct buf text = {0};
+    put_value(&text, c, row);
+    put_no_variables(out, text.p == NULL ? slice_make("", 0) : buf_slice(&text));
+    buf_free(&text);
 }
 
 /* One line of the old file: kept, or replaced by the directive's present value. */

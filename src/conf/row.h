@@ -54,3 +54,5 @@ void options_print(const void *base, const struct row *rows, unsigned count, str
  * words[] pointing in). -1: unbalanced quotes. */
 enum { MAX_WORDS = 512 };
 int split_words(struct slice line, struct buf *bytes, struct slice *words);
+/* Appends a word, quoted where it must be for split_words to give it back. */
+void put_word(struct slice word, struct buf *out);

@@ -453,9 +453,11 @@ static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
     }
 }
 
-/* CLIENT REPLY OFF and SKIP: the reply made since the mark goes. */
-static void drop_unwanted_reply(struct session *s, size_t buf_n, uint32_t refs) {
+void dispatch_replied(struct session *s, size_t buf_n, uint32_t refs) {
     struct client *client = &s->client;
+    if (likely(!client_is(client, UNUSUAL))) {
+        return;
+    }
     if (client_is(client, CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP)) {
         out_truncate(&s->out, buf_n, refs);
     }
@@ -528,8 +530,8 @@ void dispatch_run(struct slot *slot) {
     if (unlikely(c->adopted != NULL)) {
         blob_unref(c->adopted);
     }
-    if (unlikely(unusual) && s->parked == NULL) {
-        drop_unwanted_reply(s, out_n, out_refs);
+    if (s->parked == NULL) {
+        dispatch_replied(s, out_n, out_refs);
     }
 }
 
@@ -568,10 +570,13 @@ void dispatch_again(struct parked *p) {
     dispatch_refresh(c, w);
     session_out_ready(s);
     w->lap = clock_ticks();
+    size_t out_n = s->out.buf.n;
+    uint32_t out_refs = s->out.ref_count;
     if (why != PARK_PAUSE || !park_while_paused(s, c)) {
         run_admitted(s, c, w);
     }
     if (p->why == PARK_NONE) {
+        dispatch_replied(s, out_n, out_refs);
         park_done(p);
     }
     session_want_flush(s);

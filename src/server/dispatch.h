@@ -24,6 +24,8 @@ void dispatch_run(struct slot *slot);
 /* Runs a parked call again, from admission (after a pause) or from its run step. p is gone afterwards
  * unless it parked again. */
 void dispatch_again(struct parked *p);
+/* A call has been answered, its reply begins at this mark of s->out: CLIENT REPLY OFF and SKIP drop it. */
+void dispatch_replied(struct session *s, size_t buf_n, uint32_t refs);
 /* Before a parked call runs again: it sees the present time, configuration and policies. */
 void dispatch_refresh(struct call *c, const struct worker *w);
 /* Runs a held call again, its reply into c->out. False when it waits once more. */

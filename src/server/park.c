@@ -231,8 +231,11 @@ bool park_for_fill(struct call *c, struct worker *w) {
 
 static void sleep_over(void *ctx) {
     struct parked *p = ctx;
-    reply_ok(p->call.out);
     struct session *s = p->session;
+    size_t out_n = s->out.buf.n;
+    uint32_t out_refs = s->out.ref_count;
+    reply_ok(&s->out);
+    dispatch_replied(s, out_n, out_refs);
     park_done(p);
     session_want_flush(s);
 }
@@ -334,7 +337,10 @@ static void acks_arrived(struct loop *loop, struct msg *msg) {
         return;
     }
     struct session *s = p->session;
+    size_t out_n = s->out.buf.n;
+    uint32_t out_refs = s->out.ref_count;
     out_append(&s->out, &p->held);
+    dispatch_replied(s, out_n, out_refs);
     park_done(p);
     session_want_flush(s);
 }

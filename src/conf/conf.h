@@ -45,7 +45,7 @@ struct conf {
     int percentile_count;
     bool maxmemory_is_auto;
     char **no_effect; /* values of no_effect.def's rows, in order */
-    _Atomic unsigned refs;
+    _Atomic unsigned refs; /* last: a copy is of what is before */
 };
 
 struct conf *conf_ref(struct conf *c);

@@ -439,7 +439,8 @@ struct conf *conf_create(void) {
 }
 
 struct conf *conf_copy(const struct conf *from) {
-    struct conf *c = mem_memdup(from, sizeof(*c));
+    struct conf *c = mem_zalloc(sizeof(*c));
+    memcpy(c, from, offsetof(struct conf, refs)); /* others may be counting themselves in and out of it */
     atomic_init(&c->refs, 1);
     rows_copy(c, conf_rows, conf_row_count);
     c->no_effect = mem_zalloc(no_effect_count * sizeof(*c->no_effect));

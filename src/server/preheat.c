@@ -317,13 +317,14 @@ static void pump(struct preheat *p) {
         bring_key(p->srv, p->db, name, BRING_ORIGIN, brought, p);
         look_around(p);
     }
-    bool empty = !p->reading && p->at == p->names.n;
-    if (p->end == STATE_RUNNING && empty) {
+    if (p->end == STATE_RUNNING && !p->reading && p->at == p->names.n) {
         want_names(p);
     }
     p->pumping = false;
-    bool over = p->end != STATE_RUNNING || (empty && p->exhausted);
-    if (over && !p->reading && p->in_flight == 0) {
+    if (p->reading || p->in_flight > 0) {
+        return; /* while it is read, the names are the job's */
+    }
+    if (p->end != STATE_RUNNING || (p->at == p->names.n && p->exhausted)) {
         finish(p);
     }
 }

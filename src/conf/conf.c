@@ -88,16 +88,16 @@ int split_words(struct slice line, struct buf *bytes, struct slice *words) {
     return n;
 }
 
-/* ${NAME} and ${NAME:-default}; $$ is a dollar. False: a variable that is not set. */
+/* ${NAME} and ${NAME:-default}; $${ is ${ itself, any other dollar one. False: a variable that is not set. */
 static bool expand(struct slice line, struct buf *out, struct buf *why) {
     for (size_t i = 0; i < line.n; i++) {
         if (line.p[i] != '$' || i + 1 >= line.n) {
             buf_putc(out, line.p[i]);
             continue;
         }
-        if (line.p[i + 1] == '$') {
-            buf_putc(out, '$');
-            i++;
+        if (line.p[i + 1] == '$' && i + 2 < line.n && line.p[i + 2] == '{') {
+            buf_puts(out, "${");
+            i += 2;
             continue;
         }
         const char *close = line.p[i + 1] == '{' ? memchr(line.p + i, '}', line.n - i) : NULL;
@@ -306,16 +306,32 @@ static bool include(struct conf_store *s, const char *pattern, struct buf *err) 
     return ok;
 }
 
+/* The variables in each word, whatever is in them: quotes and spaces of a value are part of it. */
+static bool expand_words(struct slice *words, int n, struct buf *bytes, struct buf *why) {
+    size_t ends[MAX_WORDS];
+    for (int i = 0; i < n; i++) {
+        if (!expand(words[i], bytes, why)) {
+            return false;
+        }
+        buf_putc(bytes, '\0');
+        ends[i] = bytes->n;
+    }
+    for (int i = 0; i < n; i++) {
+        size_t start = i > 0 ? ends[i - 1] : 0;
+        words[i] = slice_make(bytes->p + start, ends[i] - start - 1);
+    }
+    return true;
+}
+
 static bool load_line(struct conf_store *s, struct slice line, const char *path, int number,
                       struct buf *err) {
-    struct buf expanded = {0}, bytes = {0}, why = {0};
+    struct buf split = {0}, bytes = {0}, why = {0};
     struct slice words[MAX_WORDS];
-    bool ok = expand(line, &expanded, &why);
-    int n = ok ? split_words(buf_slice(&expanded), &bytes, words) : 0;
-    if (ok && n < 0) {
+    int n = split_words(line, &split, words);
+    bool ok = n >= 0 && expand_words(words, n, &bytes, &why);
+    if (n < 0) {
         buf_puts(&why, "unbalanced quotes; allowed: \"...\" or '...' followed by a space");
-        ok = false;
-    } else if (ok && n > 0 && words[0].p[0] != '#') {
+    } else if (ok && n > 0) {
         if (slice_eqi(words[0], "include") && n == 2) {
             ok = include(s, words[1].p, err);
             if (!ok && err->n > 0 && memchr(err->p, ':', err->n) != NULL && why.n == 0) {
@@ -329,7 +345,7 @@ static bool load_line(struct conf_store *s, struct slice line, const char *path,
         buf_printf(err, "%s:%d: '%.*s': %.*s", path, number, SLICE_ARG(line), (int)why.n, why.p);
     }
 out:
-    buf_free(&expanded);
+    buf_free(&split);
     buf_free(&bytes);
     buf_free(&why);
     return ok;
@@ -466,6 +482,10 @@ struct conf *conf_store_current(struct conf_store *s) {
 
 const char *conf_store_file(const struct conf_store *s) {
     return s->file;
+}
+
+const struct conf_hooks *conf_store_hooks(const struct conf_store *s) {
+    return s->hooks;
 }
 
 bool conf_store_bind_given(const struct conf_store *s) {

@@ -21,4 +21,5 @@ struct conf *conf_create(void); /* the defaults */
 struct conf *conf_copy(const struct conf *c);
 /* Checks and derives what depends on several fields or on the machine. False with the reason. */
 bool conf_finish(struct conf *c, const char **name, struct buf *why);
+const struct conf_hooks *conf_store_hooks(const struct conf_store *store); /* or NULL */
 void no_effect_set(struct conf *c, int index, struct slice text);

@@ -25,12 +25,13 @@ def free_port():
 
 
 class Server:
-    def __init__(self, binary, *directives, dir=None, env=None):
+    def __init__(self, binary, *directives, dir=None, env=None, file=None):
         self.dir = dir or tempfile.mkdtemp(prefix="strata-test-")
         self.own_dir = dir is None
         self.sock = self.dir + "/s"
         self.log = open(self.dir + "/log", "ab")
         self.binary = binary
+        self.file = [file] if file else []
         self.directives = [str(d) for d in directives]
         self.env = dict(os.environ, **(env or {}))
         self.start()
@@ -38,7 +39,7 @@ class Server:
     def start(self):
         for _ in range(5):
             self.port = free_port()
-            args = [self.binary, "--port", str(self.port), "--unixsocket", self.sock, "--dir", self.dir]
+            args = [self.binary] + self.file + ["--port", str(self.port), "--unixsocket", self.sock, "--dir", self.dir]
             self.proc = subprocess.Popen(args + self.directives, stdout=self.log, stderr=self.log, env=self.env)
             if self.wait_ready():
                 return

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "src/conf/conf.h"
@@ -142,6 +143,88 @@ static void rewrite_keeps_comments_and_adds_what_changed(void **state) {
     unlink(path);
 }
 
+static void read_back(char *text, size_t size) {
+    FILE *f = fopen(path, "r");
+    text[fread(text, 1, size - 1, f)] = '\0';
+    fclose(f);
+}
+
+static void rewrite_leaves_alone_what_has_not_changed(void **state) {
+    (void)state;
+    struct buf err = {0};
+    static const char file[] = "proto-max-bulk-len 256mb  \nsave 10 1\nsave 20 2\n requirepass ${CONF_TEST_SECRET}\nMaxClients 100\n"
+                               "client-output-buffer-limit normal 0 0 0\nlist-max-listpack-size 1\nappendonly yes\nslowlog-max-len 7";
+    setenv("CONF_TEST_SECRET", "it's # a \"secret\"", 1);
+    struct conf_store *s = load(file, &err);
+    const struct slice pairs[] = {SLICE("maxclients"), SLICE("0300"), SLICE("list-max-listpack-size"), SLICE("5"), SLICE("repl-timeout"), SLICE("9"),
+                                  SLICE("aclfile"), SLICE("a b ${HOME}$")};
+    assert_non_null(s);
+    assert_false(conf_store_set(s, pairs, 4, &err)); /* 0300 is no number */
+    buf_clear(&err);
+    assert_true(conf_store_set(s, (const struct slice[]){SLICE("maxclients"), SLICE("300")}, 1, &err));
+    assert_true(conf_store_set(s, pairs + 2, 3, &err));
+    assert_true(conf_rewrite(s, &err));
+    char text[1024];
+    read_back(text, sizeof(text));
+    assert_string_equal(text, "proto-max-bulk-len 256mb  \nsave 10 1\nsave 20 2\n requirepass ${CONF_TEST_SECRET}\nmaxclients 300\n"
+                              "client-output-buffer-limit normal 0 0 0\nlist-max-listpack-size 5\nappendonly yes\nslowlog-max-len 7\n"
+                              "aclfile \"a b $${HOME}$\"\nrepl-timeout 9\n");
+    assert_true(conf_store_set(s, (const struct slice[]){SLICE("save"), SLICE("30 3")}, 1, &err));
+    assert_true(conf_rewrite(s, &err));
+    read_back(text, sizeof(text));
+    assert_memory_equal(text, "proto-max-bulk-len 256mb  \nsave 30 3\n requirepass", 48); /* one line for two */
+    conf_store_free(&s);
+    char *argv[] = {(char *)(uintptr_t) "", path};
+    s = conf_load(2, argv, NULL, &err);
+    assert_non_null(s);
+    struct conf *c = conf_store_current(s);
+    struct buf v = {0};
+    assert_true(conf_value(c, SLICE("aclfile"), &v));
+    assert_slice(buf_slice(&v), "a b ${HOME}$");
+    buf_free(&v);
+    assert_string_equal(c->requirepass, "it's # a \"secret\"");
+    conf_unref(c);
+    conf_store_free(&s);
+    buf_free(&err);
+    unlink(path);
+}
+
+static void rewrite_keeps_the_file_from_others(void **state) {
+    (void)state;
+    struct buf err = {0};
+    struct stat st;
+    struct conf_store *s = load("maxclients 100\n", &err);
+    chmod(path, 0600);
+    assert_true(conf_store_set(s, (const struct slice[]){SLICE("requirepass"), SLICE("secret")}, 1, &err));
+    assert_true(conf_rewrite(s, &err));
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    conf_store_free(&s);
+    unlink(path);
+}
+
+static void rewrite_refuses_a_file_it_does_not_understand(void **state) {
+    (void)state;
+    struct buf err = {0};
+    struct conf_store *s = load("maxclients 100\n", &err);
+    FILE *f = fopen(path, "w");
+    fputs("maxclients many\n", f);
+    fclose(f);
+    assert_false(conf_rewrite(s, &err));
+    assert_non_null(memmem(err.p, err.n, ":1: 'maxclients many'", 21));
+    char text[64];
+    read_back(text, sizeof(text));
+    assert_string_equal(text, "maxclients many\n");
+    unlink(path);
+    buf_clear(&err);
+    assert_true(conf_rewrite(s, &err)); /* no file is an empty one */
+    read_back(text, sizeof(text));
+    assert_string_equal(text, "maxclients 100\n");
+    buf_free(&err);
+    conf_store_free(&s);
+    unlink(path);
+}
+
 static void the_printed_file_gives_the_defaults(void **state) {
     (void)state;
     struct buf text = {0}, err = {0}, a = {0}, b = {0};
@@ -174,6 +257,9 @@ int main(void) {
         cmocka_unit_test(command_line_comes_after_the_file),
         cmocka_unit_test(set_is_all_or_nothing),
         cmocka_unit_test(rewrite_keeps_comments_and_adds_what_changed),
+        cmocka_unit_test(rewrite_leaves_alone_what_has_not_changed),
+        cmocka_unit_test(rewrite_keeps_the_file_from_others),
+        cmocka_unit_test(rewrite_refuses_a_file_it_does_not_understand),
         cmocka_unit_test(the_printed_file_gives_the_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,7 +28,7 @@ static void put_wrapped(struct buf *out, const char *text) {
     buf_putc(out, '\n');
 }
 
-static void put_word(struct buf *out, struct slice v) {
+static void put_plain_word(struct buf *out, struct slice v) {
     bool plain = v.n > 0;
     for (size_t i = 0; i < v.n; i++) {
         plain &= isgraph((unsigned char)v.p[i]) && v.p[i] != '"' && v.p[i] != '\'' && v.p[i] != '#';
@@ -58,7 +58,7 @@ static void put_quoted(struct buf *out, struct slice v) {
         buf_puts(&plainly, v.p[i] == '$' && i + 1 < v.n && v.p[i + 1] == '{' ? "$" : "");
         buf_putc(&plainly, v.p[i]);
     }
-    put_word(out, buf_slice(&plainly));
+    put_plain_word(out, buf_slice(&plainly));
     buf_free(&plainly);
 }
 

@@ -40,9 +40,10 @@ static void resumed(struct fill *f) {
     int64_t now_ms = loop_now_ms(f->loop);
     unsigned shard = l1_shard_of(l1, b->key.hash);
     l1_lock(l1, shard);
-    enum brought how = f->settled[0] == FILL_FAILED                              ? BROUGHT_FAILED
-                       : f->settled[0] == FILL_OPEN && is_present(b, now_ms) ? BROUGHT_FOUND
-                                                                                 : BROUGHT_ABSENT;
+    enum brought how = f->settled[0] == FILL_FAILED ? BROUGHT_FAILED : f->settled[0] == FILL_ABSENT ? BROUGHT_ABSENT : BROUGHT_FOUND;
+    if (how == BROUGHT_FOUND && !is_present(b, now_ms) && tier_probe(f->tier, &b->key, now_ms) == PROBE_ABSENT) {
+        how = BROUGHT_ABSENT; /* deleted meanwhile, and not only gone down again */
+    }
     if (l1_over_limit(l1)) {
         l1_make_room(l1, shard, VICTIMS, now_ms);
     }

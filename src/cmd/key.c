@@ -56,16 +56,19 @@ static char *copy_bytes(struct slice s) {
 /* Key 0's value becomes key `to`'s too, with the deadline; strings are copied, aggregates shared until changed. move: key 0 will
  * lose it at once. */
 static enum err copy_value(struct call *c, int to, const struct item_view *v, bool move) {
+    struct item_extra extra;
+    item_extra_get(v->extra, &extra);
+    int64_t expire_ms = item_own_deadline(v->expire_ms, &extra);
     c->exact = true;
     if (v->type != TYPE_STRING) {
         struct value *value = move ? value_ref(v->value) : value_share(v->value);
-        return value == NULL ? ERR_OUT_OF_MEMORY : call_set_value(c, to, value, v->expire_ms);
+        return value == NULL ? ERR_OUT_OF_MEMORY : call_set_value(c, to, value, expire_ms);
     }
     char *bytes = copy_bytes(v->str);
     if (bytes == NULL) {
         return ERR_OUT_OF_MEMORY;
     }
-    enum err e = call_set(c, to, slice_make(bytes, v->str.n), v->expire_ms, v->raw ? L1_RAW : 0);
+    enum err e = call_set(c, to, slice_make(bytes, v->str.n), expire_ms, v->raw ? L1_RAW : 0);
     mem_free(bytes);
     return e;
 }

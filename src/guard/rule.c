@@ -245,6 +245,7 @@ struct rules *rules_create(const char *lines, const struct rules *before) {
     for (unsigned i = 0; i < r->count; i++) {
         const struct rule *old = rules_find(before, r->list[i]->pattern);
         r->filters += r->list[i]->opt.filter != FILTER_OFF;
+        r->writes += r->list[i]->opt.write != WRITE_OFF;
         r->list[i]->stats = old != NULL ? old->stats : stats_create_for(r->list[i]->pattern);
         if (old != NULL) {
             atomic_fetch_add_explicit(&old->stats->refs, 1, memory_order_relaxed);

@@ -92,6 +92,7 @@ struct rules {
     _Atomic unsigned refs;
     unsigned count;
     unsigned filters;   /* rules with a filter */
+    unsigned writes;    /* rules that write to their origins */
     struct rule **list; /* in the order given */
     struct radix *tree; /* literal prefix -> its rule to ask first */
     struct radix *patterns; /* pattern -> its rule */

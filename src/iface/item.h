@@ -11,7 +11,7 @@
 
 struct blob;
 
-enum { ITEM_MAX_TAGS = 16, ITEM_EXTRA_MAX = 1 + 4 + 4 + 4 + 1 + ITEM_MAX_TAGS * 4, ITEM_EXTRA_RESTING = 16 /* in the flags */ };
+enum { ITEM_MAX_TAGS = 16, ITEM_EXTRA_MAX = 1 + 4 + 4 + 4 + 16 + 1 + ITEM_MAX_TAGS * 4, ITEM_EXTRA_RESTING = 16 /* in the flags */ };
 
 /* What a reader sees of an item of the memory tier: borrowed while its shard is locked and the key not written. */
 struct item_view {
@@ -28,12 +28,14 @@ struct item_view {
 
 /* What guards note beside a value. Encoded it is position-independent bytes, the same in memory and on disk:
  *
- *   flags u8 | [grace u32] | [load u32] | [stamp u32] | [count u8 | count x tag u32]
+ *   flags u8 | [grace u32] | [load u32] | [stamp u32] | [lent i64 | own i64] | [count u8 | count x tag u32]
  */
 struct item_extra {
     uint32_t grace_ms; /* it stays so long behind its deadline, unseen by ordinary reads */
     uint32_t load_ms;  /* how long it took to load; 0 unknown */
     uint32_t stamp;    /* the last purge when it was known to be valid: src/guard/purge.h */
+    int64_t lent_ms;   /* 0, or a deadline that only the copy in the cache has, by its policy; while the item still has it, */
+    int64_t own_ms;    /* this is the value's own (-1 none), which a write to the origin hands on */
     bool resting;      /* memory tier: past its deadline, no longer counted among the keys */
     bool passing;      /* must not be kept: here only for those who waited for it */
     uint8_t tags;
@@ -44,3 +46,5 @@ struct item_extra {
 size_t item_extra_put(const struct item_extra *e, unsigned char *out);
 /* All of e is set; false (and e zero) when the bytes are none of ours. */
 bool item_extra_get(struct slice bytes, struct item_extra *e);
+/* The deadline an item's value has wherever it is kept, -1 none: its own, not one its policy lent to the copy in the cache. */
+int64_t item_own_deadline(int64_t expire_ms, const struct item_extra *e);

@@ -18,6 +18,9 @@ struct sink_ack {
     struct loop *loop;
     /* Called once for every change that returned SINK_WAIT, on any thread. */
     void (*done)(struct sink_ack *ack);
+    /* Before done, when an origin did not take the change: the reply becomes the first such error. The texts are the caller's. Any
+     * thread. */
+    void (*failed)(struct sink_ack *ack, const char *origin, const char *error);
 };
 
 /* What a sink made of a change; may be joined. */

@@ -72,6 +72,23 @@ static bool name_is_good(struct slice name) {
     return name.n > 0 && name.n <= MAX_NAME;
 }
 
+static void print_schemes(const struct origin_driver *d, struct buf *out) {
+    for (const char *p = d->schemes; *p != '\0';) {
+        size_t len = strcspn(p, " ");
+        buf_printf(out, " %.*s:", (int)len, p);
+        p += len;
+        p += *p == ' ';
+    }
+}
+
+void origin_print_writers(struct buf *out) {
+    for (unsigned i = 0; i < DRIVER_COUNT; i++) {
+        if (drivers[i]->writes) {
+            print_schemes(drivers[i], out);
+        }
+    }
+}
+
 static bool parse_words(struct line *l, const struct slice *words, int n, struct buf *why) {
     if (n < 2) {
         buf_puts(why, n < 0 ? "unbalanced quotes; allowed: " : "too few words; allowed: ");
@@ -88,12 +105,7 @@ static bool parse_words(struct line *l, const struct slice *words, int n, struct
     if (l->driver == NULL) {
         buf_printf(why, "'%.*s': not an origin's URL; allowed: those that begin with", SLICE_ARG(l->url));
         for (unsigned i = 0; i < DRIVER_COUNT; i++) {
-            for (const char *p = drivers[i]->schemes; *p != '\0';) {
-                size_t len = strcspn(p, " ");
-                buf_printf(why, " %.*s:", (int)len, p);
-                p += len;
-                p += *p == ' ';
-            }
+            print_schemes(drivers[i], why);
         }
         return false;
     }
@@ -142,15 +154,29 @@ static bool next_line(const char **lines, struct slice *out) {
     return out->n > 0;
 }
 
-bool origin_named(const char *lines, struct slice name) {
+/* *driver: of the origin, when its line is whole. */
+static bool find_line(const char *lines, struct slice name, const struct origin_driver **driver) {
     struct slice words[MAX_WORDS], text;
     bool found = false;
+    *driver = NULL;
     while (!found && next_line(&lines, &text)) {
         struct buf bytes = {0};
-        found = split_words(text, &bytes, words) > 0 && slice_eq(words[0], name);
+        int n = split_words(text, &bytes, words);
+        found = n > 0 && slice_eq(words[0], name);
+        *driver = found && n > 1 ? driver_of(words[1]) : NULL;
         buf_free(&bytes);
     }
     return found;
+}
+
+bool origin_named(const char *lines, struct slice name) {
+    const struct origin_driver *driver;
+    return find_line(lines, name, &driver);
+}
+
+bool origin_writes(const char *lines, struct slice name) {
+    const struct origin_driver *driver;
+    return find_line(lines, name, &driver) && driver != NULL && driver->writes;
 }
 
 /* ---- life ---- */

@@ -82,7 +82,7 @@ struct request {
     struct slice key;   /* {key} of the URL */
     struct slice first; /* {1}: what the first * of the pattern matched */
     struct item_view item; /* PUT: the value; borrowed, or referenced, by the submitter */
-    struct loop *loop;  /* where done runs */
+    struct loop *loop;  /* where done runs; NULL: on the origin loop */
     bool background;    /* nobody waits: behind those somebody waits for */
     void (*done)(struct request *r);
     /* set before done */
@@ -111,6 +111,10 @@ struct request {
 bool origin_check(struct slice line, struct buf *why);
 /* Whether the configuration's text of origins has one of that name. */
 bool origin_named(const char *lines, struct slice name);
+/* Whether the driver of that origin can write. */
+bool origin_writes(const char *lines, struct slice name);
+/* The schemes whose drivers can, as "http: https: redis:". */
+void origin_print_writers(struct buf *out);
 
 /* Starts the origin loop with an origin per line. NULL with err (a driver refused its URL, a name given twice). Not from the
  * origin loop. */

@@ -78,6 +78,10 @@ static void run_done(struct loop *loop, struct msg *msg) {
 static void finish(struct origin *o, struct request *r) {
     count_end(&o->stats, r);
     publish(o);
+    if (r->loop == o->loop) {
+        r->done(r);
+        return;
+    }
     r->msg.run = run_done;
     loop_post(r->loop, &r->msg);
 }
@@ -329,6 +333,7 @@ static void submit_here(struct loop *loop, struct msg *msg) {
 
 void origin_submit(struct origin *o, struct request *r) {
     r->origin = o;
+    r->loop = r->loop != NULL ? r->loop : o->loop;
     r->attempts = 0;
     r->found = (struct found){.expire_ms = -1};
     r->life = LIFETIME_UNSAID;

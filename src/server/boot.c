@@ -38,6 +38,7 @@
 #include "src/stats/latency.h"
 #include "src/stats/slowlog.h"
 #include "src/stats/stats.h"
+#include "src/tier/write.h"
 
 enum { MAX_AUTO_THREADS = 16, SPARE_FDS = 64, BYTES_PER_SHARD = 8 << 20, MAX_AUTO_SHARDS = 64 };
 
@@ -155,6 +156,7 @@ void server_apply_conf(struct server *srv) {
         disk_tune(srv->disk, &limits);
     }
     srv->tier.fill_deadline_ms = conf->l2_read_deadline;
+    writes_set_limit(srv->tier.writes, (size_t)conf->write_log_size);
     conf_store_take_notes(srv->host.conf_store, &notes);
     if (notes.n > 0) {
         log_notice("accepted without effect: %.*s", (int)notes.n, notes.p);
@@ -292,7 +294,7 @@ static bool open_purge_log(struct server *srv, const struct conf *conf, struct b
     return srv->purge_log != NULL;
 }
 
-static void load_from_origin(void *target, struct request *r) {
+static void ask_origin(void *target, struct request *r) {
     origin_submit(target, r);
 }
 
@@ -336,7 +338,8 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     }
     h->tier = &srv->tier;
     srv->tier.guard = guard_create(h->l1, &srv->tier, (size_t)conf->negative_max, (size_t)conf->purge_max);
-    srv->tier.load = load_from_origin;
+    srv->tier.ask = ask_origin;
+    srv->tier.writes = writes_create(&srv->tier, (size_t)conf->write_log_size);
     rules_apply(srv);
     srv->bound_by_choice = conf_store_bind_given(store);
     atomic_store(&srv->shutdown_save, -1);
@@ -344,8 +347,15 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     conf_unref(conf);
 }
 
+/* What is on its way to them fails. */
+static void close_origins(struct server *srv) {
+    writes_stop(srv->tier.writes);
+    origins_destroy(&srv->origins);
+}
+
 static void close_host(struct server *srv) {
     struct host *h = &srv->host;
+    writes_destroy(&srv->tier.writes);
     guard_destroy(&srv->tier.guard);
     l1_destroy(&h->l1);
     pool_destroy(&h->pool);
@@ -440,7 +450,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
         }
         log_notice("Strata is now ready to exit, bye bye...");
     }
-    origins_destroy(&srv->origins);
+    close_origins(srv);
     close_disk(srv);
     purge_log_close(&srv->purge_log);
     for (unsigned i = 0; i < srv->listener_count; i++) {
@@ -470,7 +480,7 @@ struct server *server_open(struct conf_store *store, const char *executable) {
 }
 
 void server_close(struct server **srv) {
-    origins_destroy(&(*srv)->origins);
+    close_origins(*srv);
     close_workers(*srv);
     close_host(*srv);
     mem_free(*srv);

@@ -272,8 +272,9 @@ static void commit(struct call *c, struct worker *w) {
         if (c->changes[i] == CHANGE_NONE) {
             continue;
         }
-        if (guarded) {
-            hold_changed(c, i, (enum key_change)c->changes[i]);
+        const struct rule *rule = guarded ? hold_changed(c, i, (enum key_change)c->changes[i]) : NULL;
+        if (unlikely(rule != NULL && rule->opt.write != WRITE_OFF && rule->target != NULL)) {
+            park_write(c, tier, rule, &c->keys[i]);
         }
         if (tier->sink_count != 0) {
             park_commit(c, tier, sink_change_of[c->changes[i]], &c->keys[i]);

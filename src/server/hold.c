@@ -11,6 +11,7 @@
 #include "src/server/session.h"
 #include "src/server/txn.h"
 #include "src/server/worker.h"
+#include "src/tier/write.h"
 
 /* Clients that want no replies, or are not in a state to get them out of turn. */
 enum { UNUSUAL = CLIENT_MULTI | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT | CLIENT_CLOSE_AFTER_REPLY };
@@ -128,12 +129,30 @@ static enum err refuse(struct call *c, const char *origin, const char *error) {
     return call_errorf(c, "ORIGIN %s: %s", origin, error);
 }
 
+/* Changes that cannot be sent to their origins are refused before they are made. */
+static enum err may_write(struct call *c, struct worker *w) {
+    bool writes = c->rules->writes > 0 && (c->cmd->flags & CMD_WRITE || txn_is_exec(c));
+    for (int i = 0; writes && i < c->nkeys; i++) {
+        const struct rule *rule = c->rule_of[i];
+        bool changes = c->access[i] == KEY_RW || c->access[i] == KEY_W;
+        const char *why = changes && rule != NULL ? write_refuses(w->server->tier.writes, rule) : NULL;
+        if (why != NULL) {
+            return refuse(c, rule->opt.origin, why);
+        }
+    }
+    return OK;
+}
+
 enum err hold_before(struct call *c, struct worker *w) {
     c->see = SEE_FRESH;
     if (!find_rules(c)) {
         return OK;
     }
     struct guard *g = w->server->tier.guard;
+    enum err refused = may_write(c, w);
+    if (refused != OK) {
+        return refused;
+    }
     for (int i = 0; i < c->nkeys; i++) {
         if (c->rule_of[i] == NULL || !is_wanted(c, i)) {
             continue;
@@ -207,14 +226,16 @@ bool hold_for(struct call *c, struct lease *lease, int64_t ms) {
     return waits;
 }
 
-void hold_changed(struct call *c, int i, enum key_change change) {
+const struct rule *hold_changed(struct call *c, int i, enum key_change change) {
     struct worker *w = session_of(c->client)->worker;
     static const enum sink_change as[] = {[CHANGE_SET] = SINK_SET, [CHANGE_DEL] = SINK_DEL, [CHANGE_EXPIRE] = SINK_EXPIRE};
     struct guard *g = w->server->tier.guard;
-    guard_changed(g, call_rule(c, i), &c->keys[i], as[change], w->id, c->now_ms);
+    const struct rule *rule = call_rule(c, i);
+    guard_changed(g, rule, &c->keys[i], as[change], w->id, c->now_ms);
     if (unlikely(c->rules != NULL && c->rules->filters > 0)) {
         guard_seen(g, c->rules, &c->keys[i], c->now_ms);
     }
+    return rule;
 }
 
 /* ---- held replies ---- */

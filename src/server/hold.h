@@ -52,8 +52,8 @@ enum err hold_after(struct call *c, struct worker *w);
 /* Host operations of src/cmd/lease.c. */
 bool hold_may_lease(struct call *c);
 bool hold_for(struct call *c, struct lease *lease, int64_t ms);
-/* After a change, before commit: its consequences for those who wait. */
-void hold_changed(struct call *c, int i, enum key_change change);
+/* After a change, before commit: its consequences for those who wait. Returns the key's rule, or NULL. */
+const struct rule *hold_changed(struct call *c, int i, enum key_change change);
 
 void holder_init(struct holder *h);
 /* The call begins to wait, at most so long. */

@@ -2,12 +2,16 @@
 /* park: calls that wait. */
 #include "src/server/park.h"
 
+#include <stdio.h>
+
 #include "src/base/check.h"
 #include "src/base/mem.h"
 #include "src/server/dispatch.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/txn.h"
+#include "src/stats/errors.h"
+#include "src/tier/write.h"
 
 enum { READS_MISS = 1 /* its place among the choices of l2-read-overload */ };
 
@@ -16,6 +20,8 @@ struct sync {
     struct sink_ack ack;
     struct msg msg;
     _Atomic int due; /* acknowledgements outstanding, plus one while the call runs */
+    _Atomic bool refused;  /* an origin did not take a change; the first to say so wrote */
+    char error[160];       /* "ORIGIN name: reason" */
     struct parked *parked; /* set before the call's own share of due is given back */
     struct job mapping;    /* of a call that changed the databases: writes that through */
 };
@@ -327,19 +333,34 @@ void park_wake_paused(struct worker *w) {
 
 /* ---- acknowledgements: of the sinks for each changed key, and of a thread that writes through a change of the databases ---- */
 
+/* The reply is made: out, unless a change was not taken. Then its error, once. */
+static void answer(struct call *c, struct session *s, struct out *out) {
+    const struct sync *sync = c->sync;
+    if (likely(sync == NULL || !sync->refused)) {
+        out_append(&s->out, out);
+        return;
+    }
+    struct slice text = slice_cstr(sync->error);
+    out_truncate(out, 0, 0);
+    reply_error(&s->out, text);
+    STAT_ADD(c->stats->total_error_replies, 1);
+    error_counts_add(c->host->errors, text);
+}
+
 static void acks_arrived(struct loop *loop, struct msg *msg) {
     (void)loop;
     struct sync *sync = (struct sync *)((char *)msg - offsetof(struct sync, msg));
     struct parked *p = sync->parked;
-    mem_free(sync);
     if (p->session == NULL) {
+        mem_free(sync);
         park_free(p);
         return;
     }
     struct session *s = p->session;
     size_t out_n = s->out.buf.n;
     uint32_t out_refs = s->out.ref_count;
-    out_append(&s->out, &p->held);
+    answer(&p->call, s, &p->held);
+    mem_free(sync);
     dispatch_replied(s, out_n, out_refs);
     park_done(p);
     session_want_flush(s);
@@ -356,9 +377,16 @@ static void ack_done(struct sink_ack *ack) {
     }
 }
 
+static void ack_failed(struct sink_ack *ack, const char *origin, const char *error) {
+    struct sync *sync = (struct sync *)ack;
+    if (!atomic_exchange(&sync->refused, true)) {
+        snprintf(sync->error, sizeof(sync->error), "ORIGIN %s: %s", origin, error);
+    }
+}
+
 void park_hold_reply(struct session *s, struct call *c) {
     struct worker *w = s->worker;
-    if (unlikely(w->server->tier.acks)) {
+    if (unlikely(w->server->tier.acks || (c->rules != NULL && c->rules->writes > 0))) {
         w->held.proto = s->out.proto;
         c->out = &w->held;
     }
@@ -368,7 +396,7 @@ static struct sync *sync_of(struct call *c) {
     struct sync *sync = c->sync;
     if (sync == NULL) {
         sync = mem_zalloc(sizeof(*sync));
-        sync->ack = (struct sink_ack){session_of(c->client)->worker->loop, ack_done};
+        sync->ack = (struct sink_ack){session_of(c->client)->worker->loop, ack_done, ack_failed};
         sync->msg.run = acks_arrived;
         atomic_init(&sync->due, 1);
         c->sync = sync;
@@ -389,6 +417,12 @@ void park_commit(struct call *c, struct tier *tier, enum sink_change change,
     }
     tier_commit(tier, change, key, c->now_ms, &sync->ack, &acks);
     atomic_fetch_sub_explicit(&sync->due, (int)tier->sink_count - acks, memory_order_relaxed);
+}
+
+void park_write(struct call *c, struct tier *tier, const struct rule *rule, const struct key *key) {
+    struct sync *sync = sync_of(c);
+    atomic_fetch_add_explicit(&sync->due, 1, memory_order_relaxed);
+    write_changed(tier->writes, rule, c->rules, key, session_of(c->client)->worker->id, c->now_ms, &sync->ack);
 }
 
 static void run_mapping(struct job *job) {
@@ -436,9 +470,9 @@ void park_release_reply(struct session *s, struct call *c) {
         }
         return;
     }
+    answer(c, s, c->out);
     mem_free(sync);
     c->sync = NULL;
-    out_append(&s->out, c->out);
     c->out = &s->out;
 }
 

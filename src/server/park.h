@@ -65,9 +65,11 @@ struct parked *park_detach(struct call *c);
 void park_free(struct parked *p);
 
 /* ---- sinks that answer later ---- */
-/* With sinks, the reply of a call is made aside, in case it has to wait. */
+/* With sinks, or policies that write to origins, the reply of a call is made aside, in case it has to wait. */
 void park_hold_reply(struct session *s, struct call *c);
 /* Sends one change to the sinks, counting the acknowledgements to wait for. Shard locked. */
 void park_commit(struct call *c, struct tier *tier, enum sink_change change, const struct key *key);
+/* Sends one change to the key's origin, as the rule says; the reply will wait for it. Shard locked, before park_commit. */
+void park_write(struct call *c, struct tier *tier, const struct rule *rule, const struct key *key);
 /* After the call: the reply goes out, or waits for its acknowledgements. */
 void park_release_reply(struct session *s, struct call *c);

@@ -11,6 +11,7 @@
 #include "src/server/server.h"
 #include "src/server/worker.h"
 #include "src/tier/guard.h"
+#include "src/tier/write.h"
 
 static bool check_line(const char *directive, struct slice line, struct buf *why) {
     return strcmp(directive, "policy") == 0 ? rule_check(line, why) : origin_check(line, why);
@@ -25,6 +26,11 @@ static bool check_all(const struct conf *c, const char **name, struct buf *why) 
         if (origin[0] != '\0' && !origin_named(c->origin, slice_cstr(origin))) {
             buf_printf(why, "policy %.*s: origin=%s is not defined; allowed: the NAME of an `origin NAME URL` line",
                        SLICE_ARG(rules->list[i]->pattern), origin);
+            ok = false;
+        } else if (rules->list[i]->opt.write != WRITE_OFF && !origin_writes(c->origin, slice_cstr(origin))) {
+            buf_printf(why, "policy %.*s: origin=%s takes no writes; allowed: an origin whose URL begins with",
+                       SLICE_ARG(rules->list[i]->pattern), origin);
+            origin_print_writers(why);
             ok = false;
         }
     }
@@ -140,6 +146,7 @@ void rules_info(struct server *srv, struct buf *out) {
         buf_puts(out, "\r\n");
     }
     rules_unref(rules);
+    writes_info(srv->tier.writes, out);
     if (srv->origins != NULL) {
         origins_info(srv->origins, out);
     }

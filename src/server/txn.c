@@ -276,6 +276,7 @@ static struct call call_of(const struct call *c, const struct queued *q) {
                          .host = c->host,
                          .l1 = c->l1,
                          .conf = c->conf,
+                         .rules = c->rules,
                          .stats = c->stats,
                          .now_ms = c->now_ms};
 }

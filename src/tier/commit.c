@@ -3,6 +3,7 @@
 #include "src/base/check.h"
 #include "src/tier/guard.h"
 #include "src/tier/tier.h"
+#include "src/tier/write.h"
 
 void tier_init(struct tier *t, struct l1 *l1) {
     *t = (struct tier){.l1 = l1, .fill_deadline_ms = 5000};
@@ -20,8 +21,11 @@ void tier_add_sink(struct tier *t, struct sink *s) {
     t->acks |= s->acks;
 }
 
-/* A policy keeps the key's values off the disk. */
+/* A policy keeps the key's values off the disk, or it is not known yet whether its origin takes this one. */
 static bool stays_off(struct tier *t, const struct key *key) {
+    if (write_keeps_off(t->writes, key)) {
+        return true;
+    }
     if (likely(t->guard == NULL || !atomic_load_explicit(&t->guard->off_disk, memory_order_relaxed))) {
         return false;
     }

@@ -11,6 +11,7 @@
 #include "src/rt/loop.h"
 #include "src/tier/guard.h"
 #include "src/tier/tier.h"
+#include "src/tier/write.h"
 
 /* One key a fill waits for. */
 struct fill_wait {
@@ -241,7 +242,7 @@ static void lead_load(struct lead *l) {
     l->request.done = lead_loaded;
     count(&l->tier->loads);
     rule_count(l->rule, (unsigned)loop_id(l->fetch.loop), RULE_loads);
-    l->tier->load(l->rule->target, &l->request);
+    l->tier->ask(l->rule->target, &l->request);
 }
 
 static void lead_ask(struct lead *l) {
@@ -288,7 +289,7 @@ static struct lead *lead_create(struct tier *t, struct flight *flight, const str
 
 bool tier_refresh(struct tier *t, const struct guard_read *r) {
     struct flight_table *flights = &t->l1->shards[l1_shard_of(t->l1, r->key->hash)].flights;
-    if (flight_find(flights, r->key) != NULL) {
+    if (flight_find(flights, r->key) != NULL || write_on_its_way(t->writes, r->key)) {
         return false;
     }
     struct lead *l = lead_create(t, flight_begin(flights, r->key), r->key, r->loop, r->rule, r->rules);
@@ -322,10 +323,31 @@ static void join(struct fill *f, int i) {
 
 enum { HOLD_AFTER_ROUNDS = 3 };
 
+/* A change of the key is on its way to its origin: memory gets what it made of the key, for no other tier and not the origin has
+ * anything newer. */
+static bool look_at_writes(struct tier *t, const struct key *key, int64_t now_ms) {
+    struct found found;
+    struct item_extra extra;
+    enum probe_result r = write_look(t->writes, key, &found);
+    if (r == PROBE_FOUND) {
+        /* what was purged since is what tiers had of the key: this is what the origin will have */
+        if (item_extra_get(slice_make(found.extra, found.extra_n), &extra) && (extra.stamp != 0 || extra.tags > 0)) {
+            extra.stamp = tier_last_purge(t);
+            found.extra_n = (uint8_t)item_extra_put(&extra, found.extra);
+        }
+        (void)store(t, key, &found, now_ms); /* or its time is over */
+        found_free(&found);
+    }
+    return r != PROBE_UNKNOWN;
+}
+
 /* Whether somebody slower must be asked for the key; what the sources' memory has becomes resident on the way. */
 bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms) {
     struct item_view view;
     if (l1_get(t->l1, key, now_ms, L1_NOTOUCH | look, &view)) {
+        return false;
+    }
+    if (look_at_writes(t, key, now_ms)) {
         return false;
     }
     enum probe_result r = t->source_count != 0 ? tier_probe(t, key, now_ms) : PROBE_ABSENT;

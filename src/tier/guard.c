@@ -311,6 +311,7 @@ static void apply_rule(struct guard *g, const struct rule *rule, const struct ke
     struct item_view v;
     struct item_extra e = {0};
     unsigned char bytes[ITEM_EXTRA_MAX];
+    int64_t lent_ms = 0;
     if (!l1_get(g->l1, key, now_ms, L1_NOTOUCH, &v)) {
         return;
     }
@@ -318,12 +319,19 @@ static void apply_rule(struct guard *g, const struct rule *rule, const struct ke
     if (!ends && change == SINK_SET && rule->opt.ttl_ms > 0) {
         ends = l1_expire(g->l1, key, guard_deadline(rule, loop_id, now_ms + rule->opt.ttl_ms, now_ms), now_ms);
         l1_get(g->l1, key, now_ms, L1_NOTOUCH, &v);
+        lent_ms = ends && rule->opt.write != WRITE_OFF ? v.expire_ms : 0;
     }
     item_extra_get(v.extra, &e);
+    if (lent_ms == 0 && e.lent_ms == v.expire_ms) { /* it is still the one that was lent before */
+        lent_ms = e.lent_ms;
+    } else {
+        e.own_ms = L1_NO_TTL;
+    }
     uint32_t grace_ms = ends ? (uint32_t)rule->opt.grace_ms : 0;
     uint32_t noted_ms = load_ms != 0 ? load_ms : e.load_ms;
-    if (e.grace_ms != grace_ms || e.load_ms != noted_ms) {
+    if (e.grace_ms != grace_ms || e.load_ms != noted_ms || e.lent_ms != lent_ms) {
         e.grace_ms = grace_ms;
+        e.lent_ms = lent_ms;
         e.load_ms = noted_ms;
         l1_set_extra(g->l1, key, slice_make(bytes, item_extra_put(&e, bytes)), now_ms);
     }
@@ -379,7 +387,12 @@ int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life
         return L1_NO_TTL;
     }
     extra->grace_ms = grace > UINT32_MAX ? UINT32_MAX : (uint32_t)grace;
-    return deadline_jittered(rule, now_ms + ttl, now_ms, rng_u64());
+    int64_t expire_ms = deadline_jittered(rule, now_ms + ttl, now_ms, rng_u64());
+    if (rule->opt.write != WRITE_OFF) {
+        extra->lent_ms = expire_ms;
+        extra->own_ms = life->exact && life->ttl_ms >= 0 ? now_ms + life->ttl_ms : L1_NO_TTL;
+    }
+    return expire_ms;
 }
 
 /* What was on its way, or known, may be of before. */

@@ -26,6 +26,7 @@ struct loop;
 struct request;
 struct rule;
 struct rules;
+struct writes;
 
 struct tier {
     /* fixed after boot */
@@ -36,7 +37,8 @@ struct tier {
     bool every_change, acks; /* some sink says so */
     int64_t fill_deadline_ms; /* how long one key's chain may take */
     struct guard *guard;      /* NULL: no rules, ever */
-    void (*load)(void *target, struct request *r); /* sends a request to the origin that a rule names */
+    struct writes *writes;    /* NULL: nothing is ever written to an origin */
+    void (*ask)(void *target, struct request *r); /* sends a request to the origin that a rule names */
     /* atomic */
     _Atomic bool never_probe; /* tests: what sources have in memory counts as cold, too */
     _Atomic uint64_t fills, joined, found, absent, failed, late, dropped_late, loads;

@@ -84,7 +84,7 @@ static void setup(const char *policies) {
     t = mem_zalloc(sizeof(*t));
     t->l1 = l1_create(&(struct l1_options){.shards = SHARDS, .policy = "allkeys-s3fifo"});
     tier_init(&t->tier, t->l1);
-    t->tier.load = fake_load;
+    t->tier.ask = fake_load;
     t->guard = t->tier.guard = guard_create(t->l1, &t->tier, 1000, 100);
     t->loop = loop_create(0, "test", &ops, t);
     t->rules = rules_create(policies, NULL);

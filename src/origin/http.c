@@ -594,4 +594,5 @@ const struct origin_driver origin_http = {
     .cancel = http_cancel,
     .close = http_close,
     .writes = true,
+    .strings_only = true,
 };

@@ -299,6 +299,10 @@ const char *origin_name(const struct origin *o) {
     return o->name;
 }
 
+bool origin_takes(const struct origin *o, enum value_type type) {
+    return o->driver->writes && (type == TYPE_STRING || !o->driver->strings_only);
+}
+
 bool origin_is_down(const struct origin *o) {
     return atomic_load_explicit(&o->down, memory_order_relaxed);
 }

@@ -132,6 +132,8 @@ struct origin *origins_find(struct origins *o, struct slice name);
 /* Sends r on its way; done always comes, once, and never before this returns. Any thread. */
 void origin_submit(struct origin *o, struct request *r);
 const char *origin_name(const struct origin *o);
+/* Whether a value of the type can be written there. Any thread. */
+bool origin_takes(const struct origin *o, enum value_type type);
 /* True while the breaker is open: loads will be refused at once. Any thread. */
 bool origin_is_down(const struct origin *o);
 /* Lines of INFO, any thread. One per origin, `origin_NAME:driver=http,state=closed,...`, where loads + puts + dels is the sum of
@@ -155,6 +157,7 @@ struct origin_driver {
     void (*close)(void *self, void (*closed)(void *ctx), void *ctx);
     /* Kinds of request it can do besides LOAD. */
     bool writes;
+    bool strings_only; /* of values */
 };
 
 /* The driver's answer; result and what goes with it are set (before start the core has set: found empty, life LIFETIME_UNSAID, status 0,

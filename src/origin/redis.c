@@ -279,7 +279,9 @@ static void exchange_send(struct exchange *x) {
     x->wire.commands = 0;
     buf_clear(&x->wire.bytes);
     bool ok = kind == REQUEST_LOAD ? put_load(x) : kind == REQUEST_PUT ? put_item(x) : put_del(x);
-    const char *error = ok ? redis_node_send(x->node, &x->wire) : "out of memory";
+    const char *error = !ok                    ? "out of memory"
+                        : kind == REQUEST_LOAD ? redis_node_send(x->node, &x->wire)
+                                               : redis_node_send_of(x->node, x->request->key, &x->wire);
     if (error != NULL) {
         fail(x, error, ok ? BLAME_ORIGIN : BLAME_NOBODY, false);
         redis_nodes_failed(x->redis->nodes, x->node);

@@ -77,6 +77,10 @@ const char *redis_node_send(struct redis_node *node, struct resp_request *r) {
     return resp_pool_send(node->pool, r);
 }
 
+const char *redis_node_send_of(struct redis_node *node, struct slice key, struct resp_request *r) {
+    return resp_pool_send_of(node->pool, key, r);
+}
+
 /* Lets go of the nodes that have no slot and owe nothing; the one that is telling us something stays. */
 static void forget_unused(struct redis_nodes *n, const struct redis_node *from) {
     bool used[NODES_MAX] = {true};

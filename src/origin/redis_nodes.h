@@ -19,6 +19,8 @@ void redis_nodes_destroy(struct redis_nodes **n);
 struct redis_node *redis_nodes_of(struct redis_nodes *n, struct slice key);
 /* As resp_send. */
 const char *redis_node_send(struct redis_node *node, struct resp_request *r);
+/* As resp_pool_send_of. */
+const char *redis_node_send_of(struct redis_node *node, struct slice key, struct resp_request *r);
 /* A connection to the node failed: when there are others, one of them may know who replaces it. */
 void redis_nodes_failed(struct redis_nodes *n, struct redis_node *node);
 

@@ -2,6 +2,7 @@
 /* resp_pool: the least loaded of a few resp_clients. */
 #include "src/origin/resp_pool.h"
 
+#include "src/base/hash.h"
 #include "src/base/mem.h"
 
 struct resp_pool {
@@ -36,6 +37,11 @@ const char *resp_pool_send(struct resp_pool *p, struct resp_request *r) {
         }
     }
     return resp_send(best != NULL ? best : p->clients[0], r);
+}
+
+const char *resp_pool_send_of(struct resp_pool *p, struct slice key, struct resp_request *r) {
+    struct resp_client *c = p->clients[hash_bytes(key.p, key.n) % (unsigned)p->n];
+    return resp_client_is_down(c) ? resp_pool_send(p, r) : resp_send(c, r);
 }
 
 size_t resp_pool_load(const struct resp_pool *p) {

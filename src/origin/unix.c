@@ -156,7 +156,7 @@ static void unix_start(void *self, struct request *r) {
         asked_end(a, "out of memory", BLAME_NOBODY, false);
         return;
     }
-    const char *error = resp_pool_send(l->pool, &a->wire);
+    const char *error = r->kind == REQUEST_LOAD ? resp_pool_send(l->pool, &a->wire) : resp_pool_send_of(l->pool, r->key, &a->wire);
     if (error != NULL) {
         asked_end(a, error, BLAME_ORIGIN, false);
     }
@@ -234,4 +234,4 @@ static void unix_close(void *self, void (*closed)(void *ctx), void *ctx) {
 }
 
 const struct origin_driver origin_unix = {
-    .schemes = "unix", .open = unix_open, .start = unix_start, .cancel = unix_cancel, .close = unix_close, .writes = true};
+    .schemes = "unix", .open = unix_open, .start = unix_start, .cancel = unix_cancel, .close = unix_close, .writes = true, .strings_only = true};

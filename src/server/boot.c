@@ -298,6 +298,21 @@ static void ask_origin(void *target, struct request *r) {
     origin_submit(target, r);
 }
 
+static bool origin_can_take(void *target, enum value_type type) {
+    return origin_takes(target, type);
+}
+
+static void *find_origin(void *ctx, struct slice name) {
+    struct server *srv = ctx;
+    return srv->origins != NULL ? origins_find(srv->origins, name) : NULL;
+}
+
+/* What origins have still to be told of. After what else fills memory at the start. */
+static bool open_write_log(struct server *srv, const struct conf *conf, struct buf *err) {
+    struct hash_limits limits = {(size_t)conf->hash_max_listpack_entries, (size_t)conf->hash_max_listpack_value};
+    return writes_open_log(srv->tier.writes, "writes", &limits, find_origin, srv, err);
+}
+
 static void open_host(struct server *srv, struct conf_store *store, const char *executable) {
     struct host *h = &srv->host;
     struct conf *conf = conf_store_current(store);
@@ -339,6 +354,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     h->tier = &srv->tier;
     srv->tier.guard = guard_create(h->l1, &srv->tier, (size_t)conf->negative_max, (size_t)conf->purge_max);
     srv->tier.ask = ask_origin;
+    srv->tier.takes = origin_can_take;
     srv->tier.writes = writes_create(&srv->tier, (size_t)conf->write_log_size);
     rules_apply(srv);
     srv->bound_by_choice = conf_store_bind_given(store);
@@ -351,6 +367,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
 static void close_origins(struct server *srv) {
     writes_stop(srv->tier.writes);
     origins_destroy(&srv->origins);
+    writes_close_log(srv->tier.writes);
 }
 
 static void close_host(struct server *srv) {
@@ -431,7 +448,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     srv->preheat = preheat_create(srv);
     srv->import = import_create(srv);
     bool purges_known = srv->disk == NULL || open_purge_log(srv, conf, &err);
-    if (!purges_known || (srv->disk == NULL && !save_load(srv, &err))) {
+    if (!purges_known || (srv->disk == NULL && !save_load(srv, &err)) || !open_write_log(srv, conf, &err)) {
         log_warning("%.*s", (int)err.n, err.p);
     } else if (import != NULL && !import_at_start(srv->import, import, &err)) {
         log_warning("%.*s", (int)err.n, err.p);

@@ -16,6 +16,7 @@
 #include "src/server/session.h"
 #include "src/stats/latency.h"
 #include "src/stats/stats.h"
+#include "src/tier/write.h"
 
 enum { SLICE_US = 500, STEER_SHARE = 8, FALL_SHARE = 50 };
 
@@ -154,6 +155,7 @@ void server_cron(struct server *srv) {
     if (srv->disk != NULL) {
         disk_watch_writer(srv->disk);
     }
+    writes_tick(srv->tier.writes);
     if (++srv->cron_runs % 10 == 0) {
         watch_clients(srv, w->conf);
         warm_tick(srv->warm);

@@ -39,6 +39,7 @@ struct tier {
     struct guard *guard;      /* NULL: no rules, ever */
     struct writes *writes;    /* NULL: nothing is ever written to an origin */
     void (*ask)(void *target, struct request *r); /* sends a request to the origin that a rule names */
+    bool (*takes)(void *target, enum value_type type); /* whether a value of the type can be written there; NULL: any can */
     /* atomic */
     _Atomic bool never_probe; /* tests: what sources have in memory counts as cold, too */
     _Atomic uint64_t fills, joined, found, absent, failed, late, dropped_late, loads;

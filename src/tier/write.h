@@ -14,8 +14,13 @@
  * In the end:    taken                      refused, failed
  *   through      the value stays            it goes from every tier
  *   around       it goes from every tier    it goes from every tier
+ *   back         the value stays            it is sent again, until it is taken
  *
- * A caller's reply waits for the end of the change it made, or of the one that replaced it.
+ * A caller's reply waits for the end of the change it made, or of the one that replaced it. With back it waits only until the change is
+ * in the log (persist/write_log.h); what else is written to a key before the origin has such a change, is sent again like it.
+ *
+ * Changes of back go in lanes, one per origin: ready, in the order in which keys came, some of them flying. When the origin fails, its
+ * lane rests, for twice as long each time; when it refuses one change and is well otherwise, that key rests alone.
  *
  * All changes together take at most a number of bytes; beyond that write_refuses says so before a call has run. */
 #pragma once
@@ -29,16 +34,25 @@
 #include "src/iface/sink.h"
 #include "src/iface/source.h"
 
+struct hash_limits;
 struct rule;
 struct rules;
 struct tier;
 struct writes;
 
 struct writes *writes_create(struct tier *t, size_t limit_bytes);
-/* Nothing is on its way any more: every origin has been closed. */
+/* Nothing flies any more: every origin has been closed. */
 void writes_destroy(struct writes **w);
+/* Before the first change: what the log in dir has is on its way again. find: the origin of that name, or NULL. False with the
+ * reason. Without it, changes of back are as lasting as the process. */
+bool writes_open_log(struct writes *w, const char *dir, const struct hash_limits *limits, void *(*find)(void *ctx, struct slice origin),
+                     void *ctx, struct buf *err);
 /* Before the origins are closed: what they fail from now on is not sent again. Any thread. */
 void writes_stop(struct writes *w);
+/* After they were: the log is whole. */
+void writes_close_log(struct writes *w);
+/* Now and then, about ten times a second: what has rested is sent. Any thread. */
+void writes_tick(struct writes *w);
 void writes_set_limit(struct writes *w, size_t limit_bytes);
 
 /* Why a call that may change a key under the rule must not run now: static text; NULL: it may. */

@@ -38,12 +38,15 @@ class Server:
 
     def start(self):
         for _ in range(5):
-            self.port = free_port()
-            args = [self.binary] + self.file + ["--port", str(self.port), "--unixsocket", self.sock, "--dir", self.dir]
-            self.proc = subprocess.Popen(args + self.directives, stdout=self.log, stderr=self.log, env=self.env)
-            if self.wait_ready():
+            if self.start_on(free_port()):
                 return
         raise SystemExit("%s did not start: %s" % (self.binary, self.output()[-2000:]))
+
+    def start_on(self, port):
+        self.port = port
+        args = [self.binary] + self.file + ["--port", str(self.port), "--unixsocket", self.sock, "--dir", self.dir]
+        self.proc = subprocess.Popen(args + self.directives, stdout=self.log, stderr=self.log, env=self.env)
+        return self.wait_ready()
 
     def wait_ready(self):
         deadline = time.time() + 30

@@ -31,7 +31,8 @@ void shutdown_drain_turn(struct worker *w) {
         }
     }
     bool waiting = w->id == 0 && jobs_stopping(w->server) && !over;
-    if (list_empty(&w->sessions) && !waiting && !w->stopped) {
+    bool fetching = w->aheads > 0 && !over;
+    if (list_empty(&w->sessions) && !waiting && !fetching && !w->stopped) {
         w->stopped = true;
         loop_stop(w->loop);
     }

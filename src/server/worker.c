@@ -11,6 +11,7 @@
 #include "src/base/mem.h"
 #include "src/conf/conf.h"
 #include "src/rt/loop.h"
+#include "src/server/ahead.h"
 #include "src/server/brake.h"
 #include "src/server/dispatch.h"
 #include "src/server/park.h"
@@ -136,6 +137,9 @@ static void run_window(struct worker *w, unsigned n) {
         session_want_flush(s);
         if (unlikely(s->parked != NULL)) {
             rewind_input(s, slot);
+            if (s->parked->why == PARK_FILL) {
+                ahead_look(w, s, slot + 1, n - i - 1);
+            }
         } else if (unlikely(slot->call.changed != 0 && brake_is_needed(w) && !s->closing)) {
             rewind_input(s, slot);
             brake_session(s);

@@ -78,6 +78,7 @@ struct worker {
     struct list yielded; /* parked calls to run again */
     struct list paused;  /* parked calls waiting for the end of a CLIENT PAUSE */
     struct list braked;  /* sessions: src/server/brake.h */
+    unsigned aheads;     /* src/server/ahead.h: keys on their way */
     struct timer *cron, *pause_timer, *brake_timer;
     int64_t last_cron_ms, last_second_ms;
     struct buf spare_out[SPARE_OUT_BUFS];

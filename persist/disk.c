@@ -208,7 +208,7 @@ static void fetch(struct source *s, struct fetch *f) {
     }
     struct read_job *r = mem_zalloc(sizeof(*r));
     *r = (struct read_job){.job = {.loop = f->loop, .run = read_run, .done = read_done}, .disk = d, .fetch = f};
-    if (!pool_submit(d->pool, f->background ? 1 : 0, &r->job)) {
+    if (!pool_submit(d->pool, f->background ? READS_IN_BACKGROUND : READS_WAITED_FOR, &r->job)) {
         disk_count(&d->count.reads_refused, 1);
         mem_free(r);
         f->result = FETCH_ERROR; /* past the bound a cold key is a miss */

@@ -17,6 +17,9 @@ enum {
     STALL_MS = 1000       /* that a step of the writer may take before nobody waits for it any more */
 };
 
+/* Lanes of the threads that read: a client waits; warm-up, counting. */
+enum { READS_WAITED_FOR, READS_IN_BACKGROUND, READ_LANES };
+
 enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 
 struct disk_counters {
@@ -33,7 +36,8 @@ struct disk {
     struct state *state;
     struct store *store;
     struct pool *pool;
-    const char *adopted; /* how it was opened, for INFO */
+    char adopted[96];     /* how it was opened, for INFO, */
+    int64_t adopted_keys; /* and with how many keys */
     struct lane lanes[STATE_LANES];
     pthread_t writer;
     /* the writer's */

@@ -88,14 +88,14 @@ static void adopt_counts(struct disk *d, enum state_kind kind) {
             total += d->keys[physical];
         }
     }
-    log_notice("disk tier: '%s' %s: %lld keys", d->options.dir, d->adopted, (long long)total);
+    d->adopted_keys = total > 0 ? total : 0;
+    log_notice("disk tier: '%s' %s: %lld keys", d->options.dir, d->adopted, (long long)d->adopted_keys);
 }
 
 static bool open_store(struct disk *d, enum state_kind *kind, char *err, size_t errcap) {
-    static const char *const how[] = {[STATE_FRESH] = "new",
-                                      [STATE_CLEAN] = "adopted",
-                                      [STATE_KILLED] = "adopted after a kill",
-                                      [STATE_DROPPED] = "emptied: changes before the kill are not known"};
+    static const char *const how[] = {
+        [STATE_FRESH] = "new", [STATE_CLEAN] = "adopted", [STATE_KILLED] = "adopted after a kill", [STATE_DROPPED] = "emptied: "};
+    const char *why = state_why_dropped(d->state);
     char path[4096];
     snprintf(path, sizeof(path), "%s/db", d->options.dir);
     struct rocks_options ro = {.path = path,
@@ -110,12 +110,14 @@ static bool open_store(struct disk *d, enum state_kind *kind, char *err, size_t 
     if (d->store == NULL && !erase) { /* damaged: a cache begins again */
         log_warning("disk tier: cannot be opened (%s): emptied", err);
         *kind = STATE_DROPPED;
+        why = "it is damaged and could not be opened";
         state_distrust(d->state, true); /* a kill in the middle must not leave half of it */
         d->store = rocks_open(&ro, true, err, errcap);
     }
     bool reset = erase && d->options.store != NULL;
     if (d->store != NULL && *kind == STATE_KILLED && !apply_notes(d)) {
         *kind = STATE_DROPPED;
+        why = "the journal could not be applied";
         state_distrust(d->state, true);
         reset = true;
     }
@@ -126,7 +128,7 @@ static bool open_store(struct disk *d, enum state_kind *kind, char *err, size_t 
     if (*kind == STATE_DROPPED) {
         state_forget_all(d->state); /* there is nothing older left */
     }
-    d->adopted = how[*kind];
+    snprintf(d->adopted, sizeof(d->adopted), "%s%s", how[*kind], *kind == STATE_DROPPED ? why : "");
     return d->store != NULL;
 }
 
@@ -161,7 +163,7 @@ struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap) {
     }
     d->pool = pool_create(&(struct pool_options){.name = "l2-read", .threads = o->threads_min,
                                                    .threads_max = o->threads_max,
-                                                   .lanes = 2,
+                                                   .lanes = READ_LANES,
                                                    .depth = o->reads_wait ? UINT_MAX : o->read_depth});
     disk_make_faces(d);
     adopt_counts(d, kind);
@@ -222,7 +224,6 @@ void disk_info(struct source *s, struct buf *b) {
     struct disk *d = s->ctx;
     const struct disk_counters *c = &d->count;
     struct store_stats st = {0};
-    struct pool_stats reads;
     bool serving = disk_enter(d);
     if (serving) {
         d->store->stats(d->store, &st);
@@ -233,9 +234,9 @@ void disk_info(struct source *s, struct buf *b) {
         keys += d->source.key_count(&d->source, state_map(d->state)[i]);
     }
     const char *health = !serving ? "bypassed" : d->stalled ? "stalled" : disk_rests(d) ? "reads fail" : "serving";
-    pool_stats_read(d->pool, 0, &reads);
     buf_printf(b, "l2_state:%s\r\nl2_adopted:%s\r\nl2_last_error:%s\r\n", health, d->adopted,
                d->last_error);
+    line(b, "adopted_keys", (uint64_t)d->adopted_keys);
     line(b, "keys", keys > 0 ? (uint64_t)keys : 0);
     line(b, "disk_bytes", st.disk_bytes);
     line(b, "memory_bytes", st.memory_bytes);
@@ -255,10 +256,14 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "reads_late", c->reads_late);
     line(b, "read_failures", c->read_failures);
     line(b, "reads_skipped", c->reads_skipped);
-    line(b, "reads_waiting", reads.depth);
     line(b, "reads_threads", pool_threads(d->pool));
-    line(b, "reads_wait_us", reads.wait_us);
-    line(b, "reads_busy_us", reads.busy_us);
+    for (unsigned lane = 0; lane < READ_LANES; lane++) {
+        static const char *const names[READ_LANES] = {[READS_WAITED_FOR] = "reads", [READS_IN_BACKGROUND] = "background"};
+        struct pool_stats reads;
+        pool_stats_read(d->pool, lane, &reads);
+        buf_printf(b, "l2_%s_waiting:%llu\r\nl2_%s_wait_us:%llu\r\nl2_%s_busy_us:%llu\r\n", names[lane], (unsigned long long)reads.depth,
+                   names[lane], (unsigned long long)reads.wait_us, names[lane], (unsigned long long)reads.busy_us);
+    }
     line(b, "puts", c->puts);
     line(b, "deletes", c->deletes);
     line(b, "batches", c->batches);

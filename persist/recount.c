@@ -79,7 +79,7 @@ void recount_if_unsure(struct disk *d) {
     }
     d->unsure = 0;
     d->recounted_us = now_us;
-    if (!pool_submit(d->pool, 1, &r->job)) {
+    if (!pool_submit(d->pool, READS_IN_BACKGROUND, &r->job)) {
         d->store->unmark(d->store, r->mark);
         disk_leave(d);
         atomic_store(&d->recounting, false);

@@ -43,6 +43,7 @@ struct state {
     int fd;
     size_t bytes;
     struct header *h;
+    const char *why; /* dropped at open */
     _Atomic uint64_t overflows;
 };
 
@@ -81,15 +82,21 @@ static bool rings_sound(const struct state *s) {
     return true;
 }
 
-static enum state_kind judge(const struct state *s) {
+/* NULL: it may be adopted. */
+static const char *why_not(const struct state *s) {
     bool counted = false;
     for (unsigned i = 0; i < STATE_LANES; i++) {
         counted |= atomic_load(&s->h->rings[i].uncounted) != 0;
     }
-    if (atomic_load(&s->h->distrust) != 0 || !rings_sound(s)) {
-        return STATE_DROPPED;
-    }
-    return atomic_load(&s->h->clean) ? STATE_CLEAN : counted ? STATE_DROPPED : STATE_KILLED;
+    return !rings_sound(s)                             ? "its journal is damaged"
+           : atomic_load(&s->h->distrust) != 0         ? "it was bypassed when the server ended"
+           : counted && atomic_load(&s->h->clean) == 0 ? "killed with more changes than the journal had room for"
+                                                       : NULL;
+}
+
+static enum state_kind judge(struct state *s) {
+    s->why = why_not(s);
+    return s->why != NULL ? STATE_DROPPED : atomic_load(&s->h->clean) ? STATE_CLEAN : STATE_KILLED;
 }
 
 /* Maps at least the header; the size of an existing file comes from its own header. */
@@ -150,6 +157,7 @@ struct state *state_open(const char *path, size_t journal_bytes, enum state_kind
         mem_free(s);
         return NULL;
     }
+    s->why = "its state file is damaged";
     *kind = whole ? judge(s) : got <= 0 ? STATE_FRESH : STATE_DROPPED;
     if (*kind == STATE_FRESH || *kind == STATE_DROPPED) {
         make_fresh(s, whole ? old.ring_bytes : ring);
@@ -167,6 +175,10 @@ void state_close(struct state **sp, bool orderly) {
     munmap(s->h, s->bytes);
     close(s->fd);
     mem_free(s);
+}
+
+const char *state_why_dropped(const struct state *s) {
+    return s->why;
 }
 
 uint64_t state_hash_seed(const struct state *s) {

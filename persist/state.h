@@ -35,6 +35,8 @@ enum state_kind {
 /* Opens or creates path with journals of journal_bytes together; the file is locked while open. NULL with a message for
  * the operator when it is another server's or of another format. */
 struct state *state_open(const char *path, size_t journal_bytes, enum state_kind *kind, char *err, size_t errcap);
+/* Why it was dropped at open, for the operator; else NULL. */
+const char *state_why_dropped(const struct state *s);
 /* orderly: the store has everything; the next open finds STATE_CLEAN. */
 void state_close(struct state **s, bool orderly);
 

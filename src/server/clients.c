@@ -210,6 +210,10 @@ static void job_info(struct host *h, enum host_job job, struct buf *out) {
 }
 
 static void tiers_info(struct host *h, struct buf *out) {
+    struct pool_stats p;
+    pool_stats_read(h->pool, 0, &p);
+    buf_printf(out, "pool_threads:%u\r\npool_waiting:%llu\r\npool_wait_us:%llu\r\npool_busy_us:%llu\r\n", pool_threads(h->pool),
+               (unsigned long long)p.depth, (unsigned long long)p.wait_us, (unsigned long long)p.busy_us);
     warm_info(server_of(h)->warm, out);
     job_info(h, JOB_WARM, out);
     job_info(h, JOB_IMPORT, out);

@@ -147,7 +147,9 @@ struct rewrite {
 static void put_lines(struct buf *out, const char *name, const char *lines) {
     while (*lines != '\0') {
         size_t n = strcspn(lines, "\n");
-        buf_printf(out, n > 0 ? "%s " : "", name);
+        if (n > 0) {
+            buf_printf(out, "%s ", name);
+        }
         for (size_t i = 0; i < n; i++) {
             buf_puts(out, lines[i] == '$' && lines[i + 1] == '{' ? "$" : ""); /* no variable */
             buf_putc(out, lines[i]);

@@ -69,8 +69,10 @@ static void run_job(struct lane *lane, struct job *job) {
     add(&lane->wait_us, start - job->submitted_us);
     job->run(job);
     add(&lane->busy_us, clock_mono_us() - start);
-    add(&lane->completed, 1);
-    if (job->done == NULL) {
+    bool comes_home = job->done != NULL;
+    /* who sees the count may use a job that does not come home again */
+    atomic_fetch_add_explicit(&lane->completed, 1, memory_order_release);
+    if (!comes_home) {
         return;
     }
     if (job->loop == NULL) {
@@ -311,7 +313,7 @@ void pool_stats_read(const struct pool *p, unsigned lane_id, struct pool_stats *
     const struct lane *lane = &p->lanes[lane_id];
     *out = (struct pool_stats){
         .submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed),
-        .completed = atomic_load_explicit(&lane->completed, memory_order_relaxed),
+        .completed = atomic_load_explicit(&lane->completed, memory_order_acquire),
         .refused = atomic_load_explicit(&lane->refused, memory_order_relaxed),
         .depth = atomic_load_explicit(&lane->waiting, memory_order_relaxed),
         .wait_us = atomic_load_explicit(&lane->wait_us, memory_order_relaxed),

@@ -235,12 +235,12 @@ static void take_payload(struct live *l, struct slice name, struct slice payload
         return;
     }
     const unsigned char *p = (const unsigned char *)body.p;
-    const char *foreign = rdb_foreign_type(p[0]);
+    struct rdb_reader r = {.start = p, .p = p + 1, .end = p + body.n, .max_unpacked = l->max_value};
+    const char *foreign = rdb_foreign_type(&r, p[0]);
     if (foreign != NULL) {
         import_skip(l->m, foreign, name);
         return;
     }
-    struct rdb_reader r = {.start = p, .p = p + 1, .end = p + body.n, .max_unpacked = l->max_value};
     struct import_key k = {.db = (uint64_t)l->client_db, .name = name, .expire_ms = l->ttl_ms == TTL_NONE ? -1 : l->sent_ms + l->ttl_ms};
     struct buf str = {0};
     bool ok = rdb_get_value(&r, p[0], &l->limits, &str, &k.value);

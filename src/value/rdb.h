@@ -56,8 +56,9 @@ bool rdb_get_string(struct rdb_reader *r, struct buf *out);
 /* One value of the type: a string into str (*value NULL), or an aggregate with one reference. */
 bool rdb_get_value(struct rdb_reader *r, uint8_t type, const struct hash_limits *limits, struct buf *str,
                    struct value **value);
-/* The name of a value type that is known but cannot be kept here ("list"), or NULL. */
-const char *rdb_foreign_type(uint8_t type);
+/* The name of a value type that is known but cannot be kept here ("list"), or NULL. r is at the value's body, and stays there: a
+ * module's value says in it which module's it is. */
+const char *rdb_foreign_type(const struct rdb_reader *r, uint8_t type);
 /* Passes over one value of such a type. */
 bool rdb_skip_value(struct rdb_reader *r, uint8_t type);
 /* Passes over what a module noted in a file, behind RDB_OP_MODULE_AUX. */

@@ -51,8 +51,9 @@ static bool get_head(struct rdb_file *f, struct rdb_reader *r) {
 }
 
 static bool get_key(struct rdb_file *f, struct rdb_reader *r, uint8_t type, struct rdb_entry *e) {
-    *e = (struct rdb_entry){.db = f->db, .expire_ms = f->expire_ms, .foreign = rdb_foreign_type(type)};
+    *e = (struct rdb_entry){.db = f->db, .expire_ms = f->expire_ms};
     bool ok = rdb_get_string(r, &f->name);
+    e->foreign = ok ? rdb_foreign_type(r, type) : NULL;
     if (ok && e->foreign != NULL) {
         ok = rdb_skip_value(r, type);
     } else if (ok) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* rdb_skip: values of types that cannot be kept here, passed over by their structure: nothing in a file says how long a value is. */
 #include "src/value/rdb.h"
+#include "src/value/type_bloom.h"
 
 enum {
     T_LIST = 1, T_SET = 2, T_ZSET = 3, T_ZSET_2 = 5, T_MODULE_2 = 7, T_LIST_ZIPLIST = 10, T_SET_INTSET = 11, T_ZSET_ZIPLIST = 12,
@@ -14,7 +15,7 @@ static bool fail(struct rdb_reader *r, const char *why) {
     return false;
 }
 
-const char *rdb_foreign_type(uint8_t type) {
+const char *rdb_foreign_type(const struct rdb_reader *r, uint8_t type) {
     switch (type) {
     case T_LIST: case T_LIST_ZIPLIST: case T_LIST_QUICKLIST: case T_LIST_QUICKLIST_2:
         return "list";
@@ -25,7 +26,7 @@ const char *rdb_foreign_type(uint8_t type) {
     case T_STREAM: case T_STREAM_2: case T_STREAM_3:
         return "stream";
     case T_MODULE_2:
-        return "module value";
+        return bloom_is_next(r) ? NULL : "module value";
     default:
         return NULL;
     }
@@ -171,6 +172,6 @@ bool rdb_skip_value(struct rdb_reader *r, uint8_t type) {
     case T_MODULE_2:
         return skip_counts(r, 1) && skip_module_items(r);
     default:
-        return rdb_foreign_type(type) != NULL ? skip_string(r) : fail(r, "unknown value type");
+        return rdb_foreign_type(r, type) != NULL ? skip_string(r) : fail(r, "unknown value type");
     }
 }

@@ -150,6 +150,12 @@ static bool get_layers(struct rdb_reader *r, uint64_t count, uint64_t sum, struc
     return get_code(r, FIELD_END) && (sum == 0 || fail(r, "bad Bloom filter"));
 }
 
+bool bloom_is_next(const struct rdb_reader *r) {
+    struct rdb_reader look = *r;
+    uint64_t id;
+    return !get_plain(&look, &id) || id == module_id(); /* one cut short is found to be so when it is read */
+}
+
 bool bloom_get_body(struct rdb_reader *r, struct buf *scratch, struct value **value) {
     uint64_t id, sum, count, options, expansion;
     if (!get_plain(r, &id)) {

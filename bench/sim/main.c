@@ -7,6 +7,7 @@
 
 #include "bench/load/sock.h"
 #include "bench/load/trace.h"
+#include "bench/sim/curve.h"
 #include "bench/sim/sim.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
@@ -22,7 +23,10 @@ static const char usage[] =
     "--value-size N      length of values where the trace has none (32 << xxh64(key) % 6)\n"
     "--requests N        only the first N records\n"
     "--shards N          shards of the tier, a power of two (1)\n"
-    "--seed N            another placement of keys in the tier (1)\n";
+    "--seed N            another placement of keys in the tier (1)\n"
+    "--mrc               instead, for each policy and size (bytes, or shares of the working set): the miss-ratio\n"
+    "                    curve as the server estimates it while it runs, beside full simulations\n"
+    "--shadow NAME       with --mrc: also what it says of that policy\n";
 
 enum { MAX_SIZES = 16, MAX_POLICIES = 32, NAME_BYTES = 32 };
 
@@ -37,6 +41,8 @@ struct arguments {
     uint64_t requests;
     uint32_t value_size;
     unsigned shards;
+    bool mrc;
+    const char *shadow;
 };
 
 static uint64_t number(const char *text, uint64_t max) {
@@ -91,6 +97,12 @@ static void row_print(const struct sim_setup *setup, const char *size) {
     fflush(stdout);
 }
 
+/* Bytes of the tier that hold so much. */
+static uint64_t memory_of(const struct size *s, const struct trace *t) {
+    double items = s->unit == SIM_ITEMS ? (double)s->n : (double)s->n / (double)t->value_bytes * t->keys;
+    return s->unit == SIM_MEMORY ? s->n : (uint64_t)(items * ((double)t->value_bytes / t->keys + SIM_OVERHEAD));
+}
+
 static void table_print(const struct arguments *a, const struct trace *t) {
     static struct size sizes[MAX_SIZES];
     const char *policies[MAX_POLICIES];
@@ -109,9 +121,17 @@ static void table_print(const struct arguments *a, const struct trace *t) {
             policies[n_policies++] = p;
         }
     }
-    printf("%-34s %-16s %8s %10s %9s %7s\n", "size", "policy", "miss", "byte miss", "items", "ns/req");
+    if (!a->mrc) {
+        printf("%-34s %-16s %8s %10s %9s %7s\n", "size", "policy", "miss", "byte miss", "items", "ns/req");
+    }
     for (unsigned s = 0; s < n_sizes; s++) {
         for (unsigned p = 0; p < n_policies; p++) {
+            if (a->mrc) {
+                if (strncmp(policies[p], "ref-", 4) != 0) {
+                    curve_compare(&(struct curve_setup){.policy = policies[p], .shadow = a->shadow, .l1_bytes = memory_of(&sizes[s], t), .trace = t}, false);
+                }
+                continue;
+            }
             row_print(&(struct sim_setup){.policy = policies[p],
                                           .unit = sizes[s].unit,
                                           .capacity = sizes[s].n,
@@ -125,13 +145,15 @@ static void table_print(const struct arguments *a, const struct trace *t) {
 }
 
 static void arguments_parse(struct arguments *a, int argc, char **argv) {
-    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_HELP };
+    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_MRC, O_SHADOW, O_HELP };
     static const struct option options[] = {{"policy", required_argument, NULL, O_POLICY},
                                             {"size", required_argument, NULL, O_SIZE},
                                             {"value-size", required_argument, NULL, O_VALUE_SIZE},
                                             {"requests", required_argument, NULL, O_REQUESTS},
                                             {"shards", required_argument, NULL, O_SHARDS},
                                             {"seed", required_argument, NULL, O_SEED},
+                                            {"mrc", no_argument, NULL, O_MRC},
+                                            {"shadow", required_argument, NULL, O_SHADOW},
                                             {"help", no_argument, NULL, O_HELP},
                                             {NULL, 0, NULL, 0}};
     int option;
@@ -154,6 +176,15 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
             break;
         case O_SEED:
             hash_seed(number(optarg, UINT64_MAX));
+            break;
+        case O_MRC:
+            a->mrc = true;
+            break;
+        case O_SHADOW:
+            a->shadow = optarg;
+            if (!sim_is_policy(optarg) || strncmp(optarg, "ref-", 4) == 0) {
+                die("%s: no policy of the tier (see --help)", optarg);
+            }
             break;
         case O_HELP:
             fputs(usage, stdout);

@@ -17,6 +17,8 @@ enum sim_unit {
     SIM_ITEMS   /* items, all alike */
 };
 
+enum { SIM_OVERHEAD = 32 }; /* of an item in SIM_MEMORY, about: key, head, rounding, table */
+
 struct sim_setup {
     const char *policy; /* a row of policies.def, or a reference's name */
     enum sim_unit unit;

@@ -27,6 +27,10 @@ int64_t clock_mono_us(void) {
     return read_us(CLOCK_MONOTONIC);
 }
 
+int64_t clock_thread_us(void) {
+    return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void clock_advance_ms(int64_t delta_ms) {
     atomic_fetch_add_explicit(&wall_offset_ms, delta_ms, memory_order_relaxed);
 }

@@ -13,6 +13,8 @@ int64_t clock_now_ms(void);
 int64_t clock_now_us(void);
 /* Microseconds of a clock that never steps. */
 int64_t clock_mono_us(void);
+/* Microseconds of processor time that this thread has used. */
+int64_t clock_thread_us(void);
 /* Moves wall time forward (or back) by delta for every later clock_now_*: tests only. */
 void clock_advance_ms(int64_t delta_ms);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "src/base/check.h"
+#include "src/sight/sight.h"
 
 void call_changed(struct call *c, int i, enum key_change change) {
     ASSERT(i < c->nkeys);
@@ -17,6 +18,11 @@ void call_changed(struct call *c, int i, enum key_change change) {
     }
     c->changes[i] = (uint8_t)change;
     c->changed++;
+}
+
+/* The value of key i has so many bytes now. */
+static inline void note_size(struct call *c, int i, size_t bytes) {
+    big_note(&c->host->sight->big, &c->keys[i], bytes);
 }
 
 static bool already_past(const struct call *c, int64_t expire_ms) {
@@ -70,6 +76,7 @@ enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, 
                      : l1_set(c->l1, &c->keys[i], value, expire_ms, l1_flags, c->now_ms);
     if (likely(e == OK)) {
         call_changed(c, i, CHANGE_SET);
+        note_size(c, i, value.n);
     }
     return e;
 }
@@ -108,6 +115,7 @@ enum err call_set_all(struct call *c, int first, int step) {
     for (int i = 0; i < c->nkeys; i++) {
         l1_ready_set(c->l1, &c->keys[i], c->argv[first + i * step], &ready[i]);
         call_changed(c, i, CHANGE_SET);
+        note_size(c, i, c->argv[first + i * step].n);
     }
     return OK;
 }
@@ -125,6 +133,7 @@ enum err call_set_value(struct call *c, int i, struct value *value, int64_t expi
         return e;
     }
     call_changed(c, i, CHANGE_SET);
+    note_size(c, i, value_bytes(value));
     return OK;
 }
 
@@ -132,6 +141,7 @@ enum err call_string_mut(struct call *c, int i, size_t len, char **out) {
     enum err e = l1_string_mut(c->l1, &c->keys[i], len, c->now_ms, out);
     if (e == OK) {
         call_changed(c, i, CHANGE_SET);
+        note_size(c, i, len);
     }
     return e;
 }
@@ -145,9 +155,10 @@ struct value *call_value_mut(struct call *c, int i) {
 }
 
 bool call_value_changed(struct call *c, int i) {
-    bool gone = l1_value_changed(c->l1, &c->keys[i]);
-    call_changed(c, i, gone ? CHANGE_DEL : CHANGE_SET);
-    return gone;
+    size_t bytes = l1_value_changed(c->l1, &c->keys[i]);
+    call_changed(c, i, bytes == 0 ? CHANGE_DEL : CHANGE_SET);
+    note_size(c, i, bytes);
+    return bytes == 0;
 }
 
 /* A deletion of what is not there is no change, but its word counts: whoever was let go to load the key does so in vain. */

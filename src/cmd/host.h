@@ -21,6 +21,7 @@ struct conf_store;
 struct l1;
 struct pool;
 struct stats;
+struct sight;
 struct tier;
 struct slowlog;
 struct latency;
@@ -133,6 +134,7 @@ struct host {
     struct tier *tier;
     struct conf_store *conf_store; /* the writable side; readers use call->conf */
     struct pool *pool;
+    struct sight *sight;
     struct stats **stats; /* one per loop */
     unsigned loop_count;
     struct slowlog *slowlog;

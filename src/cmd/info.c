@@ -8,6 +8,7 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
+#include "src/sight/sight.h"
 #include "src/stats/errors.h"
 #include "src/tier/tier.h"
 #include "src/cmd/conn.h"
@@ -213,6 +214,7 @@ static void section_tiers(struct call *c, struct buf *b) {
                (unsigned long long)s.overflow_buckets, (unsigned long long)s.inserted, (unsigned long long)s.evicted,
                (unsigned long long)s.spared, (unsigned long long)s.expired, (unsigned long long)s.moved_by_compaction, (unsigned long long)s.flights,
                (unsigned long long)s.watches, hits, misses, hits + misses > 0 ? (double)hits / (double)(hits + misses) : 0.0);
+    sight_info(c->host->sight, b);
     struct tier *t = c->host->tier;
     if (t->source_count > 0) {
         buf_printf(b, "fills:%llu\r\nfills_joined:%llu\r\nfills_failed:%llu\r\nfills_late:%llu\r\nfills_overtaken:%llu\r\n",

@@ -829,18 +829,19 @@ void l1_value_kept(struct l1 *l1, const struct key *key) {
     s->heap_bytes += value_bytes(v);
 }
 
-bool l1_value_changed(struct l1 *l1, const struct key *key) {
+size_t l1_value_changed(struct l1 *l1, const struct key *key) {
     struct shard *s = shard_of(l1, key);
     struct place at;
     CHECK(table_find(s, key, &at));
     struct value *v = item_pointer(item_value_at(slab_at(&s->slab, at.bucket->handle[at.slot])));
-    s->heap_bytes += value_bytes(v);
-    bool gone = value_len(v) == 0;
-    if (gone) {
+    size_t bytes = value_bytes(v);
+    s->heap_bytes += bytes;
+    if (value_len(v) == 0) {
         shard_remove(s, key, at);
+        bytes = 0;
     }
     wrote(s, key);
-    return gone;
+    return bytes;
 }
 
 bool l1_del(struct l1 *l1, const struct key *key, int64_t now_ms) {

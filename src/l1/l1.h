@@ -170,9 +170,9 @@ enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t
 void l1_string_raw(struct l1 *l1, const struct key *key);
 /* The key's aggregate for changing in place (copied first when another shares it, unless value_in_place); NULL when the
  * copy finds no memory. The key must hold one. Call l1_value_changed afterwards: it accounts the new size, and
- * removes the key when the aggregate became empty (returns true then). */
+ * removes the key when the aggregate became empty. Returns its bytes, 0 when it went. */
 struct value *l1_value_mut(struct l1 *l1, const struct key *key);
-bool l1_value_changed(struct l1 *l1, const struct key *key);
+size_t l1_value_changed(struct l1 *l1, const struct key *key);
 /* Instead, when nothing was changed after all: only accounts the size (of a copy, or of a table that has grown). */
 void l1_value_kept(struct l1 *l1, const struct key *key);
 /* True when it existed (and was not expired). Large values are freed in later slices. */

@@ -32,6 +32,7 @@
 #include "src/server/rules.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
+#include "src/server/sighting.h"
 #include "src/server/warm.h"
 #include "src/server/worker.h"
 #include "src/stats/errors.h"
@@ -356,6 +357,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     srv->tier.ask = ask_origin;
     srv->tier.takes = origin_can_take;
     srv->tier.writes = writes_create(&srv->tier, (size_t)conf->write_log_size);
+    h->sight = sighting_open(srv, conf);
     rules_apply(srv);
     srv->bound_by_choice = conf_store_bind_given(store);
     atomic_store(&srv->shutdown_save, -1);
@@ -372,6 +374,7 @@ static void close_origins(struct server *srv) {
 
 static void close_host(struct server *srv) {
     struct host *h = &srv->host;
+    sight_destroy(&h->sight);
     writes_destroy(&srv->tier.writes);
     guard_destroy(&srv->tier.guard);
     l1_destroy(&h->l1);

@@ -14,6 +14,7 @@
 #include "src/server/server.h"
 #include "src/server/warm.h"
 #include "src/server/session.h"
+#include "src/server/sighting.h"
 #include "src/stats/latency.h"
 #include "src/stats/stats.h"
 #include "src/tier/write.h"
@@ -161,6 +162,7 @@ void server_cron(struct server *srv) {
         warm_tick(srv->warm);
         save_by_points(srv, w->conf, now);
     }
+    sighting_tick(srv, w->conf, now);
     sample_rates(srv, start);
     bool more = l1_tick(srv->host.l1, 0, 1, now, SLICE_US);
     int64_t took_ms = (clock_mono_us() - start) / 1000;

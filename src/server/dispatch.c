@@ -12,6 +12,7 @@
 #include "src/server/park.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
+#include "src/server/sighting.h"
 #include "src/server/txn.h"
 #include "src/stats/errors.h"
 #include "src/stats/latency.h"
@@ -298,6 +299,9 @@ static inline enum err run_handler(struct call *c, struct worker *w) {
     if (c->changed != 0) {
         commit(c, w);
     }
+    if (likely(e != ERR_PARKED)) {
+        sighting_call(c, w);
+    }
     return e;
 }
 
@@ -433,6 +437,15 @@ static enum err call_run_step(struct call *c, struct worker *w) {
 
 /* ---- reply ---- */
 
+/* What the reply has grown by since the mark; a large string is in it by reference. */
+static size_t reply_bytes(const struct call *c, size_t mark) {
+    size_t n = c->out->buf.n - mark;
+    for (uint32_t i = c->out->ref_count; i-- > 0 && c->out->refs[i].at >= mark;) {
+        n += c->out->refs[i].bytes.n;
+    }
+    return n;
+}
+
 static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
     struct cmd_stats *cs = &c->stats->commands[c->cmd->id];
     int bucket = 63 - __builtin_clzll(ticks | 1) - STAT_HIST_SHIFT;
@@ -473,6 +486,9 @@ static void call_finish(struct call *c, struct worker *w, size_t mark, enum err 
         STAT_ADD(c->stats->commands[c->cmd->id].failed, 1);
     }
     call_account(c, w, ticks);
+    if (unlikely(w->tracking)) {
+        sighting_charge(c, w, ticks, reply_bytes(c, mark));
+    }
 }
 
 static void answer_protocol_error(struct session *s, const char *text) {

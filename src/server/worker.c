@@ -18,6 +18,7 @@
 #include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/shutdown.h"
+#include "src/sight/sight.h"
 
 enum {
     TURN_BUDGET_US = 2000,   /* calls run in one turn before others' bytes are read again */
@@ -193,6 +194,8 @@ static void look_around(struct worker *w) {
     w->slow = atomic_load_explicit(&h->monitors, memory_order_relaxed) > 0 ||
               atomic_load_explicit(&h->loading, memory_order_relaxed) ||
               atomic_load_explicit(&w->server->pause_until_ms, memory_order_relaxed) != 0;
+    w->sample_below = atomic_load_explicit(&h->sight->below, memory_order_relaxed);
+    w->tracking = hotkeys_is_active(h->sight->tracking);
 }
 
 static void flush_all(struct worker *w) {

@@ -248,6 +248,10 @@ static uint64_t all_items(const struct mrc *m) {
     return n;
 }
 
+bool mrc_is_small(const struct mrc *m) {
+    return m->below < MINI_RATE_ONE && all_items(m) < items_of(m) / 4;
+}
+
 /* Keeps the miniatures within their number of items. */
 static void keep_size(struct mrc *m, int64_t now_ms) {
     if (all_items(m) > items_of(m)) {

@@ -65,6 +65,8 @@ void mrc_reads(struct mrc *m, uint64_t reads, const uint64_t *rules, uint64_t lo
 bool mrc_lower_rate(struct mrc *m, int64_t now_ms);
 /* The opposite, for a sample that has become much smaller than it may be: the miniatures begin anew. */
 void mrc_double_rate(struct mrc *m);
+/* Whether it has: a quarter of what it may hold. */
+bool mrc_is_small(const struct mrc *m);
 /* What was counted counts half from now on. */
 void mrc_fade(struct mrc *m);
 /* Counts of policies by key pattern begin anew: they are others. */

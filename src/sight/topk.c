@@ -11,11 +11,12 @@
 
 enum { ROWS = 2, CELLS = 1024, WORN = 256 /* units from which on a cell is not worn down any more */ };
 
+#define WEIGHT_MAX (((uint64_t)1 << 44) - 1)
+
 static const double base = 1.08;
 
 struct cell {
-    uint32_t print;
-    uint32_t weight; /* saturates */
+    uint64_t print : 20, weight : 44; /* saturates */
 };
 
 struct listed {
@@ -62,7 +63,7 @@ void topk_destroy(struct topk **t) {
 
 /* Bits that neither shards nor the miniatures' sampling are drawn from. */
 static uint32_t print_of(uint64_t hash) {
-    return (uint32_t)(hash >> 16) | 1;
+    return ((uint32_t)(hash >> 16) | 1) & 0xFFFFF;
 }
 
 static struct cell *cell_of(struct topk *t, unsigned row, uint64_t hash) {
@@ -70,31 +71,32 @@ static struct cell *cell_of(struct topk *t, unsigned row, uint64_t hash) {
     return &t->cells[row][mixed >> 54 & (CELLS - 1)];
 }
 
-static uint32_t more(uint32_t a, uint64_t b) {
-    return a + b < UINT32_MAX ? (uint32_t)(a + b) : UINT32_MAX;
+static uint64_t more(uint64_t a, uint64_t b) {
+    return a + b < WEIGHT_MAX ? a + b : WEIGHT_MAX;
 }
 
 /* The cell after so much of another key: it may change hands. */
 static void wear(const struct topk *t, struct cell *c, uint32_t print, uint32_t weight) {
-    uint32_t units = c->weight / weight;
+    uint64_t units = c->weight / weight;
     if (units >= WORN || (uint32_t)rng_u64() > t->chance[units]) {
         return;
     }
     if (c->weight > weight) {
         c->weight -= weight;
     } else {
-        *c = (struct cell){print, weight};
+        *c = (struct cell){.print = print & 0xFFFFF, .weight = weight};
     }
 }
 
-static uint32_t sketch_add(struct topk *t, uint64_t hash, uint32_t weight) {
-    uint32_t print = print_of(hash), best = 0;
+static uint64_t sketch_add(struct topk *t, uint64_t hash, uint32_t weight) {
+    uint32_t print = print_of(hash);
+    uint64_t best = 0;
     for (unsigned row = 0; row < ROWS; row++) {
         struct cell *c = cell_of(t, row, hash);
         if (c->weight == 0) {
-            *c = (struct cell){print, weight};
+            *c = (struct cell){.print = print & 0xFFFFF, .weight = weight};
         } else if (c->print == print) {
-            c->weight = more(c->weight, weight);
+            c->weight = more(c->weight, weight) & WEIGHT_MAX;
         } else {
             wear(t, c, print, weight);
         }
@@ -106,7 +108,7 @@ static uint32_t sketch_add(struct topk *t, uint64_t hash, uint32_t weight) {
 }
 
 uint64_t topk_weight(const struct topk *t, uint64_t hash) {
-    uint32_t best = 0;
+    uint64_t best = 0;
     for (unsigned row = 0; row < ROWS; row++) {
         const struct cell *c = cell_of((struct topk *)(uintptr_t)t, row, hash);
         if (c->print == print_of(hash) && c->weight > best) {
@@ -148,7 +150,7 @@ static void enlist(struct topk *t, const struct key *key, uint64_t weight) {
 void topk_add(struct topk *t, const struct key *key, uint32_t weight) {
     weight = weight > 0 ? weight : 1;
     t->total += weight;
-    uint32_t now = sketch_add(t, key->hash, weight);
+    uint64_t now = sketch_add(t, key->hash, weight);
     if (now == 0) {
         return;
     }
@@ -201,4 +203,8 @@ unsigned topk_list(const struct topk *t, struct topk_item *out, unsigned max) {
 
 uint64_t topk_total(const struct topk *t) {
     return t->total;
+}
+
+size_t topk_bytes(void) {
+    return sizeof(struct topk);
 }

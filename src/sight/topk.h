@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* topk: the heaviest keys of a stream in bounded memory (HeavyKeeper, Gong et al., ATC 2018): a small sketch whose cells a mismatching
  * key wears down with a chance that falls with what the cell holds, and a list of the best with their names. What a key is said
- * to weigh is never more than what it weighed, but for keys of one 32-bit fingerprint. One owner at a time. */
+ * to weigh is never more than what it weighed, but for keys of one 20-bit fingerprint and place. One owner at a time. */
 #pragma once
 
 #include <stdbool.h>
@@ -38,3 +38,5 @@ void topk_clear(struct topk *t);
 unsigned topk_list(const struct topk *t, struct topk_item *out, unsigned max);
 /* Sum of all weights, halved alike. */
 uint64_t topk_total(const struct topk *t);
+/* Memory of one, without names. */
+size_t topk_bytes(void);

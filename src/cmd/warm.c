@@ -25,7 +25,7 @@ static enum err reply_status_map(struct call *c, enum host_job job) {
     c->host->ops->job_info(c->host, job, &b);
     struct reply_deferred d = reply_defer(c->out, '%');
     int64_t pairs = 0;
-    const char *end = b.p + b.n;
+    const char *end = b.n > 0 ? b.p + b.n : b.p;
     for (const char *p = b.p, *stop; p != end; p = stop + 2, pairs++) {
         const char *name = (const char *)memchr(p, '_', (size_t)(end - p)) + 1, *colon = memchr(name, ':', (size_t)(end - name));
         stop = memchr(colon, '\r', (size_t)(end - colon));

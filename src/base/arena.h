@@ -13,6 +13,11 @@ struct arena {
     struct arena_block *blocks; /* newest first; the oldest is kept over resets */
 };
 
+/* Gives an empty arena n bytes at p, aligned to 16, to use first; they stay the caller's, and are not used again after a reset. */
+static inline void arena_borrow(struct arena *a, char *p, size_t n) {
+    a->at = p;
+    a->end = p + n;
+}
 /* Slow path of arena_alloc. */
 void *arena_more(struct arena *a, size_t n);
 /* Forgets everything allocated; keeps one block of at most 64 KiB. */

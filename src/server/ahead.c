@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "src/base/check.h"
 #include "src/base/mem.h"
 #include "src/l1/shard.h"
 #include "src/rt/loop.h"
@@ -34,7 +35,7 @@ static struct ahead *make(struct worker *w, const struct key *key) {
     a->key = (struct key){slice_make(a->name, key->name.n), key->hash, key->db};
     a->wanted = true;
     a->worker = w;
-    a->fill = (struct fill){.tier = &w->server->tier, .loop = w->loop, .keys = &a->key, .wanted = &a->wanted, .n = 1, .resume = end};
+    a->fill = (struct fill){.tier = &w->server->tier, .loop = w->loop, .keys = &a->key, .wanted = &a->wanted, .n = 1, .first_cold = 1, .resume = end};
     w->aheads++;
     return a;
 }
@@ -44,19 +45,16 @@ static void fetch(struct worker *w, const struct key *key) {
     int64_t now_ms = loop_now_ms(w->loop);
     unsigned shard = l1_shard_of(l1, key->hash);
     l1_lock(l1, shard);
-    if (flight_find(&l1->shards[shard].flights, key) != NULL) {
+    bool on_its_way = flight_find(&l1->shards[shard].flights, key) != NULL;
+    if (on_its_way || !fill_needs(&w->server->tier, key, NULL, 0, now_ms)) {
         l1_unlock(l1, shard);
-        return; /* on its way already */
+        return;
     }
     struct ahead *a = make(w, key);
-    bool cold = fill_begin(&a->fill, now_ms);
+    CHECK(fill_begin(&a->fill, now_ms));
     l1_unlock(l1, shard);
-    if (cold) {
-        STAT_ADD(w->stats->fills_ahead, 1);
-        fill_launch(&a->fill, now_ms);
-    } else {
-        end(&a->fill);
-    }
+    STAT_ADD(w->stats->fills_ahead, 1);
+    fill_launch(&a->fill, now_ms);
 }
 
 static bool needs_value(uint8_t access) {

@@ -13,7 +13,10 @@
 #include "src/stats/errors.h"
 #include "src/tier/write.h"
 
-enum { READS_MISS = 1 /* its place among the choices of l2-read-overload */ };
+enum {
+    READS_MISS = 1, /* its place among the choices of l2-read-overload */
+    ROOM_BYTES = 512 /* for the arguments of most calls */
+};
 
 /* What a reply waits for; lives until the last acknowledgement. */
 struct sync {
@@ -35,7 +38,9 @@ struct parked *park_detach(struct call *c) {
         return parked_of(c);
     }
     struct session *s = session_of(c->client);
-    struct parked *p = mem_zalloc(sizeof(*p));
+    struct parked *p = mem_alloc(sizeof(*p) + ROOM_BYTES);
+    memset(p, 0, sizeof(*p));
+    arena_borrow(&p->arena, p->room, ROOM_BYTES);
     p->session = s;
     p->worker = s->worker;
     p->db = atomic_load_explicit(&s->client.db, memory_order_relaxed);
@@ -163,17 +168,17 @@ static unsigned look_of(const struct call *c) {
     return c->see == SEE_STALE ? L1_STALE : 0;
 }
 
-/* Whether some key must be fetched; what the sources' memory has becomes resident on the way. */
-static bool anything_cold(const struct call *c, struct tier *tier) {
+/* The first key that must be fetched, counted from 1, or 0; what the sources' memory has becomes resident on the way. */
+static int first_cold(const struct call *c, struct tier *tier) {
     const struct parked *p = c->detached ? parked_of((struct call *)(uintptr_t)c) : NULL;
     for (int i = 0; i < c->nkeys; i++) {
         bool wanted = c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
         bool settled = p != NULL && p->fill.settled != NULL && p->fill.settled[i];
         if (wanted && !settled && !is_known(c, i) && fill_needs(tier, &c->keys[i], loader_of(c, i), look_of(c), c->now_ms)) {
-            return true;
+            return i + 1;
         }
     }
-    return false;
+    return 0;
 }
 
 /* Options may turn an overwrite into a read (SET ... GET): only a fill needs to know. */
@@ -202,7 +207,8 @@ static void settle_failed(struct call *c, struct tier *tier) {
 bool park_for_fill(struct call *c, struct worker *w) {
     c->step = STEP_FILL;
     adjust_access(c);
-    if (!anything_cold(c, &w->server->tier)) {
+    int cold = first_cold(c, &w->server->tier);
+    if (cold == 0) {
         if (unlikely(c->detached && parked_of(c)->fill.failed)) {
             settle_failed(c, &w->server->tier);
         }
@@ -227,9 +233,9 @@ bool park_for_fill(struct call *c, struct worker *w) {
     p->fill.rules = c->rules;
     p->fill.rule_of = p->loaders;
     p->fill.look = look_of(c);
-    /* what was cold a moment ago may be in memory by now: then the call just runs again */
-    bool begun = fill_begin(&p->fill, c->now_ms);
-    w->parking = (struct parking){.why = begun ? PARK_FILL : PARK_YIELD, .parked = p};
+    p->fill.first_cold = cold;
+    CHECK(fill_begin(&p->fill, c->now_ms));
+    w->parking = (struct parking){.why = PARK_FILL, .parked = p};
     return true;
 }
 

@@ -42,6 +42,7 @@ struct parked {
     struct timer *timer;
     struct out held; /* PARK_ACKS: the reply */
     struct hold hold;
+    _Alignas(16) char room[]; /* the arena's first */
 };
 
 /* Under the locks of c's keys: when some must be fetched first, detaches the call, joins or begins their flights and

@@ -276,7 +276,7 @@ static void lead_answered(struct fetch *f) {
 
 static struct lead *lead_create(struct tier *t, struct flight *flight, const struct key *key, struct loop *loop,
                                 const struct rule *rule, struct rules *rules) {
-    struct lead *l = mem_zalloc(sizeof(*l));
+    struct lead *l = mem_alloc(sizeof(*l));
     *l = (struct lead){.tier = t, .flight = flight, .shard = l1_shard_of(t->l1, key->hash), .rule = rule};
     l->rules = rule != NULL ? rules_ref(rules) : NULL;
     l->fetch.key = (struct key){slice_make(flight->name, flight->name_len), key->hash, key->db};
@@ -354,17 +354,22 @@ bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, 
     return r == PROBE_UNKNOWN || (r == PROBE_ABSENT && rule != NULL && rule->target != NULL);
 }
 
+static bool is_missing(const struct fill *f, int i, int64_t now_ms) {
+    const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
+    return f->wanted[i] && (f->settled == NULL || !f->settled[i]) && fill_needs(f->tier, &f->keys[i], rule, f->look, now_ms);
+}
+
 bool fill_begin(struct fill *f, int64_t now_ms) {
+    int known = f->first_cold - 1; /* a look at the sources costs as much as all else here */
     ASSERT(f->pending == 0);
-    for (int i = 0; i < f->n; i++) {
-        const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
-        if (!f->wanted[i] || (f->settled != NULL && f->settled[i]) ||
-            !fill_needs(f->tier, &f->keys[i], rule, f->look, now_ms)) {
+    f->first_cold = 0;
+    for (int i = known < 0 ? 0 : known; i < f->n; i++) {
+        if (i != known && !is_missing(f, i, now_ms)) {
             continue;
         }
-        if (f->settled == NULL) {
-            f->settled = mem_zalloc((size_t)f->n * sizeof(*f->settled));
-            f->waits = mem_zalloc((size_t)f->n * sizeof(*f->waits));
+        if (f->waits == NULL) { /* with what is known of each key behind them */
+            f->waits = mem_zalloc((size_t)f->n * (sizeof(*f->waits) + sizeof(*f->settled)));
+            f->settled = (uint8_t *)(f->waits + f->n);
         }
         join(f, i);
     }
@@ -421,7 +426,6 @@ void fill_give_up(struct fill *f) {
 
 void fill_end(struct fill *f) {
     ASSERT(f->pending == 0);
-    mem_free(f->settled);
     mem_free(f->waits);
     f->settled = NULL;
     f->waits = NULL;

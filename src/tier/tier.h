@@ -73,6 +73,8 @@ struct fill {
     struct rules *rules;             /* the set that rule_of is from, or NULL */
     const struct rule **rule_of;     /* the rule of each key, or NULL: its origin is asked last */
     unsigned look;                   /* L1_STALE when the call may see values in their grace */
+    int first_cold; /* of the keys, counted from 1: fill_needs has just said that it is missing, and of those before it that they are
+                       not; 0: nobody has asked. For the next fill_begin alone */
     void (*resume)(struct fill *f); /* on loop */
     /* private */
     uint8_t *settled; /* enum fill_settled of each key */

@@ -57,6 +57,21 @@ static void arena_keeps_a_block_over_resets(void **state) {
     assert_null(a.blocks);
 }
 
+static void arena_uses_borrowed_room_first(void **state) {
+    (void)state;
+    static _Alignas(16) char room[256];
+    struct arena a = {0};
+    size_t before = mem_allocated_bytes();
+    arena_borrow(&a, room, sizeof(room));
+    assert_ptr_equal(arena_alloc(&a, 100), room);
+    assert_ptr_equal(arena_alloc(&a, 144), room + 112);
+    assert_int_equal(mem_allocated_bytes(), before);
+    char *more = arena_alloc(&a, 1);
+    assert_true(more < room || more >= room + sizeof(room));
+    arena_free(&a);
+    assert_int_equal(mem_allocated_bytes(), before);
+}
+
 static void arena_gives_zero_bytes_an_address(void **state) {
     (void)state;
     struct arena a = {0};
@@ -66,6 +81,7 @@ static void arena_gives_zero_bytes_an_address(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(arena_pieces_are_aligned_and_apart), cmocka_unit_test(arena_keeps_a_block_over_resets),
+                                       cmocka_unit_test(arena_uses_borrowed_room_first),
                                        cmocka_unit_test(arena_gives_zero_bytes_an_address)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

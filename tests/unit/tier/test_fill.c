@@ -11,7 +11,7 @@
 struct gate {
     struct source source;
     struct fetch *waiting[16];
-    int count, asked;
+    int count, asked, probed;
 };
 
 static void gate_fetch(struct source *s, struct fetch *f) {
@@ -121,6 +121,44 @@ static void many_callers_cause_one_fetch(void **state) {
         assert_false(begin(t, &fills[i]));
         fill_end(&fills[i]);
     }
+    teardown(t);
+}
+
+static enum probe_result gate_probe(struct source *s, const struct key *key, int64_t now_ms, struct found *out) {
+    (void)key;
+    (void)now_ms;
+    (void)out;
+    ((struct gate *)s->ctx)->probed++;
+    return PROBE_UNKNOWN;
+}
+
+/* Three keys, the first in memory: each of the others is looked for once. */
+static void what_was_asked_before_is_not_asked_again(void **state) {
+    (void)state;
+    struct fixture *t = setup(1);
+    struct key keys[3] = {key_make(SLICE("a"), 0), key_make(SLICE("b"), 0), key_make(SLICE("c"), 0)};
+    static const bool all[3] = {true, true, true};
+    struct fill f = make_fill(t, keys);
+    t->gate[0].source.probe = gate_probe;
+    f.wanted = all;
+    f.n = 3;
+    l1_lock(t->l1, 0);
+    assert_int_equal(l1_set(t->l1, &keys[0], SLICE("v"), L1_NO_TTL, 0, 1), OK);
+    assert_false(fill_needs(&t->tier, &keys[0], NULL, 0, 1));
+    assert_true(fill_needs(&t->tier, &keys[1], NULL, 0, 1));
+    f.first_cold = 2;
+    assert_true(fill_begin(&f, 1));
+    l1_unlock(t->l1, 0);
+    assert_int_equal(t->gate[0].probed, 2);
+    fill_launch(&f, 1);
+    assert_int_equal(t->gate[0].asked, 2);
+    gate_answer(&t->gate[0], FETCH_FOUND, "v");
+    gate_answer(&t->gate[0], FETCH_ABSENT, NULL);
+    run_loop(t);
+    assert_int_equal(t->resumed, 1);
+    assert_false(begin(t, &f)); /* asks for itself: one is there, the other is known to be absent */
+    assert_int_equal(f.first_cold, 0);
+    fill_end(&f);
     teardown(t);
 }
 
@@ -290,6 +328,7 @@ static void sinks_hear_changes_in_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_callers_cause_one_fetch),
+        cmocka_unit_test(what_was_asked_before_is_not_asked_again),
         cmocka_unit_test(a_write_wins_over_the_late_fill),
         cmocka_unit_test(a_delete_is_not_undone_by_the_late_fill),
         cmocka_unit_test(who_gives_up_does_not_end_the_flight),

@@ -40,6 +40,7 @@ struct loop {
     /* MAILBOX lock */
     struct lock mailbox_lock;
     struct msg *first, *last;
+    bool draining; /* looks into the mailbox once more before it sleeps: it need not be woken */
 };
 
 /* ---- time ---- */
@@ -101,7 +102,7 @@ static void prepare_cb(uv_prepare_t *h) {
 void loop_post(struct loop *loop, struct msg *msg) {
     msg->next = NULL;
     lock_acquire(&loop->mailbox_lock);
-    bool was_empty = loop->first == NULL;
+    bool was_empty = loop->first == NULL, wakes = was_empty && !loop->draining;
     if (was_empty) {
         loop->first = msg;
     } else {
@@ -109,20 +110,27 @@ void loop_post(struct loop *loop, struct msg *msg) {
     }
     loop->last = msg;
     lock_release(&loop->mailbox_lock);
-    if (was_empty) {
+    if (wakes) {
         uv_async_send(&loop->async);
     }
 }
 
-static void drain_mailbox(struct loop *l) {
+static struct msg *take_mail(struct loop *l, bool again) {
     lock_acquire(&l->mailbox_lock);
     struct msg *msg = l->first;
     l->first = l->last = NULL;
+    l->draining = again;
     lock_release(&l->mailbox_lock);
-    while (msg != NULL) {
-        struct msg *next = msg->next;
-        msg->run(l, msg);
-        msg = next;
+    return msg;
+}
+
+/* What has arrived, and then what that has sent, to this very loop above all; what comes later wakes the loop. */
+static void drain_mailbox(struct loop *l) {
+    for (int again = 1; again >= 0; again--) {
+        for (struct msg *msg = take_mail(l, again), *next; msg != NULL; msg = next) {
+            next = msg->next;
+            msg->run(l, msg);
+        }
     }
 }
 

@@ -73,6 +73,35 @@ static void note(struct loop *loop, struct msg *msg) {
     (*(int *)loop_ctx(loop))++;
 }
 
+static uint64_t sent_in_turn, came_in_turn;
+
+static void come_and_stop(struct loop *loop, struct msg *msg) {
+    (void)msg;
+    came_in_turn = loop_turns(loop);
+    loop_stop(loop);
+}
+
+static void send_on(struct loop *loop, struct msg *msg) {
+    sent_in_turn = loop_turns(loop);
+    msg->run = come_and_stop;
+    loop_post(loop, msg);
+}
+
+static void loop_hears_its_own_messages_in_the_same_turn(void **state) {
+    (void)state;
+    static const struct loop_ops ops = {0};
+    struct loop *loop = loop_create(0, "self", &ops, NULL);
+    for (int i = 0; i < 3; i++) { /* also after such a turn the next message wakes it */
+        struct msg msg = {.run = send_on};
+        came_in_turn = UINT64_MAX;
+        loop_start(loop);
+        loop_post(loop, &msg);
+        loop_join(loop);
+        assert_int_equal(came_in_turn, sent_in_turn);
+    }
+    loop_destroy(&loop);
+}
+
 static void loop_delivers_what_is_left_when_destroyed(void **state) {
     (void)state;
     static const struct loop_ops ops = {0};
@@ -286,6 +315,7 @@ int main(void) {
     clock_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loop_receives_in_the_order_of_each_sender), cmocka_unit_test(loop_delivers_what_is_left_when_destroyed),
+        cmocka_unit_test(loop_hears_its_own_messages_in_the_same_turn),
         cmocka_unit_test(loop_turns_on_while_work_is_left), cmocka_unit_test(loop_time_stands_still_within_a_turn),
         cmocka_unit_test(loop_timers_ring_as_often_as_asked), cmocka_unit_test(loop_turns_after_a_timer), cmocka_unit_test(loop_hears_signals)};
     return cmocka_run_group_tests(tests, NULL, NULL);

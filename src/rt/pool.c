@@ -3,8 +3,8 @@
  *
  * A sleeping worker costs a system call and a switch to wake, about as much as a read of the device. So idle workers lie on a stack, each
  * on a futex word of its own: the one that slept last is woken, by name, after the lock was given back. And one more is woken only
- * when more jobs wait than workers are busy: the wait is then about one job's time, and busy workers go from job to job without
- * a sleep. The first `threads` of them are woken at once. */
+ * when more jobs wait than workers are busy, those aside that the workers on their way will take: the wait is then about one job's
+ * time, and busy workers go from job to job without a sleep. The first `threads` of them are woken at once. */
 #include "src/rt/pool.h"
 
 #include <errno.h>
@@ -34,6 +34,7 @@ struct worker {
     pthread_t thread;
     enum { PLACE_FREE, PLACE_RUNNING, PLACE_ENDED } state; /* lock */
     struct worker *below; /* lock: of the stack of idle ones */
+    bool coming; /* lock: roused or started for a job, and not there yet */
     _Atomic uint32_t roused; /* the futex word: no longer on that stack */
 };
 
@@ -45,7 +46,7 @@ struct pool {
     struct lock lock;
     /* lock */
     struct worker *idle; /* who slept last on top */
-    unsigned idle_count, waiting;
+    unsigned idle_count, coming, waiting;
     bool stopping;
     _Atomic unsigned live; /* written under the lock */
 };
@@ -104,8 +105,20 @@ static struct job *take(struct pool *p, struct lane **from) {
 
 /* Lock held. */
 static bool needs_one_more(const struct pool *p) {
-    unsigned busy = p->live - p->idle_count;
-    return p->waiting > 0 && (busy < p->options.threads || p->waiting > busy);
+    unsigned busy = p->live - p->idle_count, left = p->waiting > p->coming ? p->waiting - p->coming : 0;
+    return left > 0 && (busy < p->options.threads || left > busy);
+}
+
+/* Lock held. */
+static void comes(struct pool *p, struct worker *w) {
+    w->coming = true;
+    p->coming++;
+}
+
+/* Lock held. */
+static void has_come(struct pool *p, struct worker *w) {
+    p->coming -= w->coming;
+    w->coming = false;
 }
 
 /* The idle worker that is to help, or NULL: rouse it when the lock is given back. Lock held. */
@@ -116,6 +129,7 @@ static struct worker *pick(struct pool *p) {
     }
     p->idle = w->below;
     p->idle_count--;
+    comes(p, w);
     atomic_store(&w->roused, 1);
     return w;
 }
@@ -178,6 +192,7 @@ static void start_worker(struct pool *p) {
         w->state = pthread_create(&w->thread, NULL, worker_main, w) == 0 ? PLACE_RUNNING : PLACE_FREE;
         if (w->state == PLACE_RUNNING) {
             p->live++;
+            comes(p, w);
             snprintf(name, sizeof(name), "%.8s-%u", p->options.name, i);
             name[15] = '\0';
             pthread_setname_np(w->thread, name);
@@ -192,6 +207,7 @@ static bool rest(struct pool *p, struct worker *w) {
     lock_release(&p->lock);
     bool long_since = slept_long(w);
     lock_acquire(&p->lock);
+    has_come(p, w);
     if (!long_since || !get_up(p, w)) {
         return true;
     }
@@ -202,6 +218,7 @@ static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct pool *p = w->pool;
     lock_acquire(&p->lock);
+    has_come(p, w);
     for (;;) {
         struct lane *lane;
         struct job *job = take(p, &lane);

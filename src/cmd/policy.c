@@ -91,13 +91,21 @@ static enum err policy_get_run(struct call *c) {
     if (rule == NULL) {
         reply_null(c->out);
     } else {
-        reply_map(c->out, 1 + RULE_COUNTER_COUNT);
+        struct l1_group used;
+        guard_quota_read(c->host->tier->guard, rule, &used);
+        reply_map(c->out, 4 + RULE_COUNTER_COUNT);
         reply_bulk_cstr(c->out, "policy");
         reply_rule(c, rule);
         for (int i = 0; i < RULE_COUNTER_COUNT; i++) {
             reply_bulk_cstr(c->out, names[i]);
             reply_int(c->out, (int64_t)rule_count_read(rule->stats, (enum rule_counter)i));
         }
+        reply_bulk_cstr(c->out, "quota_bytes");
+        reply_int(c->out, (int64_t)used.bytes);
+        reply_bulk_cstr(c->out, "quota_keys");
+        reply_int(c->out, (int64_t)used.items);
+        reply_bulk_cstr(c->out, "quota_evicted");
+        reply_int(c->out, (int64_t)used.evicted);
     }
     rules_unref(rules);
     return OK;

@@ -246,6 +246,8 @@ struct rules *rules_create(const char *lines, const struct rules *before) {
         const struct rule *old = rules_find(before, r->list[i]->pattern);
         r->filters += r->list[i]->opt.filter != FILTER_OFF;
         r->writes += r->list[i]->opt.write != WRITE_OFF;
+        r->quotas += r->list[i]->opt.quota_bytes != 0;
+        r->packs += r->list[i]->opt.compress != COMPRESS_NONE;
         r->list[i]->stats = old != NULL ? old->stats : stats_create_for(r->list[i]->pattern);
         if (old != NULL) {
             atomic_fetch_add_explicit(&old->stats->refs, 1, memory_order_relaxed);

@@ -63,7 +63,7 @@ struct rule_options {
 #undef OPTION_ENUM
 };
 
-enum { RULE_STRIPES = 16 };
+enum { RULE_STRIPES = 16, RULE_QUOTAS_MAX = 15 /* rules with a quota: the memory tier has so many groups */ };
 
 /* What happened to the keys of a pattern. Counted in stripes, so that loops do not share a cache line. */
 struct rule_stats {
@@ -74,6 +74,7 @@ struct rule_stats {
         char pad[64]; /* the next stripe is on another cache line */
     } stripes[RULE_STRIPES];
     struct filter filter;
+    _Atomic unsigned group; /* of its items in the memory tier, while it has a quota there; 0: none */
     /* lifetimes that end in a second of the wall clock, a ring; made for ttl-jitter=auto: see deadline.h */
     _Atomic(_Atomic uint64_t *) ends;
 };
@@ -93,6 +94,8 @@ struct rules {
     unsigned count;
     unsigned filters;   /* rules with a filter */
     unsigned writes;    /* rules that write to their origins */
+    unsigned quotas;    /* rules with a quota */
+    unsigned packs;     /* rules whose values are compressed on disk */
     struct rule **list; /* in the order given */
     struct radix *tree; /* literal prefix -> its rule to ask first */
     struct radix *patterns; /* pattern -> its rule */

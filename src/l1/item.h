@@ -3,7 +3,8 @@
  *
  *   type and flags u8 | db u8 | value length u16 | key length u8 | [deadline, 6 bytes of ms] | [extra: length u8, bytes] | key | value
  *
- * The top bit of the value length says that there is an extra: what guards noted (struct item_extra).
+ * The top bit of the value length says that there is an extra: what guards noted (struct item_extra). The four bits below it are the
+ * item's group (src/l1/quota.h), the rest is the length.
  *
  * A value that does not fit is a pointer (ITEM_HEAP: struct blob or struct value); so is a long key (ITEM_LONG_KEY: struct
  * long_key). Deadlines reach to the year 10889; later ones are cut to that. */
@@ -28,6 +29,9 @@ enum {
     ITEM_RAW = 0x40,
     ITEM_ALONE = 0x80, /* no tier below has the key: kept over overwrites */
     ITEM_EXTRA = 0x8000, /* in the value length */
+    ITEM_LENGTH = 0x07FF, /* the length in it */
+    ITEM_GROUP_SHIFT = 3, /* of its high byte */
+    ITEM_GROUP_MASK = L1_GROUPS - 1,
     ITEM_KEY_INLINE_MAX = 254
 };
 #define ITEM_MAX_DEADLINE ((int64_t)0xFFFFFFFFFFFF)
@@ -77,11 +81,17 @@ static inline unsigned char *item_value_at(const unsigned char *it) {
 static inline size_t item_value_len(const unsigned char *it) {
     uint16_t n;
     memcpy(&n, it + 2, 2);
-    return n & (ITEM_EXTRA - 1);
+    return n & ITEM_LENGTH;
 }
 static inline void item_set_value_len(unsigned char *it, size_t n) {
-    uint16_t v = (uint16_t)(n | (item_has_extra(it) ? ITEM_EXTRA : 0));
+    uint16_t v = (uint16_t)(n | (it[3] << 8 & ~ITEM_LENGTH));
     memcpy(it + 2, &v, 2);
+}
+static inline unsigned item_group(const unsigned char *it) {
+    return it[3] >> ITEM_GROUP_SHIFT & ITEM_GROUP_MASK;
+}
+static inline void item_set_group(unsigned char *it, unsigned group) {
+    it[3] = (unsigned char)((it[3] & ~(ITEM_GROUP_MASK << ITEM_GROUP_SHIFT)) | group << ITEM_GROUP_SHIFT);
 }
 static inline int64_t item_expire(const unsigned char *it) {
     if (!item_is(it, ITEM_TTL)) {

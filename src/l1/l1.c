@@ -6,39 +6,9 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/l1/policy.h"
+#include "src/l1/quota.h"
 #include "src/l1/room.h"
 #include "src/l1/shard.h"
-
-/* ---- blobs ---- */
-
-struct blob *blob_ref(struct blob *b) {
-    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
-    return b;
-}
-
-void blob_unref(struct blob *b) {
-    if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1) {
-        mem_free(b->memory);
-        mem_free(b);
-    }
-}
-
-static struct blob *blob_create(size_t n) {
-    struct blob *b = mem_try_alloc(sizeof(*b) + n);
-    if (b != NULL) {
-        *b = (struct blob){.refs = 1, .n = n, .size = n, .bytes = (char *)(b + 1)};
-    }
-    return b;
-}
-
-struct blob *blob_adopt(void *memory, size_t size, struct slice bytes) {
-    struct blob *b = mem_try_alloc(sizeof(*b));
-    if (b != NULL) {
-        *b = (struct blob){
-            .refs = 1, .n = bytes.n, .size = size, .bytes = (char *)(uintptr_t)bytes.p, .memory = memory};
-    }
-    return b;
-}
 
 /* ---- life ---- */
 
@@ -66,6 +36,7 @@ struct l1 *l1_create(const struct l1_options *o) {
     l1->shard_shift = (unsigned)__builtin_ctz(o->shards);
     l1->hooks = o->hooks;
     l1->pool = chunk_pool_create();
+    l1->groups = mem_zalloc(L1_GROUPS * sizeof(*l1->groups));
     for (unsigned i = 0; i < L1_MAX_DBS; i++) {
         l1->db_map[i] = (uint8_t)i;
     }
@@ -106,6 +77,7 @@ static void shard_fini(struct shard *s) {
         }
     }
     shard_set_policy(s, NULL);
+    quota_fini(s);
     while (shard_free_pending(s, SIZE_MAX)) {
     }
     table_fini(s);
@@ -119,6 +91,7 @@ void l1_destroy(struct l1 **lp) {
         shard_fini(&l1->shards[i]);
     }
     chunk_pool_destroy(&l1->pool);
+    mem_free(l1->groups);
     mem_free(l1->shard_memory);
     mem_free(l1);
 }
@@ -213,6 +186,14 @@ static size_t heap_part(const struct shard *s, uint32_t handle) {
     return shard_item_bytes(s, handle) - slab_class_size(&s->slab, slab_class_at(&s->slab, handle));
 }
 
+/* What the item has on the heap takes so many bytes more, or less. */
+static void heap_changed(struct shard *s, const unsigned char *it, int64_t more) {
+    s->heap_bytes += (uint64_t)more;
+    if (unlikely(item_group(it) != 0)) {
+        quota_resize(s, it, more);
+    }
+}
+
 /* One key less, as DBSIZE counts. */
 static void uncount(struct shard *s, const unsigned char *it) {
     atomic_fetch_sub_explicit(&s->db_keys[it[1]], 1, memory_order_relaxed);
@@ -232,8 +213,12 @@ void shard_rest(struct shard *s, unsigned char *it) {
 /* The item's counters and block go; its place is the caller's business. */
 static void drop_item(struct shard *s, uint64_t hash, uint32_t handle, uint8_t meta, bool evicted) {
     unsigned char *it = slab_at(&s->slab, handle);
-    s->policy->remove(s, hash, handle, meta, shard_item_bytes(s, handle), evicted);
+    size_t bytes = shard_item_bytes(s, handle);
+    s->policy->remove(s, hash, handle, meta, bytes, evicted);
     s->heap_bytes -= heap_part(s, handle);
+    if (unlikely(item_group(it) != 0)) {
+        quota_leave(s, it, bytes);
+    }
     if (likely(!item_is_resting(it))) {
         uncount(s, it);
     }
@@ -455,10 +440,12 @@ static bool install(struct shard *s, const struct key *key, uint32_t h, const st
     }
     unsigned char *it = slab_at(&s->slab, h);
     size_t bytes = shard_item_bytes(s, h);
+    unsigned group = 0;
     if (old != NULL) {
         at = *old;
         uint32_t before = at.bucket->handle[at.slot];
         uint8_t meta = at.bucket->meta[at.slot];
+        group = item_group(slab_at(&s->slab, before));
         it[0] |= *(const unsigned char *)slab_at(&s->slab, before) & ITEM_ALONE;
         drop_item(s, key->hash, before, meta, false);
     }
@@ -466,6 +453,9 @@ static bool install(struct shard *s, const struct key *key, uint32_t h, const st
     table_put(at, key->hash, h, (uint8_t)(bits | (item_is(it, ITEM_TTL) ? META_TTL : 0)));
     s->items++;
     s->heap_bytes += heap_part(s, h);
+    if (unlikely(s->l1->grouping)) {
+        quota_join(s, key->hash, it, bytes, group);
+    }
     atomic_fetch_add_explicit(&s->db_keys[it[1]], 1, memory_order_relaxed);
     if (item_is(it, ITEM_TTL)) {
         atomic_fetch_add_explicit(&s->db_expires[it[1]], 1, memory_order_relaxed);
@@ -704,7 +694,7 @@ static enum err mutate_blob(struct shard *s, const struct key *key, uint32_t h, 
     }
     memcpy(item_value_at(it), &b, sizeof(b));
     it[0] |= ITEM_RAW;
-    s->heap_bytes += b->size - before;
+    heap_changed(s, it, (int64_t)b->size - (int64_t)before);
     *out = b->bytes;
     wrote(s, key);
     return OK;
@@ -811,13 +801,13 @@ struct value *l1_value_mut(struct l1 *l1, const struct key *key) {
         if (copy == NULL) {
             return NULL;
         }
-        s->heap_bytes += value_bytes(copy) - value_bytes(v);
+        heap_changed(s, it, (int64_t)value_bytes(copy) - (int64_t)value_bytes(v));
         value_unref(v);
         memcpy(item_value_at(it), &copy, sizeof(copy));
         v = copy;
     }
     /* out of the sum until l1_value_changed knows the new size */
-    s->heap_bytes -= value_bytes(v);
+    heap_changed(s, it, -(int64_t)value_bytes(v));
     return v;
 }
 
@@ -825,17 +815,18 @@ void l1_value_kept(struct l1 *l1, const struct key *key) {
     struct shard *s = shard_of(l1, key);
     struct place at;
     CHECK(table_find(s, key, &at));
-    struct value *v = item_pointer(item_value_at(slab_at(&s->slab, at.bucket->handle[at.slot])));
-    s->heap_bytes += value_bytes(v);
+    const unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    heap_changed(s, it, (int64_t)value_bytes(item_pointer(item_value_at(it))));
 }
 
 size_t l1_value_changed(struct l1 *l1, const struct key *key) {
     struct shard *s = shard_of(l1, key);
     struct place at;
     CHECK(table_find(s, key, &at));
-    struct value *v = item_pointer(item_value_at(slab_at(&s->slab, at.bucket->handle[at.slot])));
+    const unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    struct value *v = item_pointer(item_value_at(it));
     size_t bytes = value_bytes(v);
-    s->heap_bytes += bytes;
+    heap_changed(s, it, (int64_t)bytes);
     if (value_len(v) == 0) {
         shard_remove(s, key, at);
         bytes = 0;
@@ -908,6 +899,9 @@ static bool change_layout(struct shard *s, const struct key *key, struct place a
     uint8_t meta = at.bucket->meta[at.slot];
     s->policy->remove(s, key->hash, from, meta, shard_item_bytes(s, from), false);
     uint8_t bits = s->policy->insert(s, key->hash, to, shard_item_bytes(s, to));
+    if (unlikely(item_group(copy) != 0)) {
+        quota_resize(s, copy, (int64_t)shard_item_bytes(s, to) - (int64_t)shard_item_bytes(s, from));
+    }
     slab_free(&s->slab, from);
     table_put(at, key->hash, to, (uint8_t)(bits | (meta & ~(META_POLICY | META_TTL)) | (ttl ? META_TTL : 0)));
     if (ttl != had) {

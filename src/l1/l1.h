@@ -23,7 +23,8 @@
 
 enum {
     L1_MAX_DBS = 64,      /* logical databases */
-    L1_PHYSICAL_DBS = 256 /* numbers they map to; flushed ones rest until their items are swept */
+    L1_PHYSICAL_DBS = 256, /* numbers they map to; flushed ones rest until their items are swept */
+    L1_GROUPS = 16 /* of items with a bound of their own; 0: none */
 };
 
 /* Deadlines are absolute wall-clock milliseconds; two values are special. */
@@ -73,6 +74,8 @@ struct l1_hooks {
     bool (*spared)(void *ctx, const struct item_view *item);
     /* Whoever takes what is evicted cannot follow: evicting waits, within an eighth of the limit. May be NULL. */
     bool (*pressed)(void *ctx);
+    /* While l1_set_groups has it so: the group of an item of that name, below L1_GROUPS; 0: none. */
+    unsigned (*group)(void *ctx, uint8_t db, struct slice name);
 };
 
 struct l1_options {
@@ -103,7 +106,9 @@ struct l1 {
     _Atomic(const struct policy *) policy;
     _Atomic uint64_t flush_generation; /* raised by flushes: shards sweep until they have seen it */
     _Atomic uint32_t holds;     /* l1_hold */
-    bool purging;               /* changed with every shard locked */
+    bool purging, grouping;     /* changed with every shard locked */
+    struct group *groups;       /* L1_GROUPS of them: quota.h */
+    _Atomic uint32_t crowded;   /* bit g: group g is over its bound */
     _Atomic bool active_expire; /* DEBUG SET-ACTIVE-EXPIRE */
 };
 
@@ -243,6 +248,8 @@ void l1_hold(struct l1 *l1, bool hold);
 /* Evicts up to so many, over the limit or not; returns how many. Shard locked. */
 unsigned l1_evict(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms);
 bool l1_over_limit(const struct l1 *l1);
+/* Over its limit, or a group over its bound: l1_make_room has something to do. */
+bool l1_needs_room(const struct l1 *l1);
 /* True when the tier is over its limit and the policy has nothing it may evict (noeviction, or volatile-* with no
  * deadlines): the writer gets ERR_OOM. No lock needed. */
 bool l1_deny_writes(const struct l1 *l1);
@@ -250,6 +257,16 @@ bool l1_deny_writes(const struct l1 *l1);
  * limit, table growth and shrink, sweep of flushed databases, freeing of large values, chunk compaction. Takes
  * each shard's lock for slices well under 0.5 ms. Returns true when work is left. Any thread. */
 bool l1_tick(struct l1 *l1, unsigned first, unsigned stride, int64_t now_ms, int64_t budget_us);
+
+/* ---- groups: items with a bound of their own, that push out one another beyond it ---- */
+struct l1_group {
+    uint64_t bytes, items, evicted;
+};
+/* From now on hooks.group sorts new items, and limits[g] bounds the bytes of group g (0: none). What is there already is sorted by
+ * the tick. anew: groups, a bit each, whose evictions are counted from 0 again. Every shard locked. */
+void l1_set_groups(struct l1 *l1, const int64_t limits[L1_GROUPS], uint32_t anew);
+/* No lock needed. */
+void l1_group_read(const struct l1 *l1, unsigned group, struct l1_group *out);
 
 /* ---- inspection ---- */
 struct item_info {

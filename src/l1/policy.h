@@ -25,6 +25,9 @@ struct policy {
     bool (*victim)(struct shard *s, struct place *out);
     /* The victim stays after all: another one next time, as far as there is one. NULL: it counts as read. */
     void (*spare)(struct shard *s, struct place at);
+    /* The item's turn in a round of its group (quota.h) has come: true when it was read since its last one, which is forgotten
+     * now. NULL: the policy cannot tell. */
+    bool (*lap)(uint8_t *meta);
     uint8_t hit_mask, hit_value;
     uint8_t read_mask; /* an item none of whose bits here is set was not read since it came; 0: the policy cannot tell */
 };

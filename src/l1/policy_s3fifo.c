@@ -300,6 +300,16 @@ static uint8_t hit(struct shard *s, uint8_t meta) {
     return (uint8_t)((meta & ~CREDIT) | WAS_READ | (credit < CREDIT_MAX ? credit : CREDIT_MAX));
 }
 
+/* A credit that is full would hide the next read. */
+static bool lap(uint8_t *meta) {
+    bool read = *meta & WAS_READ;
+    unsigned credit = *meta & CREDIT;
+    if (read) {
+        *meta = (uint8_t)((*meta & ~(CREDIT | WAS_READ)) | (credit > CREDIT_MAX - READ ? CREDIT_MAX - READ : credit));
+    }
+    return read;
+}
+
 static void removed(struct shard *s, uint64_t hash, uint32_t handle, uint8_t meta, size_t bytes,
                     bool evicted) {
     struct s3fifo *q = s->policy_state;
@@ -432,6 +442,7 @@ const struct policy policy_s3fifo = {.name = "allkeys-s3fifo",
                                      .remove = removed,
                                      .victim = victim,
                                      .spare = spare,
+                                     .lap = lap,
                                      .hit_mask = CREDIT,
                                      .hit_value = CREDIT_MAX,
                                      .read_mask = WAS_READ};

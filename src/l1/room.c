@@ -7,6 +7,7 @@
 #include "src/base/mem.h"
 #include "src/base/rng.h"
 #include "src/l1/policy.h"
+#include "src/l1/quota.h"
 
 enum {
     PUBLISH_BYTES = 4096,     /* a shard's drift from what it has reported */
@@ -19,6 +20,7 @@ enum {
     COMPACT_BLOCKS = 512,     /* blocks moved per slice */
     COMPACT_SHARE = 8,        /* compact when an eighth of the chunks' bytes is free, */
     MOST_SPARES = 16,         /* candidates passed over for one victim */
+    ASKED_SHARDS = 64,        /* for an item of a group over its bound */
     COMPACT_FLOOR = 8         /* and more than so many chunks: classes in use hold a part of one each */
 };
 
@@ -154,11 +156,7 @@ static bool pick_victim(struct shard *s, int64_t now_ms, bool any, struct place 
     return false;
 }
 
-static bool evict_one(struct shard *s, int64_t now_ms, bool any) {
-    struct place at;
-    if (!pick_victim(s, now_ms, any, &at)) {
-        return false;
-    }
+static void evict_at(struct shard *s, struct place at, int64_t now_ms) {
     uint32_t handle = at.bucket->handle[at.slot];
     const unsigned char *it = slab_at(&s->slab, handle);
     struct key key = {item_key(it), 0, it[1]};
@@ -172,7 +170,15 @@ static bool evict_one(struct shard *s, int64_t now_ms, bool any) {
     }
     shard_remove_as(s, key.hash, at, true);
     atomic_fetch_add_explicit(&s->evicted, 1, memory_order_relaxed);
-    return true;
+}
+
+static bool evict_one(struct shard *s, int64_t now_ms, bool any) {
+    struct place at;
+    bool found = pick_victim(s, now_ms, any, &at);
+    if (found) {
+        evict_at(s, at, now_ms);
+    }
+    return found;
 }
 
 static bool is_held(const struct l1 *l1) {
@@ -215,8 +221,59 @@ static unsigned try_evict(struct shard *s, unsigned max, int64_t now_ms) {
     return n;
 }
 
+/* ---- groups over their bounds (quota.h) ---- */
+
+bool l1_needs_room(const struct l1 *l1) {
+    return atomic_load_explicit(&l1->crowded, memory_order_relaxed) != 0 || l1_over_limit(l1);
+}
+
+/* Of one group, from this shard. */
+static unsigned thin_out(struct shard *s, unsigned group, unsigned max, int64_t now_ms) {
+    struct place at;
+    unsigned n = 0;
+    while (n < max && (quota_crowded(s->l1) >> group & 1) && quota_victim(s, group, &at)) {
+        evict_at(s, at, now_ms);
+        n++;
+    }
+    atomic_fetch_add_explicit(&s->l1->groups[group].evicted, n, memory_order_relaxed);
+    return n;
+}
+
+static unsigned try_thin_out(struct shard *s, unsigned group, unsigned max, int64_t now_ms) {
+    unsigned n = 0;
+    if (lock_try(&s->lock)) {
+        n = thin_out(s, group, max, now_ms);
+        lock_release(&s->lock);
+    }
+    return n;
+}
+
+/* Who writes pays, with the oldest of its own shard; where that has only what was just written, others are asked first, but
+ * never waited for: what nobody pays now is left to the tick. */
+static void make_group_room(struct shard *s, unsigned group, unsigned max, int64_t now_ms) {
+    struct l1 *l1 = s->l1;
+    unsigned n = 0, first = (unsigned)rng_below(l1->shard_count);
+    if (quota_items(s, group) > 1) {
+        n = thin_out(s, group, 1, now_ms);
+    }
+    for (unsigned i = 0; n == 0 && i < ASKED_SHARDS && i < l1->shard_count; i++) {
+        struct shard *other = &l1->shards[(first + i) % l1->shard_count];
+        n += other != s ? try_thin_out(other, group, max, now_ms) : 0;
+    }
+    thin_out(s, group, max - (n < max ? n : max), now_ms);
+}
+
+static void make_groups_room(struct shard *s, unsigned max, int64_t now_ms) {
+    for (uint32_t bits = is_held(s->l1) ? 0 : quota_crowded(s->l1); bits != 0; bits &= bits - 1) {
+        make_group_room(s, (unsigned)__builtin_ctz(bits), max, now_ms);
+    }
+}
+
 void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms) {
     struct shard *s = &l1->shards[shard];
+    if (unlikely(atomic_load_explicit(&l1->crowded, memory_order_relaxed) != 0)) {
+        make_groups_room(s, max_victims, now_ms);
+    }
     if (!s->policy->evicts || !l1_over_limit(l1)) {
         return;
     }
@@ -360,6 +417,9 @@ static bool sweep(struct shard *s, unsigned budget, int64_t now_ms) {
                  b = bucket_next(s, b)) {
                 for (int i = 0; i < bucket_slots(b) && !again; i++) {
                     unsigned char *it = b->handle[i] != 0 ? slab_at(&s->slab, b->handle[i]) : NULL;
+                    if (it != NULL && unlikely(l1->grouping || item_group(it) != 0)) {
+                        quota_regroup(s, b->handle[i]);
+                    }
                     if (it != NULL && is_swept(s, live, it, now_ms)) {
                         shard_remove_as(s, item_hash(it), (struct place){b, i}, false);
                         again = true;
@@ -391,6 +451,9 @@ static bool tick_shard(struct shard *s, int64_t now_ms, bool any, unsigned *evic
     if (l1_over_limit(l1) && s->policy->evicts && (larger_shard(s) == NULL || far_over_limit(l1))) {
         *evicted += evict_some(s, TICK_VICTIMS, now_ms, any);
         more |= *evicted > before && l1_over_limit(l1);
+    }
+    for (uint32_t bits = is_held(l1) ? 0 : quota_crowded(l1); bits != 0; bits &= bits - 1) {
+        more |= thin_out(s, (unsigned)__builtin_ctz(bits), TICK_VICTIMS, now_ms) == TICK_VICTIMS;
     }
     more |= compact(s);
     shard_publish(s);

@@ -75,6 +75,7 @@ struct shard {
     struct watch_table watches;
     unsigned char newborn[ITEM_EXTRA_MAX]; /* what is noted of an item being made */
     struct list pending;      /* values being freed */
+    struct quota *quota;      /* NULL while no item here has had a group */
     uint32_t sweep_bucket;    /* of flushed databases */
     uint64_t sweep_generation;
 
@@ -125,6 +126,9 @@ void wheel_init(struct shard *s, int64_t now_ms);
 void wheel_schedule(struct shard *s, uint32_t bucket, int64_t deadline_ms);
 /* Removes what is due; at most about budget buckets. True when more is due. */
 bool wheel_run(struct shard *s, int64_t now_ms, unsigned budget);
+
+/* A blob of one reference with room for n bytes, behind its head. NULL without memory. */
+struct blob *blob_create(size_t n);
 
 /* l1.c: what the others need of it */
 enum l1_below shard_below(const struct shard *s, struct place at);

@@ -343,6 +343,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
                                            .hooks = {.ctx = &srv->tier,
                                                      .deadline = tier_item_deadline,
                                                      .newborn = tier_newborn,
+                                                     .group = tier_group,
                                                      .evicted = srv->disk != NULL ? tier_evicted : NULL,
                                                      .spared = srv->disk != NULL ? tier_spared : NULL,
                                                      .pressed = srv->disk != NULL ? tier_pressed : NULL}});

@@ -44,7 +44,7 @@ static void resumed(struct fill *f) {
     if (how == BROUGHT_FOUND && !is_present(b, now_ms) && tier_probe(f->tier, &b->key, now_ms) == PROBE_ABSENT) {
         how = BROUGHT_ABSENT; /* deleted meanwhile, and not only gone down again */
     }
-    if (l1_over_limit(l1)) {
+    if (l1_needs_room(l1)) {
         l1_make_room(l1, shard, VICTIMS, now_ms);
     }
     l1_unlock(l1, shard);

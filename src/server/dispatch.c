@@ -352,7 +352,7 @@ static enum err run_one_key(struct call *c, struct worker *w) {
         }
         enum err e = is_ready(c, w) ? OK : make_ready(c, w);
         e = likely(e == OK) ? run_handler(c, w) : e;
-        if (unlikely(may_have_grown(c, w) && l1_over_limit(l1))) {
+        if (unlikely(may_have_grown(c, w) && l1_needs_room(l1))) {
             l1_make_room(l1, shard, EVICT_PER_WRITE, c->now_ms);
         }
         l1_unlock(l1, shard);
@@ -381,7 +381,7 @@ static void unlock_keys(const struct call *c, const uint16_t *shards, unsigned n
 }
 
 static void make_room_after(struct call *c, const uint16_t *shards, unsigned n) {
-    for (unsigned i = 0; i < n && l1_over_limit(c->l1); i++) {
+    for (unsigned i = 0; i < n && l1_needs_room(c->l1); i++) {
         l1_lock(c->l1, shards[i]);
         l1_make_room(c->l1, shards[i], EVICT_PER_WRITE, c->now_ms);
         l1_unlock(c->l1, shards[i]);

@@ -96,7 +96,7 @@ static void leave_existing(struct import *m, const struct import_key *k) {
 }
 
 static void make_room(struct l1 *l1, unsigned shard, int64_t now_ms) {
-    if (l1_over_limit(l1)) {
+    if (l1_needs_room(l1)) {
         l1_make_room(l1, shard, VICTIMS, now_ms);
     }
 }

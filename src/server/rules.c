@@ -34,6 +34,10 @@ static bool check_all(const struct conf *c, const char **name, struct buf *why) 
             ok = false;
         }
     }
+    if (ok && rules != NULL && rules->quotas > RULE_QUOTAS_MAX) {
+        buf_printf(why, "%u policies have a quota; allowed: quota=SIZE in at most %d of them", rules->quotas, RULE_QUOTAS_MAX);
+        ok = false;
+    }
     rules_unref(rules);
     return ok;
 }
@@ -143,7 +147,10 @@ void rules_info(struct server *srv, struct buf *out) {
             buf_printf(out, "%s%s=%llu", k > 0 ? "," : "", names[k],
                        (unsigned long long)rule_count_read(rule->stats, (enum rule_counter)k));
         }
-        buf_puts(out, "\r\n");
+        struct l1_group used;
+        guard_quota_read(g, rule, &used);
+        buf_printf(out, ",quota_bytes=%llu,quota_keys=%llu,quota_evicted=%llu\r\n", (unsigned long long)used.bytes,
+                   (unsigned long long)used.items, (unsigned long long)used.evicted);
     }
     rules_unref(rules);
     writes_info(srv->tier.writes, out);

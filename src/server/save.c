@@ -313,7 +313,7 @@ static ssize_t read_file(void *ctx, void *p, size_t n) {
 
 static void make_room(struct l1 *l1, unsigned shard, int64_t now_ms) {
     enum { VICTIMS = 16 };
-    if (l1_over_limit(l1)) {
+    if (l1_needs_room(l1)) {
         l1_make_room(l1, shard, VICTIMS, now_ms);
     }
 }

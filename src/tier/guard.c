@@ -46,6 +46,7 @@ void guard_destroy(struct guard **gp) {
         }
     }
     rules_unref(g->rules);
+    rules_unref(g->metered);
     marks_destroy(&g->marks);
     purges_destroy(&g->purges);
     mem_free(g->leases);
@@ -53,15 +54,20 @@ void guard_destroy(struct guard **gp) {
 }
 
 void guard_set_rules(struct guard *g, struct rules *rules) {
-    bool off_disk = false;
+    bool off_disk = false, quotas = rules != NULL && rules->quotas > 0;
     for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
         off_disk |= rules->list[i]->opt.tier == TIER_L1;
     }
     lock_acquire(&g->lock);
+    quotas |= g->rules != NULL && g->rules->quotas > 0;
     struct rules *old = g->rules;
     g->rules = rules;
     lock_release(&g->lock);
     atomic_store_explicit(&g->off_disk, off_disk, memory_order_relaxed);
+    atomic_store_explicit(&g->packs, rules != NULL && rules->packs > 0, memory_order_relaxed);
+    if (quotas) {
+        atomic_store(&g->requota, true);
+    }
     if (rules != NULL) {
         atomic_store_explicit(&g->active, true, memory_order_relaxed);
     }
@@ -129,7 +135,85 @@ void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *
     end_lease(g, l);
 }
 
+/* ---- quotas ---- */
+
+/* The number of a rule's group: the one it has, else a free one, best one whose last items have gone. What is still there of
+ * another rule's moves when the memory tier sorts. */
+static unsigned pick_group(const struct l1 *l1, uint32_t taken) {
+    unsigned best = 0;
+    struct l1_group sums;
+    for (unsigned i = L1_GROUPS - 1; i > 0; i--) {
+        l1_group_read(l1, i, &sums);
+        if ((taken >> i & 1) == 0 && (best == 0 || sums.items == 0)) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+_Static_assert((int)RULE_QUOTAS_MAX < (int)L1_GROUPS, "each has a group of its own");
+
+/* The rules in force become those whose quotas memory keeps. */
+static void meter(struct guard *g) {
+    struct rules *rules = guard_rules(g), *before = g->metered;
+    int64_t limits[L1_GROUPS] = {0};
+    uint32_t taken = 0, anew = 0;
+    l1_lock_all(g->l1);
+    for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
+        const struct rule *rule = rules->list[i];
+        if (rule->opt.quota_bytes == 0) {
+            atomic_store_explicit(&rule->stats->group, 0, memory_order_relaxed);
+        }
+        taken |= (uint32_t)1 << atomic_load_explicit(&rule->stats->group, memory_order_relaxed);
+    }
+    for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
+        const struct rule *rule = rules->list[i];
+        unsigned group = atomic_load_explicit(&rule->stats->group, memory_order_relaxed);
+        if (rule->opt.quota_bytes != 0 && group == 0) {
+            group = pick_group(g->l1, taken);
+            atomic_store_explicit(&rule->stats->group, group, memory_order_relaxed);
+            taken |= (uint32_t)1 << group;
+            anew |= (uint32_t)1 << group;
+        }
+        limits[group] = rule->opt.quota_bytes;
+    }
+    g->metered = rules;
+    l1_set_groups(g->l1, limits, anew);
+    l1_unlock_all(g->l1);
+    rules_unref(before);
+}
+
+unsigned tier_group(void *ctx, uint8_t db, struct slice name) {
+    const struct tier *t = ctx;
+    (void)db; /* policies know no databases */
+    const struct rule *rule = rules_match(t->guard->metered, name);
+    return rule != NULL ? atomic_load_explicit(&rule->stats->group, memory_order_relaxed) : 0;
+}
+
+void guard_quota_read(const struct guard *g, const struct rule *rule, struct l1_group *out) {
+    unsigned group = atomic_load_explicit(&rule->stats->group, memory_order_relaxed);
+    *out = (struct l1_group){0};
+    if (group != 0) {
+        l1_group_read(g->l1, group, out);
+    }
+}
+
+enum rule_compress tier_compress(void *ctx, struct slice name) {
+    const struct tier *t = ctx;
+    if (t->guard == NULL || !atomic_load_explicit(&t->guard->packs, memory_order_relaxed)) {
+        return COMPRESS_NONE;
+    }
+    struct rules *rules = guard_rules(t->guard);
+    const struct rule *rule = rules_match(rules, name);
+    enum rule_compress how = rule != NULL ? (enum rule_compress)rule->opt.compress : COMPRESS_NONE;
+    rules_unref(rules);
+    return how;
+}
+
 void guard_tick(struct guard *g, int64_t now_ms) {
+    if (unlikely(atomic_load_explicit(&g->requota, memory_order_relaxed)) && atomic_exchange(&g->requota, false)) {
+        meter(g);
+    }
     if (atomic_load_explicit(&g->leases_live, memory_order_relaxed) == 0) {
         return;
     }

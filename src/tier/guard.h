@@ -37,6 +37,7 @@ struct guard {
     struct lease_table *leases; /* one per shard, under its lock */
     struct marks *marks;        /* lines under their shards' locks */
     struct purges *purges;      /* changed with every shard locked */
+    struct rules *metered;      /* whose quotas memory keeps; changed with every shard locked */
     struct lock editing; /* held by who changes the policies, from reading the old ones on */
     /* GUARD lock */
     struct lock lock;
@@ -44,12 +45,14 @@ struct guard {
     /* atomic */
     _Atomic bool active;   /* there are rules, or were leases: writes must be looked at */
     _Atomic bool off_disk; /* some rule keeps values off the disk */
+    _Atomic bool packs;    /* some rule compresses what goes there */
+    _Atomic bool requota;  /* the rules' quotas are to be put in force */
     _Atomic uint64_t leases_live;
 };
 
 struct guard *guard_create(struct l1 *l1, struct tier *tier, size_t marks, size_t purges);
 void guard_destroy(struct guard **g);
-/* Takes the reference (NULL: no rules any more). Any thread. */
+/* Takes the reference (NULL: no rules any more). Quotas are in force from the next guard_tick on. Any thread. */
 void guard_set_rules(struct guard *g, struct rules *rules);
 /* A reference to the present set, or NULL. Any thread. */
 struct rules *guard_rules(struct guard *g);
@@ -116,7 +119,14 @@ struct lease *guard_lease(struct guard *g, const struct rule *rule, const struct
 struct lease *guard_grant(struct guard *g, const struct key *key, struct lease_owner *owner, int64_t now_ms, int64_t time_ms);
 /* Ends the key's lease if it has that token; who waits looks again. False when it has not. Shard locked. */
 bool guard_drop(struct guard *g, const struct key *key, uint64_t token);
-/* Now and then: ends the leases past their deadlines that nobody has asked for since. Called with no lock held. */
+/* l1's hook: which group's bound a name counts against; ctx is the tier. Its shard locked. */
+unsigned tier_group(void *ctx, uint8_t db, struct slice name);
+/* What the values of a rule with a quota take in memory now, and how many had to go for it; all 0 without one. No lock needed. */
+void guard_quota_read(const struct guard *g, const struct rule *rule, struct l1_group *out);
+/* How values of that name are to be compressed on disk; ctx is the tier. Any thread. */
+enum rule_compress tier_compress(void *ctx, struct slice name);
+/* Now and then: ends the leases past their deadlines that nobody has asked for since, and puts quotas in force. Called with no lock
+ * held. */
 void guard_tick(struct guard *g, int64_t now_ms);
 /* A lease past its deadline ends: nobody waits for that key for a while. Shard locked. */
 void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *l, unsigned loop_id, int64_t now_ms);

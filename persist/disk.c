@@ -12,7 +12,10 @@
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
 
-enum { SMALL_KEY = 512 };
+enum {
+    SMALL_KEY = 512,
+    UNPACK_ON_LOOP = 16384 /* bytes decompressed on an event loop: some ten microseconds; more is a pool thread's work */
+};
 
 /* A record key on the stack when it is small. */
 struct raw_key {
@@ -79,10 +82,14 @@ static enum probe_result probe_store(struct disk *d, const struct key *key, uint
     struct store_value v = {0};
     switch (d->store->get(d->store, raw_key_make(&raw, generation, key), true, &v)) {
     case STORE_FOUND:
-        result = take_record(d, v.bytes, now_ms, out) ? PROBE_FOUND : PROBE_ABSENT;
+        if (record_packed_bytes(v.bytes) > UNPACK_ON_LOOP) {
+            result = PROBE_UNKNOWN;
+        } else {
+            result = take_record(d, v.bytes, now_ms, out) ? PROBE_FOUND : PROBE_ABSENT;
+            disk_count(&d->count.memory_hits, 1);
+            admit_wanted(&d->admission, key->hash, clock_mono_us() / 1000);
+        }
         d->store->release(d->store, &v);
-        disk_count(&d->count.memory_hits, 1);
-        admit_wanted(&d->admission, key->hash, clock_mono_us() / 1000);
         break;
     case STORE_COLD:
         result = PROBE_UNKNOWN;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "persist/admit.h"
+#include "persist/pack.h"
 #include "persist/store.h"
 #include "src/base/buf.h"
 #include "src/iface/sink.h"
@@ -42,6 +43,9 @@ struct disk_options {
     unsigned threads_min, threads_max, read_depth;
     bool reads_wait; /* past the depth and the deadline, too */
     struct hash_limits hash_limits;
+    /* How a value of that name is to be compressed, beside what the store does. By the writer. NULL: it is not. */
+    enum codec (*codec)(void *ctx, struct slice name);
+    void *codec_ctx;
     struct disk_limits limits;
     struct store *store;    /* tests: instead of RocksDB */
 };

@@ -25,7 +25,7 @@ enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 struct disk_counters {
     _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, reads_skipped, corrupt;
     _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts;
-    _Atomic uint64_t queue_full, stalls;
+    _Atomic uint64_t queue_full, stalls, packed, packed_from, packed_to;
 };
 
 struct disk {
@@ -41,6 +41,7 @@ struct disk {
     struct lane lanes[STATE_LANES];
     pthread_t writer;
     /* the writer's */
+    struct packer *packer;
     uint64_t unsure; /* keys counted by the filters' word since the last recount */
     int64_t recounted_us;
     pthread_mutex_t mutex; /* only to sleep and be woken */

@@ -167,6 +167,7 @@ struct disk *disk_open(const struct disk_options *o, char *err, size_t errcap) {
                                                    .depth = o->reads_wait ? UINT_MAX : o->read_depth});
     disk_make_faces(d);
     adopt_counts(d, kind);
+    d->packer = packer_create();
     writer_start(d);
     return d;
 }
@@ -188,6 +189,7 @@ void disk_close(struct disk **dp) {
     d->store->close(d->store);
     state_close(&d->state, orderly);
     admit_fini(&d->admission);
+    packer_destroy(&d->packer);
     mem_free(d);
 }
 
@@ -284,6 +286,9 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "write_failures", c->write_failures);
     line(b, "writer_stalled", d->stalled);
     line(b, "writer_stalls", c->stalls);
+    line(b, "packed", c->packed);
+    line(b, "packed_from_bytes", c->packed_from);
+    line(b, "packed_to_bytes", c->packed_to);
     line(b, "rebuilds", c->rebuilds);
     line(b, "recounts", c->recounts);
 }

@@ -69,8 +69,75 @@ static bool is_record(struct slice raw) {
         return false;
     }
     size_t extra = (unsigned char)raw.p[3];
-    return raw.p[0] == RECORD_FORMAT ? extra == 0
-                                     : raw.p[0] == RECORD_FORMAT_EXTRA && extra > 0 && extra <= ITEM_EXTRA_MAX && raw.n >= RECORD_HEAD + extra;
+    if (extra > ITEM_EXTRA_MAX || raw.n < RECORD_HEAD + extra) {
+        return false;
+    }
+    switch (raw.p[0]) {
+    case RECORD_FORMAT:
+        return extra == 0;
+    case RECORD_FORMAT_EXTRA:
+        return extra > 0;
+    case RECORD_FORMAT_PACKED:
+        return raw.n >= RECORD_HEAD + extra + RECORD_PACK_HEAD;
+    default:
+        return false;
+    }
+}
+
+/* What follows the head and extra. */
+static struct slice after_extra(struct slice raw) {
+    size_t head = RECORD_HEAD + (size_t)(unsigned char)raw.p[3];
+    return slice_make(raw.p + head, raw.n - head);
+}
+
+bool record_pack(struct packer *p, enum codec codec, struct slice raw, struct buf *out) {
+    if (!is_record(raw) || raw.p[0] == RECORD_FORMAT_PACKED) {
+        return false;
+    }
+    struct slice body = after_extra(raw);
+    size_t head = raw.n - body.n, before = out->n;
+    if (body.n < RECORD_PACK_LEAST || body.n > PACK_MAX) {
+        return false;
+    }
+    uint32_t n = (uint32_t)body.n;
+    size_t most = body.n - body.n / 8 - RECORD_PACK_HEAD;
+    if (!buf_try_reserve(out, head + RECORD_PACK_HEAD + most)) {
+        return false;
+    }
+    buf_put(out, raw.p, head);
+    out->p[before] = RECORD_FORMAT_PACKED;
+    buf_putc(out, (char)codec);
+    buf_put(out, (const char *)&n, sizeof(n));
+    if (pack(p, codec, body, most, out)) {
+        return true;
+    }
+    out->n = before;
+    return false;
+}
+
+size_t record_packed_bytes(struct slice raw) {
+    uint32_t n;
+    if (!is_record(raw) || raw.p[0] != RECORD_FORMAT_PACKED) {
+        return 0;
+    }
+    memcpy(&n, after_extra(raw).p + 1, sizeof(n));
+    return n;
+}
+
+/* The body, whole; of a compressed one into room, which the caller frees. False: corrupt, or no memory. */
+static bool find_body(struct slice raw, struct buf *room, struct slice *body) {
+    *body = after_extra(raw);
+    if (raw.p[0] != RECORD_FORMAT_PACKED) {
+        return true;
+    }
+    size_t n = record_packed_bytes(raw);
+    struct slice packed = slice_make(body->p + RECORD_PACK_HEAD, body->n - RECORD_PACK_HEAD);
+    if (n == 0 || n > PACK_MAX || !buf_try_exact(room, n) || !unpack((enum codec)body->p[0], packed, room->p, n)) {
+        return false;
+    }
+    room->n = n;
+    *body = buf_slice(room);
+    return true;
 }
 
 struct slice record_extra(struct slice raw) {
@@ -100,21 +167,7 @@ enum value_type record_type(struct slice raw) {
     return is_record(raw) ? (enum value_type)raw.p[1] : TYPE_NONE;
 }
 
-bool record_decode(struct slice raw, const struct hash_limits *limits, struct found *out) {
-    if (!record_deadline(raw, &out->expire_ms)) {
-        return false;
-    }
-    out->raw = raw.p[2] & FLAG_RAW;
-    struct slice extra = record_extra(raw), body = slice_make(raw.p + RECORD_HEAD + extra.n, raw.n - RECORD_HEAD - extra.n);
-    out->extra_n = (uint8_t)extra.n;
-    memcpy(out->extra, extra.p == NULL ? "" : extra.p, extra.n);
-    if (record_type(raw) == TYPE_STRING) {
-        if (!buf_try_reserve(&out->str, body.n)) {
-            return false;
-        }
-        buf_put_slice(&out->str, body);
-        return true;
-    }
+static bool decode_aggregate(struct slice raw, struct slice body, const struct hash_limits *limits, struct found *out) {
     const unsigned char *p = (const unsigned char *)body.p;
     if (body.n < 2) {
         return false;
@@ -130,5 +183,36 @@ bool record_decode(struct slice raw, const struct hash_limits *limits, struct fo
             out->value = NULL;
         }
     }
+    return ok;
+}
+
+/* The string's bytes: those in room as they are, others copied. */
+static bool take_string(struct buf *room, struct slice body, struct buf *out) {
+    if (room->p != NULL) {
+        *out = *room;
+        *room = (struct buf){0};
+        return true;
+    }
+    if (!buf_try_reserve(out, body.n)) {
+        return false;
+    }
+    buf_put_slice(out, body);
+    return true;
+}
+
+bool record_decode(struct slice raw, const struct hash_limits *limits, struct found *out) {
+    if (!record_deadline(raw, &out->expire_ms)) {
+        return false;
+    }
+    out->raw = raw.p[2] & FLAG_RAW;
+    struct slice extra = record_extra(raw), body;
+    struct buf room = {0};
+    out->extra_n = (uint8_t)extra.n;
+    memcpy(out->extra, extra.p == NULL ? "" : extra.p, extra.n);
+    bool ok = find_body(raw, &room, &body);
+    if (ok) {
+        ok = record_type(raw) == TYPE_STRING ? take_string(&room, body, &out->str) : decode_aggregate(raw, body, limits, out);
+    }
+    buf_free(&room);
     return ok;
 }

@@ -39,6 +39,7 @@
 #include "src/stats/latency.h"
 #include "src/stats/slowlog.h"
 #include "src/stats/stats.h"
+#include "src/tier/guard.h"
 #include "src/tier/write.h"
 
 enum { MAX_AUTO_THREADS = 16, SPARE_FDS = 64, BYTES_PER_SHARD = 8 << 20, MAX_AUTO_SHARDS = 64 };
@@ -233,6 +234,11 @@ static void make_run_id(char *out) {
     }
 }
 
+static enum codec codec_of(void *ctx, struct slice name) {
+    static const enum codec as[] = {[COMPRESS_NONE] = CODEC_NONE, [COMPRESS_LZ4] = CODEC_LZ4, [COMPRESS_ZSTD] = CODEC_ZSTD};
+    return as[tier_compress(ctx, name)];
+}
+
 /* False: said why in the log. Before any key is hashed. */
 static bool open_disk(struct server *srv, const struct conf *conf) {
     char err[512];
@@ -253,6 +259,8 @@ static bool open_disk(struct server *srv, const struct conf *conf) {
                                                  .read_depth = (unsigned)conf->l2_read_depth,
                                                  .hash_limits = {(size_t)conf->hash_max_listpack_entries,
                                                                  (size_t)conf->hash_max_listpack_value},
+                                                 .codec = codec_of,
+                                                 .codec_ctx = &srv->tier,
                                                  .limits = disk_limits_of(conf)},
                           err, sizeof(err));
     if (srv->disk == NULL) {

@@ -41,6 +41,25 @@ static void check_same(const struct value *a, const struct value *b) {
     CHECK(n == value_len(a));
 }
 
+/* Compressed it is the same, if it is worth compressing. */
+static void check_packed(struct slice raw, const struct found *f) {
+    struct packer *p = packer_create();
+    for (int codec = CODEC_LZ4; codec <= CODEC_LAST; codec++) {
+        struct buf packed = {0};
+        struct found back = {.expire_ms = -1};
+        if (record_pack(p, (enum codec)codec, raw, &packed)) {
+            CHECK(packed.n < raw.n && record_decode(buf_slice(&packed), &limits, &back));
+            CHECK(back.raw == f->raw && back.expire_ms == f->expire_ms && slice_eq(buf_slice(&back.str), buf_slice(&f->str)));
+            if (f->value != NULL) {
+                check_same(f->value, back.value);
+            }
+        }
+        found_free(&back);
+        buf_free(&packed);
+    }
+    packer_destroy(&p);
+}
+
 static void check_round_trip(struct slice raw, const struct found *f) {
     enum value_type type = record_type(raw);
     struct item_view item = {.type = type, .raw = f->raw, .str = buf_slice(&f->str), .value = f->value, .expire_ms = f->expire_ms};
@@ -54,6 +73,7 @@ static void check_round_trip(struct slice raw, const struct found *f) {
     if (f->value != NULL) {
         check_same(f->value, back.value);
     }
+    check_packed(buf_slice(&again), f);
     found_free(&back);
     buf_free(&again);
 }
@@ -78,6 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct found f = {.same = true, .expire_ms = -1};
     int64_t expire_ms = 0;
     check_key(raw);
+    CHECK(record_packed_bytes(raw) == 0 || record_type(raw) != TYPE_NONE);
     bool dated = record_deadline(raw, &expire_ms);
     CHECK(dated || record_type(raw) == TYPE_NONE);
     if (record_decode(raw, &limits, &f)) {

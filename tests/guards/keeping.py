@@ -1,6 +1,6 @@
 """How values under a policy are kept: `quota` bounds what they take of memory, `compress` what they take on disk."""
-import os
 import random
+import tempfile
 import threading
 import time
 
@@ -165,6 +165,67 @@ def what_a_quota_evicts_stays_on_disk():
     assert wrong is None, wrong
 
 
+def text(rng, n):
+    words = [b"alpha", b"beta", b"gamma", b"delta", b"epsilon", b"zeta", b"eta", b"theta"]
+    return b" ".join(rng.choice(words) for _ in range(n // 5))[:n]
+
+
+def values_are_compressed_on_disk_as_their_policy_says():
+    rng = random.Random(3)
+    s = server.strata("--l2", "on", "--l2-thrash-guard", "off", "--l2-compression", "none", "--threads", "2", "--policy", "lz4:* compress=lz4",
+                      "--policy", "zstd:* compress=zstd", "--policy", "plain:* ttl=1h", "--policy", "off:* compress=zstd tier=l1", "--enable-debug-command", "yes")
+    c = s.conn()
+    values = {}
+    for kind in ("lz4", "zstd", "plain", "off"):
+        for i in range(300):
+            values["%s:%d" % (kind, i)] = text(rng, rng.choice((10, 300, 3000)))
+        values[kind + ":large"] = text(rng, 1000000)  # more than an event loop decompresses
+        values[kind + ":noise"] = rng.randbytes(3000)
+        values[kind + ":empty"] = b""
+    pipelined(c, [("SET", k, v) for k, v in values.items()])
+    for kind in ("lz4", "zstd"):
+        c.cmd("HSET", kind + ":hash", *[w for i in range(200) for w in ("field:%d" % i, text(rng, 50))])
+    hashes = {k: c.cmd("HGETALL", k) for k in ("lz4:hash", "zstd:hash")}
+
+    def down():
+        assert c.cmd("DEBUG", "EVICT") >= 0
+        until("the queue is empty", lambda: int(info(c, "tiers")["l2_queue_bytes"]) == 0)
+    down()
+    now = info(c, "tiers")
+    assert int(now["l2_packed"]) > 400, now["l2_packed"]
+    assert int(now["l2_packed_to_bytes"]) < int(now["l2_packed_from_bytes"]) * 0.7, now
+    for probing in (1, 0):  # from RocksDB's memory on the loop, and by a thread
+        assert c.cmd("DEBUG", "PROBE", probing) == "OK"
+        for k, v in values.items():
+            want = None if k.startswith("off:") else v
+            assert c.cmd("GET", k) == want, k
+        for k, v in hashes.items():
+            assert c.cmd("HGETALL", k) == v, k
+        down()
+    packed = int(info(c, "tiers")["l2_packed"])
+    for kind in ("lz4", "zstd", "plain"):  # what is on disk stays readable, whatever policies say later
+        c.cmd("POLICY", "DEL", kind + ":*")
+    pipelined(c, [("APPEND", k, "!") for k in values if not k.startswith("off:")])
+    down()
+    assert int(info(c, "tiers")["l2_packed"]) == packed, "no policy, nothing compressed"
+    wrong = s.stop()
+    assert wrong is None, wrong
+
+
+def compressed_values_outlive_a_restart():
+    with tempfile.TemporaryDirectory() as dir:
+        rng, values = random.Random(4), {}
+        for round in range(3):
+            s = server.strata("--l2", "on", "--dir", dir, "--policy", "* compress=%s" % ("lz4", "zstd", "none")[round], "--threads", "2")
+            c = s.conn()
+            assert all(c.cmd("GET", k) == v for k, v in values.items()), round
+            for i in range(200):
+                values["%d:%d" % (round, i)] = text(rng, 2000)
+            pipelined(c, [("SET", k, v) for k, v in values.items()])
+            wrong = s.stop()
+            assert wrong is None, wrong
+
+
 EVERY = (a_quota_bounds_its_pattern_and_spares_the_others, a_quota_counts_in_transactions_and_by_every_way_to_write, quotas_hold_while_many_write,
          too_many_quotas_are_refused)
-ALONE = (what_a_quota_evicts_stays_on_disk,)
+ALONE = (what_a_quota_evicts_stays_on_disk, values_are_compressed_on_disk_as_their_policy_says, compressed_values_outlive_a_restart)

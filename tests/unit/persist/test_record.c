@@ -199,6 +199,167 @@ static void the_size_hint_is_a_bound(void **state) {
     }
 }
 
+/* ---- compressed ---- */
+
+enum { TEXT_BYTES = 70000 };
+
+/* So many bytes of some redundancy. */
+static struct slice text_of(char *room, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        room[i] = "the quick brown fox "[(i / 999 + i) % 20];
+    }
+    return slice_make(room, n);
+}
+
+static void check_packed(struct packer *p, enum codec codec, struct slice raw) {
+    struct buf out = {0};
+    bool ok, ok_packed;
+    int64_t a, b;
+    buf_puts(&out, "before");
+    assert_true(record_pack(p, codec, raw, &out));
+    struct slice packed = slice_make(out.p + 6, out.n - 6);
+    assert_true(packed.n <= raw.n - (raw.n - RECORD_HEAD - ITEM_EXTRA_MAX) / 8);
+    assert_true(memcmp(out.p, "before", 6) == 0 && record_packed_bytes(packed) > 0 && record_packed_bytes(raw) == 0);
+    assert_int_equal(record_type(packed), record_type(raw));
+    assert_true(record_last(packed, &a) && record_last(raw, &b) && a == b);
+    assert_true(slice_eq(record_extra(packed), record_extra(raw)));
+    struct found f = decode(raw, &ok), g = decode(packed, &ok_packed);
+    assert_true(ok && ok_packed && f.raw == g.raw && f.expire_ms == g.expire_ms && f.extra_n == g.extra_n);
+    assert_true(slice_eq(buf_slice(&f.str), buf_slice(&g.str)));
+    if (f.value != NULL) {
+        struct buf x = {0}, y = {0};
+        record_put_value(&x, &(struct item_view){.type = record_type(raw), .value = f.value, .expire_ms = -1});
+        record_put_value(&y, &(struct item_view){.type = record_type(raw), .value = g.value, .expire_ms = -1});
+        assert_true(slice_eq(buf_slice(&x), buf_slice(&y)));
+        buf_free(&x);
+        buf_free(&y);
+    }
+    struct buf twice = {0};
+    assert_false(record_pack(p, codec, packed, &twice)); /* once is enough */
+    buf_free(&twice);
+    found_free(&f);
+    found_free(&g);
+    buf_free(&out);
+}
+
+static void packed_records_come_back(void **state) {
+    (void)state;
+    static const size_t lengths[] = {RECORD_PACK_LEAST, 1000, 4096, TEXT_BYTES};
+    static const struct item_extra extras[] = {{0}, {.grace_ms = 5, .tags = 2, .tag = {7, 8}}};
+    char *room = mem_alloc(TEXT_BYTES);
+    unsigned char extra[ITEM_EXTRA_MAX];
+    struct packer *p = packer_create();
+    struct value *v = make_hash(30, 100);
+    for (int codec = CODEC_LZ4; codec <= CODEC_LAST; codec++) {
+        for (size_t i = 0; i < 8; i++) {
+            struct buf b = {0};
+            struct item_view item = {.type = TYPE_STRING, .raw = i % 2, .str = text_of(room, lengths[i % 4]), .expire_ms = i % 2 ? 77 : -1};
+            item.extra = slice_make(extra, item_extra_put(&extras[i / 4], extra));
+            record_put_value(&b, &item);
+            check_packed(p, (enum codec)codec, buf_slice(&b));
+            buf_free(&b);
+        }
+        struct buf b = {0};
+        put_hash(&b, v, 99);
+        check_packed(p, (enum codec)codec, buf_slice(&b));
+        buf_free(&b);
+    }
+    value_unref(v);
+    packer_destroy(&p);
+    mem_free(room);
+}
+
+static void what_would_not_shrink_is_left_alone(void **state) {
+    (void)state;
+    char bytes[4096];
+    struct packer *p = packer_create();
+    struct buf b = {0}, out = {0};
+    rng_seed(5);
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (char)rng_u64();
+    }
+    put_string(&b, slice_make(bytes, sizeof(bytes)), false, -1);
+    for (int codec = CODEC_LZ4; codec <= CODEC_LAST; codec++) {
+        assert_false(record_pack(p, (enum codec)codec, buf_slice(&b), &out));
+        assert_int_equal(out.n, 0);
+    }
+    memset(bytes, 0, sizeof(bytes));
+    buf_clear(&b);
+    put_string(&b, slice_make(bytes, RECORD_PACK_LEAST - 1), false, -1); /* short */
+    assert_false(record_pack(p, CODEC_LZ4, buf_slice(&b), &out));
+    assert_false(record_pack(p, CODEC_LZ4, SLICE("no record at all"), &out));
+    buf_free(&b);
+    buf_free(&out);
+    packer_destroy(&p);
+}
+
+/* What a broken disk may make of one: refused or whole, never read outside. */
+static void broken_packed_records_do_no_harm(void **state) {
+    (void)state;
+    rng_seed(12);
+    char *room = mem_alloc(TEXT_BYTES);
+    struct packer *p = packer_create();
+    struct value *v = make_hash(30, 100);
+    for (int codec = CODEC_LZ4; codec <= CODEC_LAST; codec++) {
+        struct buf b = {0}, packed = {0}, broken = {0};
+        put_string(&b, text_of(room, 3000), false, -1);
+        assert_true(record_pack(p, (enum codec)codec, buf_slice(&b), &packed));
+        for (size_t n = 0; n < packed.n; n++) {
+            assert_false(accepts(slice_make(packed.p, n)));
+        }
+        buf_putc(&packed, 0);
+        assert_false(accepts(buf_slice(&packed)));
+        packed.n--;
+        for (int i = 0; i < 256; i++) { /* another codec, another length */
+            buf_clear(&broken);
+            buf_put_slice(&broken, buf_slice(&packed));
+            broken.p[RECORD_HEAD] = (char)i;
+            assert_int_equal(accepts(buf_slice(&broken)), i == codec);
+            broken.p[RECORD_HEAD] = (char)codec;
+            broken.p[RECORD_HEAD + 1 + i % 4] ^= (char)(1 + i / 4);
+            assert_false(accepts(buf_slice(&broken)));
+        }
+        buf_clear(&b);
+        put_hash(&b, v, 1);
+        buf_clear(&packed);
+        assert_true(record_pack(p, (enum codec)codec, buf_slice(&b), &packed));
+        for (int round = 0; round < 3000; round++) {
+            buf_clear(&broken);
+            buf_put_slice(&broken, buf_slice(&packed));
+            broken.p[rng_below(broken.n)] ^= (char)(1 + rng_below(255));
+            (void)accepts(buf_slice(&broken));
+        }
+        buf_free(&b);
+        buf_free(&packed);
+        buf_free(&broken);
+    }
+    value_unref(v);
+    packer_destroy(&p);
+    mem_free(room);
+}
+
+static void without_memory_nothing_is_packed_nor_unpacked(void **state) {
+    (void)state;
+    char room[4000];
+    struct packer *p = packer_create();
+    struct buf b = {0}, out = {0};
+    put_string(&b, text_of(room, sizeof(room)), false, -1);
+    mem_fail_nth(1);
+    assert_false(record_pack(p, CODEC_LZ4, buf_slice(&b), &out));
+    assert_int_equal(out.n, 0);
+    mem_fail_nth(0);
+    assert_true(record_pack(p, CODEC_LZ4, buf_slice(&b), &out));
+    bool ok;
+    mem_fail_nth(1);
+    struct found f = decode(buf_slice(&out), &ok);
+    mem_fail_nth(0);
+    assert_true(!ok && f.str.n == 0);
+    found_free(&f);
+    buf_free(&b);
+    buf_free(&out);
+    packer_destroy(&p);
+}
+
 /* ---- what is none ---- */
 
 static void another_format_is_refused(void **state) {
@@ -316,6 +477,10 @@ int main(void) {
         cmocka_unit_test(hashes_come_back_in_the_encoding_the_limits_say),
         cmocka_unit_test(filters_come_back_with_every_bit),
         cmocka_unit_test(the_size_hint_is_a_bound),
+        cmocka_unit_test(packed_records_come_back),
+        cmocka_unit_test(what_would_not_shrink_is_left_alone),
+        cmocka_unit_test(broken_packed_records_do_no_harm),
+        cmocka_unit_test(without_memory_nothing_is_packed_nor_unpacked),
         cmocka_unit_test(another_format_is_refused),
         cmocka_unit_test(every_other_type_is_refused),
         cmocka_unit_test(truncated_and_prolonged_records_are_refused),

@@ -97,7 +97,7 @@ static bool tier_request(struct sim_cache *c, const struct trace_record *r) {
     struct item_view view;
     t->now_ms += t->requests % REQUESTS_PER_MS == 0;
     if (++t->requests % REQUESTS_PER_TICK == 0) {
-        l1_tick(t->l1, 0, 1, t->now_ms, TICK_US);
+        l1_tick(t->l1, t->now_ms, TICK_US);
     }
     l1_lock(t->l1, shard);
     bool hit = l1_get(t->l1, &key, t->now_ms, L1_TOUCH, &view);

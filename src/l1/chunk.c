@@ -11,13 +11,17 @@
 #include "src/base/lock.h"
 #include "src/base/mem.h"
 
-enum { TRIM_EXTENTS = 32 /* looked at in one trim: it holds the pool's lock */ };
+enum {
+    TRIM_EXTENTS = 32, /* looked at in one trim: it holds the pool's lock */
+    SMALL_EXTENTS = 8  /* so many ask for no huge pages: a small cache stays small */
+};
 
 struct extent {
     struct list node; /* in pool->some while it has free chunks */
     char *base;
     uint64_t free_bits;    /* one per chunk */
     uint64_t touched_bits; /* handed out since its memory last went back to the system */
+    bool asks_huge;        /* for huge pages: not while it has holes, which the system would fill again */
 };
 
 struct chunk_pool {
@@ -52,16 +56,21 @@ static char *map_extent(void) {
     return (char *)aligned;
 }
 
+static void ask_huge(struct extent *e, bool huge) {
+    madvise(e->base, EXTENT_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    e->asks_huge = huge;
+}
+
 static struct extent *add_extent(struct chunk_pool *p) {
     char *base = map_extent();
     if (base == NULL) {
         return NULL;
     }
-    if (p->count >= 8) {
-        madvise(base, EXTENT_BYTES, MADV_HUGEPAGE); /* a small cache stays small */
-    }
     struct extent *e = mem_zalloc(sizeof(*e));
     e->base = base;
+    if (p->count >= SMALL_EXTENTS) {
+        ask_huge(e, true);
+    }
     e->free_bits = UINT64_MAX;
     if (p->count == p->cap) {
         p->cap = p->cap == 0 ? 16 : p->cap * 2;
@@ -94,6 +103,9 @@ void *chunk_take(struct chunk_pool *p) {
         }
         if (e->free_bits == 0) {
             list_remove(&e->node);
+            if (!e->asks_huge && p->count > SMALL_EXTENTS) {
+                ask_huge(e, true);
+            }
         }
         chunk = e->base + (size_t)bit * CHUNK_BYTES;
         atomic_fetch_add_explicit(&p->bytes, CHUNK_BYTES, memory_order_relaxed);
@@ -131,7 +143,11 @@ void chunk_pool_trim(struct chunk_pool *p, size_t bytes) {
     for (size_t n = p->count < TRIM_EXTENTS ? p->count : TRIM_EXTENTS; n-- > 0 && bytes > 0;) {
         p->trim_at = p->trim_at + 1 < p->count ? p->trim_at + 1 : 0;
         struct extent *e = p->all[p->trim_at];
-        size_t freed = release(p, e, e->free_bits & e->touched_bits);
+        uint64_t bits = e->free_bits & e->touched_bits;
+        if (bits != 0 && e->asks_huge) {
+            ask_huge(e, false);
+        }
+        size_t freed = release(p, e, bits);
         bytes -= freed < bytes ? freed : bytes;
     }
     lock_release(&p->lock);

@@ -123,8 +123,8 @@ static bool db_wanted(const struct l1 *l1, int db, uint8_t item_db) {
     return false;
 }
 
-static size_t visit_bucket(struct shard *s, uint32_t index, int db, int64_t now_ms, l1_visit_fn fn,
-                           void *ctx) {
+/* Keys from position on: of a bucket that two were merged into since, the first half may have been visited. */
+static size_t visit_bucket(struct shard *s, uint32_t index, uint64_t position, int db, int64_t now_ms, l1_visit_fn fn, void *ctx) {
     size_t seen = 0;
     for (struct bucket *b = shard_bucket(s, index); b != NULL; b = bucket_next(s, b)) {
         for (int i = 0; i < bucket_slots(b); i++) {
@@ -136,7 +136,7 @@ static size_t visit_bucket(struct shard *s, uint32_t index, int db, int64_t now_
                 continue;
             }
             struct key key = key_make(item_key(it), it[1]);
-            if (!shard_is_live(s, &key, it, now_ms)) {
+            if (hash_position(key.hash) < position || !shard_is_live(s, &key, it, now_ms)) {
                 continue;
             }
             struct item_view view;
@@ -162,7 +162,7 @@ uint64_t l1_scan(struct l1 *l1, uint64_t position, size_t want, int db, int64_t 
         }
         while (at <= UINT32_MAX && seen < want && buckets < want * 16) {
             uint32_t i = shard_index(s, hash_position(base | at << unit));
-            seen += visit_bucket(s, i, db, now_ms, fn, ctx);
+            seen += visit_bucket(s, i, base | at << unit, db, now_ms, fn, ctx);
             buckets++;
             uint64_t width = bucket_width(s, i);
             at = (at & ~(width - 1)) + width;
@@ -173,11 +173,6 @@ uint64_t l1_scan(struct l1 *l1, uint64_t position, size_t want, int db, int64_t 
         position = base + (at << unit); /* 0 behind the last shard */
     } while (position != 0 && seen < want && buckets < want * 16);
     return position;
-}
-
-void l1_hold_shrink(struct l1 *l1, bool hold) {
-    (void)l1; /* tables do not shrink in this version: their memory is reused as they fill again */
-    (void)hold;
 }
 
 /* ---- random ---- */
@@ -211,7 +206,7 @@ bool l1_random(struct l1 *l1, uint8_t db, int64_t now_ms, bool locked, l1_visit_
         struct pick p = {0};
         uint32_t from = (uint32_t)rng_below(s->buckets);
         for (uint32_t i = 0; i < s->buckets && p.seen == 0; i++) {
-            visit_bucket(s, (from + i) % s->buckets, db, now_ms, consider, &p);
+            visit_bucket(s, (from + i) % s->buckets, 0, db, now_ms, consider, &p);
         }
         if (p.seen > 0) {
             fn(ctx, &p.key, &p.view);
@@ -247,12 +242,14 @@ void l1_stats_read(const struct l1 *l1, struct l1_stats *out) {
         out->spared += atomic_load_explicit(&s->spared, memory_order_relaxed);
         out->inserted += atomic_load_explicit(&s->inserted, memory_order_relaxed);
         out->splits += atomic_load_explicit(&s->splits, memory_order_relaxed);
+        out->merges += atomic_load_explicit(&s->merges, memory_order_relaxed);
         out->moved_by_compaction += atomic_load_explicit(&s->moved, memory_order_relaxed);
         if (!try_patiently(&s->lock)) {
             continue; /* this very caller may hold it: an INFO inside EXEC leaves the shard out */
         }
         out->live_bytes += s->slab.live_bytes;
         out->heap_bytes += s->heap_bytes;
+        out->policy_bytes += s->policy_bytes;
         out->buckets += s->buckets;
         out->overflow_buckets += s->overflow_buckets;
         out->flights += s->flights.count;

@@ -110,6 +110,7 @@ struct l1 {
     struct group *groups;       /* L1_GROUPS of them: quota.h */
     _Atomic uint32_t crowded;   /* bit g: group g is over its bound */
     _Atomic bool active_expire; /* DEBUG SET-ACTIVE-EXPIRE */
+    _Atomic unsigned tick_at;   /* the part of the shard that l1_tick does next */
 };
 
 struct l1 *l1_create(const struct l1_options *options);
@@ -219,19 +220,17 @@ void l1_swap_db(struct l1 *l1, unsigned a, unsigned b);
 
 typedef void (*l1_visit_fn)(void *ctx, const struct key *key, const struct item_view *item);
 /* Visits whole buckets from that of position on, until at least `want` items or 16 x want buckets were seen, in an order
- * that growth does not disturb (of positions, see hash_position; keys of one bucket in any order): a key present all the
- * time is visited at least once, and exactly once while no shard shrinks. Returns the position behind what was visited, its
+ * that tables which grow or shrink do not disturb (of positions, see hash_position; keys of one bucket in any order): a key present
+ * all the time is visited exactly once. Returns the position behind what was visited, its
  * last 16 bits 0; 0 at the end. Locks one shard at a time itself, unless locked (then the caller holds all). db < 0: every live
  * database. Expired items are not visited. fn must not call l1. */
 uint64_t l1_scan(struct l1 *l1, uint64_t position, size_t want, int db, int64_t now_ms, bool locked,
                  l1_visit_fn fn, void *ctx);
-/* Keeps tables from shrinking while anyone holds it (a save wants each key exactly once). Counts; any thread. */
-void l1_hold_shrink(struct l1 *l1, bool hold);
 /* A uniformly enough random live key of db; fn is called once under the lock. False when there is none. */
 bool l1_random(struct l1 *l1, uint8_t db, int64_t now_ms, bool locked, l1_visit_fn fn, void *ctx);
 
 /* ---- memory ---- */
-/* Bytes held now: chunks, tables, heap values. No lock needed. */
+/* Bytes held now: items, tables, heap values, the policy's state. No lock needed. */
 size_t l1_bytes(const struct l1 *l1);
 void l1_set_limit(struct l1 *l1, size_t bytes); /* 0: none */
 /* Gives memory of free chunks back to the system, about so many bytes, in a bounded slice. Any thread. */
@@ -250,13 +249,15 @@ unsigned l1_evict(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t n
 bool l1_over_limit(const struct l1 *l1);
 /* Over its limit, or a group over its bound: l1_make_room has something to do. */
 bool l1_needs_room(const struct l1 *l1);
+/* So far over the limit that those who write should wait for l1_tick: eviction can help, but has not kept up. No lock needed. */
+bool l1_is_behind(const struct l1 *l1);
 /* True when the tier is over its limit and the policy has nothing it may evict (noeviction, or volatile-* with no
  * deadlines): the writer gets ERR_OOM. No lock needed. */
 bool l1_deny_writes(const struct l1 *l1);
-/* Maintenance of shards first, first+stride, ... for at most about budget_us: expiry due by now, eviction down to the
- * limit, table growth and shrink, sweep of flushed databases, freeing of large values, chunk compaction. Takes
- * each shard's lock for slices well under 0.5 ms. Returns true when work is left. Any thread. */
-bool l1_tick(struct l1 *l1, unsigned first, unsigned stride, int64_t now_ms, int64_t budget_us);
+/* Maintenance for at most about budget_us, of each shard in turn, from where the last one ended: expiry due by now, sweep of flushed
+ * databases, freeing of large values, eviction down to the limit, compaction of chunks, shrinking of tables. Takes a shard's lock for
+ * slices well under 0.5 ms; with a budget of 0, for one. Returns true when work is left. Any thread; several share the work. */
+bool l1_tick(struct l1 *l1, int64_t now_ms, int64_t budget_us);
 
 /* ---- groups: items with a bound of their own, that push out one another beyond it ---- */
 struct l1_group {
@@ -282,7 +283,8 @@ struct l1_stats {
     uint64_t expired, evicted, spared, inserted;
     uint64_t chunk_resident_bytes; /* chunks, and free ones not yet given back */
     uint64_t chunk_bytes, live_bytes, table_bytes, heap_bytes; /* live: item slots in use */
-    uint64_t buckets, overflow_buckets, splits, merges, moved_by_compaction, pending_free_bytes;
+    uint64_t policy_bytes; /* what the policy keeps beside the items */
+    uint64_t buckets, overflow_buckets, splits, merges, moved_by_compaction;
     uint64_t flights, watches;
 };
 void l1_stats_read(const struct l1 *l1, struct l1_stats *out);

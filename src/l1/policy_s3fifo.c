@@ -15,7 +15,9 @@
 #include "src/l1/policy_s3fifo.h"
 
 #include "src/base/mem.h"
+#include "src/l1/ghost.h"
 #include "src/l1/policy.h"
+#include "src/l1/ring.h"
 
 enum {
     CREDIT = 15,     /* bits of the meta byte: credit; in the small queue its low two bits are laps left */
@@ -34,28 +36,18 @@ enum {
     SHARE_START = SHARE_ONE / 10,
     SHARE_MIN = SHARE_ONE / 20,
     SHARE_MAX = SHARE_ONE / 2,
-    GHOST_WAYS = 32,    /* fingerprints of a line, newest first */
-    GHOST_PERCENT = 110, /* fingerprints per item */
-    GHOST_SOON = 3,      /* places of a line that stand for a tenth of the items */
-    GHOST_GROWS = 8,     /* lines per eviction at most */
-    BY_MAIN = 0x8000     /* main let it go */
-};
-
-/* The bits of the hash behind the shard's find the bucket; a block that another key has by now is not there. */
-struct ring_entry {
-    uint32_t handle, hash;
+    GHOST_SOON = GHOST_WAYS / 10 /* places of a line that stand for a tenth of the items */
 };
 
 struct s3fifo {
-    struct ring_entry *ring; /* a power of two of them; some are old: the item has gone, or moved */
-    uint32_t ring_cap, head, tail, scrub; /* scrub: entries still to be looked at */
+    struct ring ring; /* some entries are old: the item has gone, or moved */
+    uint32_t scrub;   /* entries still to be looked at */
     uint32_t share; /* of the small queue */
     enum { BY_SHARE, SMALL_FIRST, MAIN_FIRST } turn; /* whence the next victim comes */
     uint64_t small_bytes, main_bytes;
     uint32_t small_items, main_items;
     uint32_t quiet; /* inserts since the last eviction, as far as QUIET */
-    uint32_t lines, lines_cap, level; /* linear hashing, as the table */
-    uint16_t (*ghost)[GHOST_WAYS];
+    struct ghost ghost;
     /* what left last other than by eviction: an insert of the same key replaces it, and inherits */
     uint64_t left_hash;
     uint32_t left_handle;
@@ -66,10 +58,8 @@ struct s3fifo {
 static void *create(struct shard *s) {
     struct s3fifo *q = mem_zalloc(sizeof(*q));
     q->share = SHARE_START;
-    q->ring_cap = RING_START;
-    q->ring = mem_alloc(q->ring_cap * sizeof(*q->ring));
-    q->lines = q->lines_cap = 1;
-    q->ghost = mem_zalloc(sizeof(*q->ghost));
+    ring_init(&q->ring, &s->policy_bytes);
+    ghost_init(&q->ghost, &s->policy_bytes);
     /* items of another policy's time count as main's: the hand finds them */
     for (uint32_t i = 0; i < s->buckets; i++) {
         for (struct bucket *b = shard_bucket(s, i); b != NULL; b = bucket_next(s, b)) {
@@ -88,8 +78,8 @@ static void *create(struct shard *s) {
 static void destroy(struct shard *s, void *state) {
     (void)s;
     struct s3fifo *q = state;
-    mem_free(q->ring);
-    mem_free(q->ghost);
+    ring_fini(&q->ring);
+    ghost_fini(&q->ghost);
     mem_free(q);
 }
 
@@ -113,98 +103,39 @@ static uint8_t laps(unsigned toll) {
 
 /* ---- ring ---- */
 
-static uint32_t ring_count(const struct s3fifo *q) {
-    return q->tail - q->head;
-}
-
 /* The place of an entry's item, if it still is one of the small queue. */
 static bool ring_find(const struct shard *s, struct ring_entry e, struct place *out) {
     return table_find_handle(s, (uint64_t)e.hash << s->shift, e.handle, out) && !(out->bucket->meta[out->slot] & IN_MAIN);
 }
 
-static void ring_grow(struct s3fifo *q) {
-    uint32_t n = ring_count(q);
-    struct ring_entry *ring = mem_alloc(2 * (size_t)q->ring_cap * sizeof(*ring));
-    for (uint32_t i = 0; i < n; i++) {
-        ring[i] = q->ring[(q->head + i) % q->ring_cap];
-    }
-    mem_free(q->ring);
-    q->ring = ring;
-    q->head = 0;
-    q->tail = n;
-    q->ring_cap *= 2;
-}
-
 /* Turns the ring once, a few entries at a time, when most of them are old: of items deleted, or overwritten by larger ones. */
 static void ring_scrub(const struct shard *s, struct s3fifo *q) {
-    if (q->scrub == 0 && ring_count(q) > 2 * q->small_items + RING_SPARE) {
-        q->scrub = ring_count(q);
+    if (q->scrub == 0 && q->ring.count > 2 * q->small_items + RING_SPARE) {
+        q->scrub = q->ring.count;
     }
     for (int i = 0; i < RING_SCRUBS && q->scrub > 0; i++) {
         struct place at;
         q->scrub--;
-        if (ring_count(q) == 0) {
+        if (q->ring.count == 0) {
             q->scrub = 0;
             return;
         }
-        struct ring_entry e = q->ring[q->head++ % q->ring_cap];
+        struct ring_entry e = ring_pop(&q->ring);
         if (ring_find(s, e, &at)) {
-            q->ring[q->tail++ % q->ring_cap] = e;
+            ring_push(&q->ring, e);
         }
     }
 }
 
-static void ring_push(const struct shard *s, struct s3fifo *q, uint64_t hash, uint32_t handle) {
+static void enqueue(const struct shard *s, struct s3fifo *q, uint64_t hash, uint32_t handle) {
     ring_scrub(s, q);
-    if (ring_count(q) == q->ring_cap) {
-        ring_grow(q);
-    }
-    q->ring[q->tail++ % q->ring_cap] = (struct ring_entry){handle, (uint32_t)(hash >> s->shift)};
-}
-
-/* What came last leaves first: an item that would push out much of the shard has to come twice. */
-static void ring_turn(struct s3fifo *q) {
-    struct ring_entry e = q->ring[--q->tail % q->ring_cap];
-    q->ring[--q->head % q->ring_cap] = e;
+    ring_push(&q->ring, (struct ring_entry){handle, (uint32_t)(hash >> s->shift)});
 }
 
 /* ---- ghost ---- */
 
 static uint16_t fingerprint(uint64_t hash) {
-    uint16_t print = hash >> 36 & (BY_MAIN - 1); /* not bits that tell shards or lines apart */
-    return print != 0 ? print : 1;
-}
-
-static uint16_t *ghost_line(const struct shard *s, const struct s3fifo *q, uint64_t hash) {
-    uint32_t h = (uint32_t)(hash >> s->shift), i = h & (((uint32_t)2 << q->level) - 1);
-    return q->ghost[i < q->lines ? i : i & (((uint32_t)1 << q->level) - 1)];
-}
-
-static uint64_t ghost_wanted(const struct shard *s) {
-    return (uint64_t)s->items * GHOST_PERCENT / 100;
-}
-
-/* A line is split by copying it: in the wrong half a fingerprint is never asked for, and soon pushed out. */
-static void ghost_grow(const struct shard *s, struct s3fifo *q) {
-    uint64_t lines = (ghost_wanted(s) + GHOST_WAYS - 1) / GHOST_WAYS;
-    for (int i = 0; i < GHOST_GROWS && q->lines < lines; i++) {
-        if (q->lines == q->lines_cap) {
-            q->lines_cap += q->lines_cap / 8 + 1;
-            q->ghost = mem_realloc(q->ghost, q->lines_cap * sizeof(*q->ghost));
-        }
-        memcpy(q->ghost[q->lines], q->ghost[q->lines - ((uint32_t)1 << q->level)], sizeof(*q->ghost));
-        q->lines++;
-        if (q->lines == (uint32_t)2 << q->level) {
-            q->level++;
-        }
-    }
-}
-
-static void ghost_add(const struct shard *s, struct s3fifo *q, uint64_t hash, unsigned by) {
-    ghost_grow(s, q);
-    uint16_t *line = ghost_line(s, q, hash);
-    memmove(line + 1, line, (GHOST_WAYS - 1) * sizeof(*line));
-    line[0] = (uint16_t)(fingerprint(hash) | by);
+    return (uint16_t)(hash >> 36); /* not bits that tell shards or lines apart */
 }
 
 static void share_move(const struct shard *s, struct s3fifo *q, bool to_main) {
@@ -216,24 +147,16 @@ static void share_move(const struct shard *s, struct s3fifo *q, bool to_main) {
     }
 }
 
-/* Whether the key is in the ghost; it no longer is. */
-static bool ghost_take(const struct shard *s, struct s3fifo *q, uint64_t hash) {
-    uint16_t *line = ghost_line(s, q, hash), print = fingerprint(hash);
-    uint64_t wanted = ghost_wanted(s) / q->lines + 1; /* fewer when the cache has shrunk */
-    unsigned ways = wanted < GHOST_WAYS ? (unsigned)wanted : GHOST_WAYS, before[2] = {0, 0};
-    for (unsigned i = 0; i < ways && line[i] != 0; i++) {
-        bool by_main = line[i] & BY_MAIN;
-        if ((line[i] & ~BY_MAIN) == print) {
-            if (before[by_main] < GHOST_SOON) {
-                share_move(s, q, by_main);
-            }
-            memmove(line + i, line + i + 1, (GHOST_WAYS - 1 - i) * sizeof(*line));
-            line[GHOST_WAYS - 1] = 0;
-            return true;
-        }
-        before[by_main]++;
+/* Whether the key was evicted lately; from now on it was not. */
+static bool was_evicted(const struct shard *s, struct s3fifo *q, uint64_t hash) {
+    struct ghost_find find;
+    if (!ghost_take(&q->ghost, (uint32_t)(hash >> s->shift), fingerprint(hash), s->items, &find)) {
+        return false;
     }
-    return false;
+    if (find.before < GHOST_SOON) {
+        share_move(s, q, find.by_main);
+    }
+    return true;
 }
 
 /* ---- queues ---- */
@@ -255,7 +178,7 @@ static void to_main(struct s3fifo *q, uint8_t *meta, size_t bytes, unsigned cred
  * still in its place, but no longer of any queue. */
 static void oldest_to_main(struct shard *s, struct s3fifo *q, uint32_t replaced) {
     struct place p;
-    struct ring_entry e = q->ring[q->head++ % q->ring_cap];
+    struct ring_entry e = ring_pop(&q->ring);
     if (e.handle != replaced && ring_find(s, e, &p)) {
         uint8_t *meta = &p.bucket->meta[p.slot];
         unsigned credit = *meta & CREDIT; /* laps left become credit */
@@ -272,7 +195,7 @@ static uint8_t insert(struct shard *s, uint64_t hash, uint32_t handle, size_t by
     if (q->left && q->left_hash == hash) {
         bits = q->left_meta & META_POLICY;
         replaced = q->left_handle;
-    } else if (ghost_take(s, q, hash)) {
+    } else if (was_evicted(s, q, hash)) {
         bits = IN_MAIN | WAS_READ | READ; /* asked for twice at least */
     }
     q->quiet += q->quiet <= QUIET;
@@ -283,12 +206,12 @@ static uint8_t insert(struct shard *s, uint64_t hash, uint32_t handle, size_t by
     } else {
         q->small_bytes += bytes;
         q->small_items++;
-        ring_push(s, q, hash, handle);
-        if (q->quiet > QUIET && ring_count(q) > RING_START + (uint64_t)s->items * q->share / (SHARE_ONE / 5 * 4)) {
+        enqueue(s, q, hash, handle);
+        if (q->quiet > QUIET && q->ring.count > RING_START + (uint64_t)s->items * q->share / (SHARE_ONE / 5 * 4)) {
             oldest_to_main(s, q, replaced);
         }
         if (bytes > (q->small_bytes + q->main_bytes) / 4) {
-            ring_turn(q);
+            ring_turn(&q->ring); /* an item that would push out much of the shard has to come twice */
         }
     }
     return bits;
@@ -316,11 +239,13 @@ static void removed(struct shard *s, uint64_t hash, uint32_t handle, uint8_t met
     leave(meta & IN_MAIN ? &q->main_bytes : &q->small_bytes, meta & IN_MAIN ? &q->main_items : &q->small_items, bytes);
     if (evicted) {
         q->quiet = 0;
-        ghost_add(s, q, hash, meta & IN_MAIN ? BY_MAIN : 0);
+        ghost_grow(&q->ghost, s->items);
+        ghost_add(&q->ghost, (uint32_t)(hash >> s->shift), fingerprint(hash), meta & IN_MAIN);
     } else {
         q->left_hash = hash;
         q->left_handle = handle;
         q->left_meta = meta;
+        ghost_shrink(&q->ghost, s->items);
     }
     q->left = !evicted;
 }
@@ -328,17 +253,17 @@ static void removed(struct shard *s, uint64_t hash, uint32_t handle, uint8_t met
 /* The ring's entry for the old handle is recognised as old; the new one goes to its end. */
 static void moved(struct shard *s, uint32_t handle, uint8_t meta) {
     if (!(meta & IN_MAIN)) {
-        ring_push(s, s->policy_state, item_hash(slab_at(&s->slab, handle)), handle);
+        enqueue(s, s->policy_state, item_hash(slab_at(&s->slab, handle)), handle);
     }
 }
 
 static bool small_victim(struct shard *s, struct s3fifo *q, struct place *out) {
     uint64_t mean = mean_bytes(s);
-    for (int steps = 0; ring_count(q) > 0; steps++) {
+    for (int steps = 0; q->ring.count > 0; steps++) {
         if (steps == RING_STEPS) {
             return false;
         }
-        struct ring_entry e = q->ring[q->head++ % q->ring_cap];
+        struct ring_entry e = ring_pop(&q->ring);
         if (!ring_find(s, e, out)) {
             continue;
         }
@@ -350,7 +275,7 @@ static bool small_victim(struct shard *s, struct s3fifo *q, struct place *out) {
             to_main(q, meta, bytes, 0);
         } else if (*meta & LAPS) {
             (*meta)--;
-            ring_push(s, q, (uint64_t)e.hash << s->shift, e.handle);
+            enqueue(s, q, (uint64_t)e.hash << s->shift, e.handle);
         } else {
             return true;
         }
@@ -417,7 +342,7 @@ static void spare(struct shard *s, struct place at) {
         *meta = (uint8_t)((*meta & ~CREDIT) | CREDIT_MAX);
         q->turn = SMALL_FIRST;
     } else {
-        ring_push(s, q, item_hash(slab_at(&s->slab, handle)), handle);
+        enqueue(s, q, item_hash(slab_at(&s->slab, handle)), handle);
         q->turn = MAIN_FIRST;
     }
 }
@@ -428,7 +353,7 @@ void s3fifo_look(const struct shard *s, struct s3fifo_look *out) {
                                 .main_bytes = q->main_bytes,
                                 .main_items = q->main_items,
                                 .small_share = (double)q->share / SHARE_ONE,
-                                .memory_bytes = q->ring_cap * sizeof(*q->ring) + q->lines_cap * sizeof(*q->ghost)};
+                                .memory_bytes = s->policy_bytes};
 }
 
 extern const struct policy policy_s3fifo;

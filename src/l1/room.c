@@ -12,13 +12,17 @@
 enum {
     PUBLISH_BYTES = 4096,     /* a shard's drift from what it has reported */
     SHARE_SLACK = 16,         /* a shard with a sixteenth more is larger */
-    TICK_BUCKETS = 64,        /* buckets visited for expiry per slice */
-    TICK_VICTIMS = 64,        /* evictions per slice */
-    TICK_FREES = 1024,        /* elements of large values freed per slice */
-    TICK_SWEEP = 256,         /* buckets swept for flushed databases per slice */
+    TICK_BUCKETS = 64,        /* buckets looked at for expiry per slice */
+    TICK_VICTIMS = 32,        /* evictions per slice */
+    TICK_FREES = 512,         /* elements of large values freed per slice */
+    TICK_SWEEP = 64,          /* buckets swept for flushed databases per slice */
+    TICK_MERGES = 32,         /* buckets merged per slice */
     COMPACT_LOOK = 64,        /* chunks looked at per slice */
     COMPACT_BLOCKS = 512,     /* blocks moved per slice */
     COMPACT_SHARE = 8,        /* compact when an eighth of the chunks' bytes is free, */
+    WRITE_COMPACT_SHARE = 6,  /* those who write compact, too, when a sixth is free, */
+    WRITE_COMPACT_LOOK = 8,
+    WRITE_COMPACT_BLOCKS = 64,
     MOST_SPARES = 16,         /* candidates passed over for one victim */
     ASKED_SHARDS = 64,        /* for an item of a group over its bound */
     COMPACT_FLOOR = 8         /* and more than so many chunks: classes in use hold a part of one each */
@@ -26,7 +30,7 @@ enum {
 
 static int64_t shard_bytes(const struct shard *s) {
     int64_t table = (int64_t)s->buckets * (int64_t)sizeof(struct bucket);
-    return (int64_t)(s->slab.live_bytes + s->heap_bytes) + table;
+    return (int64_t)(s->slab.live_bytes + s->heap_bytes + s->policy_bytes) + table;
 }
 
 void shard_publish(struct shard *s) {
@@ -116,6 +120,57 @@ bool l1_set_policy(struct l1 *l1, const char *name) {
     }
     atomic_store_explicit(&l1->policy, p, memory_order_relaxed);
     return true;
+}
+
+/* ---- compaction ---- */
+
+static void move_block(struct shard *s, uint32_t from, uint32_t to) {
+    unsigned cls = slab_class_at(&s->slab, from);
+    unsigned char *it = slab_at(&s->slab, from);
+    uint64_t hash = item_hash(it);
+    struct place at;
+    CHECK(table_find_handle(s, hash, from, &at));
+    memcpy(slab_at(&s->slab, to), it, slab_class_size(&s->slab, cls));
+    uint8_t meta = at.bucket->meta[at.slot];
+    at.bucket->handle[at.slot] = to;
+    at.bucket->seq++;
+    if (s->policy->moved != NULL) {
+        s->policy->moved(s, to, meta);
+    }
+}
+
+/* Whether more than an n-th of the shard's chunks is free. */
+static bool is_sparse(const struct shard *s, unsigned n) {
+    return s->slab.free_bytes >= COMPACT_FLOOR * CHUNK_BYTES + s->slab.chunk_bytes / n;
+}
+
+/* Empties one sparse chunk, or so many blocks of it, if there is one among so many. */
+static bool compact(struct shard *s, unsigned look, unsigned blocks) {
+    const struct slab *slab = &s->slab;
+    uint32_t chunk = slab_sparse_chunk(&s->slab, look);
+    if (chunk == UINT32_MAX) {
+        return false;
+    }
+    uint32_t from[COMPACT_BLOCKS];
+    unsigned cls = slab->chunks[chunk].cls, moved = 0;
+    unsigned n = slab_evacuate(&s->slab, chunk, from, blocks);
+    for (; moved < n; moved++) {
+        uint32_t to = slab_alloc(&s->slab, cls);
+        if (to == 0) {
+            break;
+        }
+        move_block(s, from[moved], to);
+    }
+    for (unsigned i = 0; i < moved; i++) {
+        slab_free(&s->slab, from[i]);
+    }
+    if (moved == n && n < blocks) {
+        slab_give_back(&s->slab, chunk);
+    } else {
+        s->slab.sweep = chunk - 1; /* the rest of it next: two half moved chunks would trade places for ever */
+    }
+    atomic_fetch_add_explicit(&s->moved, moved, memory_order_relaxed);
+    return moved > 0 || n == 0;
 }
 
 /* ---- eviction ---- */
@@ -269,6 +324,12 @@ static void make_groups_room(struct shard *s, unsigned max, int64_t now_ms) {
     }
 }
 
+bool l1_is_behind(const struct l1 *l1) {
+    const struct policy *p = atomic_load_explicit(&l1->policy, memory_order_relaxed);
+    size_t limit = atomic_load_explicit(&l1->limit_bytes, memory_order_relaxed);
+    return limit != 0 && p->evicts && l1_bytes(l1) > limit + limit / 16 && !is_held(l1);
+}
+
 void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t now_ms) {
     struct shard *s = &l1->shards[shard];
     if (unlikely(atomic_load_explicit(&l1->crowded, memory_order_relaxed) != 0)) {
@@ -279,6 +340,9 @@ void l1_make_room(struct l1 *l1, unsigned shard, unsigned max_victims, int64_t n
     }
     struct shard *larger = larger_shard(s);
     unsigned n = larger != NULL ? try_evict(larger, max_victims, now_ms) : 0;
+    if (unlikely(is_sparse(s, WRITE_COMPACT_SHARE))) {
+        compact(s, WRITE_COMPACT_LOOK, WRITE_COMPACT_BLOCKS);
+    }
     n += evict_some(s, max_victims - n, now_ms, false);
     /* an own shard with little in it cannot pay: others are asked, but never waited for */
     for (unsigned i = 1; i < l1->shard_count && n < max_victims && l1_over_limit(l1); i++) {
@@ -339,55 +403,6 @@ bool shard_free_pending(struct shard *s, size_t budget) {
     return !list_empty(&s->pending);
 }
 
-/* ---- compaction ---- */
-
-static void move_block(struct shard *s, uint32_t from, uint32_t to) {
-    unsigned cls = slab_class_at(&s->slab, from);
-    unsigned char *it = slab_at(&s->slab, from);
-    uint64_t hash = item_hash(it);
-    struct place at;
-    CHECK(table_find_handle(s, hash, from, &at));
-    memcpy(slab_at(&s->slab, to), it, slab_class_size(&s->slab, cls));
-    uint8_t meta = at.bucket->meta[at.slot];
-    at.bucket->handle[at.slot] = to;
-    at.bucket->seq++;
-    if (s->policy->moved != NULL) {
-        s->policy->moved(s, to, meta);
-    }
-}
-
-/* Empties one sparse chunk, if there is one. */
-static bool compact(struct shard *s) {
-    const struct slab *slab = &s->slab;
-    if (slab->free_bytes < COMPACT_FLOOR * CHUNK_BYTES + slab->chunk_bytes / COMPACT_SHARE) {
-        return false;
-    }
-    uint32_t chunk = slab_sparse_chunk(&s->slab, COMPACT_LOOK);
-    if (chunk == UINT32_MAX) {
-        return false;
-    }
-    uint32_t from[COMPACT_BLOCKS];
-    unsigned cls = slab->chunks[chunk].cls, moved = 0;
-    unsigned n = slab_evacuate(&s->slab, chunk, from, COMPACT_BLOCKS);
-    for (; moved < n; moved++) {
-        uint32_t to = slab_alloc(&s->slab, cls);
-        if (to == 0) {
-            break;
-        }
-        move_block(s, from[moved], to);
-    }
-    for (unsigned i = 0; i < moved; i++) {
-        slab_free(&s->slab, from[i]);
-    }
-    if (moved == n && n < COMPACT_BLOCKS) {
-        slab_give_back(&s->slab, chunk);
-    } else {
-        s->slab.sweep = chunk - 1; /* the rest of it next: two half moved chunks would trade places for ever */
-    }
-    atomic_fetch_add_explicit(&s->moved, moved, memory_order_relaxed);
-    return moved > 0 || n == 0;
-}
-
 /* ---- sweep of flushed databases and purged items ---- */
 
 /* Whether it is to go; one that a soft purge made stale rests from now on. */
@@ -438,43 +453,87 @@ static bool sweep(struct shard *s, unsigned budget, int64_t now_ms) {
 
 /* ---- the tick ---- */
 
-/* any: what is to be spared goes, too. evicted: how many did. */
-static bool tick_shard(struct shard *s, int64_t now_ms, bool any, unsigned *evicted) {
+/* What one tick does, and how it goes. */
+struct tick {
+    int64_t now_ms;
+    bool any;         /* what is to be spared goes, too */
+    unsigned evicted; /* how many were */
+};
+
+static bool tick_expire(struct shard *s, struct tick *t) {
+    bool active = atomic_load_explicit(&s->l1->active_expire, memory_order_relaxed);
+    return active && wheel_run(s, t->now_ms, TICK_BUCKETS);
+}
+
+static bool tick_sweep(struct shard *s, struct tick *t) {
+    return sweep(s, TICK_SWEEP, t->now_ms);
+}
+
+static bool tick_free(struct shard *s, struct tick *t) {
+    (void)t;
+    return shard_free_pending(s, TICK_FREES);
+}
+
+static bool tick_evict(struct shard *s, struct tick *t) {
     struct l1 *l1 = s->l1;
+    if (!l1_over_limit(l1) || !s->policy->evicts || (larger_shard(s) != NULL && !far_over_limit(l1))) {
+        return false;
+    }
+    unsigned n = evict_some(s, TICK_VICTIMS, t->now_ms, t->any);
+    t->evicted += n;
+    return n > 0 && l1_over_limit(l1);
+}
+
+static bool tick_groups(struct shard *s, struct tick *t) {
     bool more = false;
-    unsigned before = *evicted;
-    if (atomic_load_explicit(&l1->active_expire, memory_order_relaxed)) {
-        more |= wheel_run(s, now_ms, TICK_BUCKETS);
+    for (uint32_t bits = is_held(s->l1) ? 0 : quota_crowded(s->l1); bits != 0; bits &= bits - 1) {
+        more |= thin_out(s, (unsigned)__builtin_ctz(bits), TICK_VICTIMS, t->now_ms) == TICK_VICTIMS;
     }
-    more |= sweep(s, TICK_SWEEP, now_ms);
-    more |= shard_free_pending(s, TICK_FREES);
-    if (l1_over_limit(l1) && s->policy->evicts && (larger_shard(s) == NULL || far_over_limit(l1))) {
-        *evicted += evict_some(s, TICK_VICTIMS, now_ms, any);
-        more |= *evicted > before && l1_over_limit(l1);
-    }
-    for (uint32_t bits = is_held(l1) ? 0 : quota_crowded(l1); bits != 0; bits &= bits - 1) {
-        more |= thin_out(s, (unsigned)__builtin_ctz(bits), TICK_VICTIMS, now_ms) == TICK_VICTIMS;
-    }
-    more |= compact(s);
-    shard_publish(s);
     return more;
 }
 
-bool l1_tick(struct l1 *l1, unsigned first, unsigned stride, int64_t now_ms, int64_t budget_us) {
-    int64_t end = clock_mono_us() + budget_us;
-    bool more = false, any = false;
-    unsigned evicted = 0;
+static bool tick_compact(struct shard *s, struct tick *t) {
+    (void)t;
+    return is_sparse(s, COMPACT_SHARE) && compact(s, COMPACT_LOOK, COMPACT_BLOCKS);
+}
+
+/* A sweep under way goes by bucket, and would miss what moves to one it has been to. */
+static bool tick_shrink(struct shard *s, struct tick *t) {
+    (void)t;
+    bool swept = s->sweep_generation == atomic_load_explicit(&s->l1->flush_generation, memory_order_relaxed);
+    return swept && table_shrink(s, TICK_MERGES);
+}
+
+/* Each under the lock of its own, so that nobody waits for more than one of them. */
+static bool (*const tick_parts[])(struct shard *s, struct tick *t) = {tick_expire, tick_sweep, tick_free, tick_evict, tick_groups, tick_compact, tick_shrink};
+enum { TICK_PARTS = sizeof(tick_parts) / sizeof(tick_parts[0]) };
+
+static bool run_part(struct l1 *l1, unsigned at, struct tick *t) {
+    struct shard *s = &l1->shards[at / TICK_PARTS];
+    lock_acquire(&s->lock);
+    bool more = tick_parts[at % TICK_PARTS](s, t);
+    shard_publish(s);
+    lock_release(&s->lock);
+    return more;
+}
+
+bool l1_tick(struct l1 *l1, int64_t now_ms, int64_t budget_us) {
+    const int64_t end = clock_mono_us() + budget_us;
+    const unsigned round = l1->shard_count * TICK_PARTS;
+    struct tick t = {.now_ms = now_ms};
+    bool more;
+    unsigned at = atomic_load_explicit(&l1->tick_at, memory_order_relaxed);
     do {
-        for (unsigned i = first; i < l1->shard_count; i += stride) {
-            struct shard *s = &l1->shards[i];
-            lock_acquire(&s->lock);
-            more |= tick_shard(s, now_ms, any, &evicted);
-            lock_release(&s->lock);
-            if (clock_mono_us() > end) {
+        more = false;
+        for (unsigned i = 0; i < round; i++) {
+            more |= run_part(l1, at, &t);
+            at = at + 1 < round ? at + 1 : 0;
+            if (clock_mono_us() >= end) {
+                atomic_store_explicit(&l1->tick_at, at, memory_order_relaxed);
                 return true;
             }
         }
-        any = !any && evicted == 0 && l1->hooks.spared != NULL && far_over_limit(l1); /* once more round, sparing nothing */
-    } while (any);
-    return more;
+        t.any = !t.any && t.evicted == 0 && l1->hooks.spared != NULL && far_over_limit(l1); /* once more round, sparing nothing */
+    } while (more || t.any);
+    return false;
 }

@@ -66,6 +66,7 @@ struct shard {
     /* eviction */
     const struct policy *policy;
     void *policy_state;
+    uint64_t policy_bytes;    /* what policy_state holds that grows with the items */
     uint8_t hit_mask, hit_value; /* a hit writes nothing when (meta & mask) == value */
     uint8_t epoch;
     uint32_t epoch_touches;
@@ -81,7 +82,7 @@ struct shard {
 
     /* read without the lock */
     _Atomic uint32_t db_keys[L1_PHYSICAL_DBS], db_expires[L1_PHYSICAL_DBS], db_same[L1_PHYSICAL_DBS];
-    _Atomic uint64_t expired, evicted, spared, inserted, splits, moved;
+    _Atomic uint64_t expired, evicted, spared, inserted, splits, merges, moved;
     int64_t published_bytes;  /* this shard's part of l1->used_bytes */
     _Atomic uint32_t published_items; /* as of then */
 } __attribute__((aligned(64)));
@@ -111,6 +112,9 @@ void table_put(struct place at, uint64_t hash, uint32_t handle, uint8_t meta);
 void table_clear(struct shard *s, uint64_t hash, struct place at);
 /* Splits one bucket when the table is fuller than it should be. */
 void table_grow(struct shard *s);
+/* Merges up to so many buckets when the table is much emptier than it should be; true when more are to be merged. No place found before
+ * is one any more. */
+bool table_shrink(struct shard *s, unsigned budget);
 uint64_t item_hash(const unsigned char *it);
 /* The next bucket of a chain, or NULL. */
 static inline struct bucket *bucket_next(const struct shard *s, const struct bucket *b) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* table: linear hashing (Litwin 1980) with 64-byte buckets: grows by one bucket at a time, so that no insert pauses. */
+/* table: linear hashing (Litwin 1980) with 64-byte buckets: grows and shrinks by one bucket at a time, so that nobody pauses for it. */
 #include "src/base/check.h"
 #include "src/base/mem.h"
 #include "src/l1/shard.h"
@@ -8,7 +8,10 @@
 #include <emmintrin.h>
 #endif
 
-enum { FILL = 8 /* items per bucket the table grows to keep: about 8.5 bytes an item with overflow */ };
+enum {
+    FILL = 8,    /* items per bucket the table grows to keep: about 8.5 bytes an item with overflow */
+    SPARSE = 4   /* with fewer it shrinks */
+};
 
 uint64_t item_hash(const unsigned char *it) {
     return hash_key(item_key(it), it[1]);
@@ -274,4 +277,78 @@ void table_grow(struct shard *s) {
         wheel_schedule(s, fresh, earliest);
     }
     atomic_fetch_add_explicit(&s->splits, 1, memory_order_relaxed);
+}
+
+/* ---- shrinking ---- */
+
+static unsigned chain_used(const struct shard *s, const struct bucket *b) {
+    unsigned n = 0;
+    for (; b != NULL; b = bucket_next(s, b)) {
+        for (int i = 0; i < bucket_slots(b); i++) {
+            n += b->handle[i] != 0;
+        }
+    }
+    return n;
+}
+
+/* Whether so many overflow buckets are there to be taken. */
+static bool reserve_overflow(struct shard *s, unsigned n) {
+    uint32_t taken[MAX_CARRIED / (BUCKET_SLOTS - 1) + 2];
+    unsigned k = 0;
+    while (k < n && (taken[k] = slab_alloc(&s->slab, SLAB_TABLE_CLASS)) != 0) {
+        k++;
+    }
+    bool all = k == n;
+    while (k > 0) {
+        slab_free(&s->slab, taken[--k]);
+    }
+    return all;
+}
+
+/* Undoes the last split. False when it cannot be undone now: the chain would be hopeless, or memory is gone. */
+static bool merge(struct shard *s) {
+    uint32_t last = s->buckets - 1, level = last < (uint32_t)1 << s->level ? s->level - 1 : s->level;
+    struct bucket *from = shard_bucket(s, last), *to = shard_bucket(s, last - ((uint32_t)1 << level));
+    unsigned used = chain_used(s, from);
+    if (used + chain_used(s, to) > MAX_CARRIED || !reserve_overflow(s, used / (BUCKET_SLOTS - 1) + 1)) {
+        return false;
+    }
+    struct carried items[MAX_CARRIED];
+    unsigned n = unload(s, from, items);
+    s->buckets = last;
+    s->level = level;
+    int64_t earliest = INT64_MAX;
+    for (unsigned i = 0; i < n; i++) {
+        const unsigned char *it = slab_at(&s->slab, items[i].handle);
+        struct place at;
+        CHECK(place_in_chain(s, to, &at));
+        at.bucket->handle[at.slot] = items[i].handle;
+        at.bucket->tag[at.slot] = items[i].tag;
+        at.bucket->meta[at.slot] = items[i].meta;
+        if (items[i].meta & META_TTL && item_expire(it) < earliest) {
+            earliest = item_expire(it);
+        }
+    }
+    if (earliest != INT64_MAX) {
+        wheel_schedule(s, last - ((uint32_t)1 << level), earliest); /* what the wheel has of the bucket that went is passed over */
+    }
+    if (last % SEGMENT_BUCKETS == 0) {
+        struct bucket *segment = s->segments[last / SEGMENT_BUCKETS];
+        __atomic_store_n(&s->segments[last / SEGMENT_BUCKETS], NULL, __ATOMIC_RELAXED);
+        chunk_give(s->slab.pool, segment); /* stays mapped: a prefetch without the lock may be reading it */
+    }
+    atomic_fetch_add_explicit(&s->merges, 1, memory_order_relaxed);
+    return true;
+}
+
+bool table_shrink(struct shard *s, unsigned budget) {
+    while (s->buckets > 1 && s->items < (uint64_t)s->buckets * SPARSE) {
+        if (budget-- == 0) {
+            return true;
+        }
+        if (!merge(s)) {
+            return false;
+        }
+    }
+    return false;
 }

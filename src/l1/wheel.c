@@ -102,51 +102,59 @@ static void visit(struct shard *s, uint32_t index, int64_t now_ms) {
     }
 }
 
-static uint32_t take(uint32_t *slot) {
-    uint32_t h = *slot;
-    *slot = 0;
-    return h;
-}
-
-/* Entries of the outer slot move to the inner level. */
-static void cascade(struct shard *s, uint32_t *slot) {
-    for (uint32_t h = take(slot), next; h != 0; h = next) {
-        struct wheel_block *block = slab_at(&s->slab, h);
-        next = block->next;
-        for (uint32_t i = 0; i < block->count; i++) {
-            uint32_t index = block->bucket[i];
-            const struct bucket *b = shard_bucket(s, index);
-            uint64_t ahead = ticks_ahead(s, b);
-            if (b->tick != 0 && ahead < WHEEL_SLOTS) {
-                push(s, &s->wheel[0][(s->wheel_tick + ahead) % WHEEL_SLOTS], index);
-            }
+/* Takes one bucket out of a slot; false when there is none. */
+static bool take(struct shard *s, uint32_t *slot, uint32_t *bucket) {
+    while (*slot != 0) {
+        struct wheel_block *block = slab_at(&s->slab, *slot);
+        if (block->count > 0) {
+            *bucket = block->bucket[--block->count];
+            return true;
         }
+        uint32_t h = *slot;
+        *slot = block->next;
         slab_free(&s->slab, h);
     }
+    return false;
+}
+
+/* Buckets of the outer slot move to the inner level, at most about *budget of them; true when all have. */
+static bool cascade(struct shard *s, uint32_t *slot, unsigned *budget) {
+    for (uint32_t index; *slot != 0 && *budget > 0; --*budget) {
+        if (!take(s, slot, &index)) {
+            return true;
+        }
+        if (index >= s->buckets) {
+            continue; /* merged since, and its next deadline is on the wheel as the other one's */
+        }
+        const struct bucket *b = shard_bucket(s, index);
+        uint64_t ahead = ticks_ahead(s, b);
+        if (b->tick != 0 && ahead < WHEEL_SLOTS) {
+            push(s, &s->wheel[0][(s->wheel_tick + ahead) % WHEEL_SLOTS], index);
+        }
+    }
+    return *slot == 0;
+}
+
+/* Those due at the wheel's position, at most about *budget of them; true when all are done. */
+static bool visit_due(struct shard *s, int64_t now_ms, unsigned *budget) {
+    uint32_t *slot = &s->wheel[0][s->wheel_tick % WHEEL_SLOTS];
+    for (uint32_t index; *slot != 0 && *budget > 0; --*budget) {
+        if (take(s, slot, &index) && index < s->buckets && shard_bucket(s, index)->tick == (uint16_t)s->wheel_tick) {
+            visit(s, index, now_ms);
+        }
+    }
+    return *slot == 0;
 }
 
 bool wheel_run(struct shard *s, int64_t now_ms, unsigned budget) {
     uint64_t now_tick = (uint64_t)now_ms >> TICK_SHIFT;
     while (s->wheel_tick < now_tick) {
-        if (s->wheel_tick % WHEEL_SLOTS == 0) {
-            cascade(s, &s->wheel[1][s->wheel_tick / WHEEL_SLOTS % WHEEL_SLOTS]);
+        bool round = s->wheel_tick % WHEEL_SLOTS == 0; /* costs one even when all its slots are empty */
+        if (round && (budget-- == 0 || !cascade(s, &s->wheel[1][s->wheel_tick / WHEEL_SLOTS % WHEEL_SLOTS], &budget))) {
+            return true;
         }
-        uint32_t *slot = &s->wheel[0][s->wheel_tick % WHEEL_SLOTS];
-        while (*slot != 0) {
-            uint32_t h = *slot;
-            struct wheel_block *block = slab_at(&s->slab, h);
-            while (block->count > 0) {
-                if (budget == 0) {
-                    return true;
-                }
-                budget--;
-                uint32_t index = block->bucket[--block->count];
-                if (shard_bucket(s, index)->tick == (uint16_t)s->wheel_tick) {
-                    visit(s, index, now_ms);
-                }
-            }
-            *slot = block->next;
-            slab_free(&s->slab, h);
+        if (!visit_due(s, now_ms, &budget)) {
+            return true;
         }
         s->wheel_tick++;
         if (now_tick - s->wheel_tick > 4 * TURN) {

@@ -19,7 +19,7 @@
 #include "src/stats/stats.h"
 #include "src/tier/write.h"
 
-enum { SLICE_US = 500, STEER_SHARE = 8, FALL_SHARE = 50 };
+enum { SLICE_US = 500, LOOK_US = 95000 /* the timer's 100 ms, and what it may be early */, STEER_SHARE = 8, FALL_SHARE = 50 };
 
 static size_t read_rss(void) {
     char text[128] = "";
@@ -51,7 +51,7 @@ static void steer_l1(struct server *srv, int64_t maxmemory, int64_t rss, const s
         srv->l1_limit = 0;
         return;
     }
-    int64_t other_heap = (int64_t)mem_allocated_bytes() - (int64_t)s->heap_bytes;
+    int64_t own_heap = (int64_t)(s->heap_bytes + s->policy_bytes), other_heap = (int64_t)mem_allocated_bytes() - own_heap;
     int64_t beside = rss - (int64_t)s->chunk_resident_bytes - (int64_t)mem_resident_bytes() + other_heap;
     if (srv->disk != NULL) { /* its queue and buffers come and go: memory must not breathe with them */
         size_t now, most;
@@ -60,14 +60,14 @@ static void steer_l1(struct server *srv, int64_t maxmemory, int64_t rss, const s
     }
     int64_t room = maxmemory - (beside > 0 ? beside : 0), floor = maxmemory / 4;
     room = room > floor ? room : floor;
-    int64_t error = room - (int64_t)(s->chunk_bytes + s->heap_bytes);
+    int64_t error = room - (int64_t)s->chunk_bytes - own_heap;
     if (rss > maxmemory) {
-        int64_t over = (maxmemory - rss) / 4;
+        int64_t over = maxmemory - rss;
         error = over < error ? over : error;
         l1_trim(l1, (size_t)(rss - maxmemory));
     }
     int64_t limit = (srv->l1_limit == 0 ? room : srv->l1_limit) + error / STEER_SHARE;
-    limit = limit > room ? room : limit < room / 4 * 3 ? room / 4 * 3 : limit;
+    limit = limit > room ? room : limit < room / 2 ? room / 2 : limit;
     int64_t least = srv->l1_limit - maxmemory / FALL_SHARE; /* a burst of evictions would flood the tier below */
     limit = limit < least ? least : limit;
     srv->l1_limit = limit;
@@ -144,15 +144,15 @@ static void watch_clients(struct server *srv, const struct conf *conf) {
     }
 }
 
-void server_cron(struct server *srv) {
+/* Ten times a second, whatever maintenance is behind: what is steered here must not swing faster than what it steers. */
+static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     struct worker *w = srv->workers[0];
-    int64_t now = loop_now_ms(w->loop), start = clock_mono_us();
     int64_t until = atomic_load_explicit(&srv->pause_until_ms, memory_order_relaxed);
-    if (until != 0 && now >= until) {
+    if (until != 0 && now_ms >= until) {
         atomic_compare_exchange_strong(&srv->pause_until_ms, &until, 0);
     }
     watch_memory(srv, w->conf);
-    guard_tick(srv->tier.guard, now);
+    guard_tick(srv->tier.guard, now_ms);
     if (srv->disk != NULL) {
         disk_watch_writer(srv->disk);
     }
@@ -160,11 +160,20 @@ void server_cron(struct server *srv) {
     if (++srv->cron_runs % 10 == 0) {
         watch_clients(srv, w->conf);
         warm_tick(srv->warm);
-        save_by_points(srv, w->conf, now);
+        save_by_points(srv, w->conf, now_ms);
     }
-    sighting_tick(srv, w->conf, now);
-    sample_rates(srv, start);
-    bool more = l1_tick(srv->host.l1, 0, 1, now, SLICE_US);
+    sighting_tick(srv, w->conf, now_ms);
+    sample_rates(srv, now_us);
+}
+
+void server_cron(struct server *srv) {
+    struct worker *w = srv->workers[0];
+    int64_t now = loop_now_ms(w->loop), start = clock_mono_us();
+    if (start - srv->looked_us >= LOOK_US) {
+        srv->looked_us = start;
+        look_after(srv, now, start);
+    }
+    bool more = l1_tick(srv->host.l1, now, SLICE_US);
     int64_t took_ms = (clock_mono_us() - start) / 1000;
     if (w->conf->latency_monitor_threshold > 0 && took_ms >= w->conf->latency_monitor_threshold) {
         latency_add(srv->host.latency, "expire-cycle", now / 1000, (uint64_t)took_ms);

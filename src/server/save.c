@@ -160,12 +160,10 @@ static bool write_file(struct server *srv, const struct conf *conf, const char *
     if (w.file == NULL) {
         return false;
     }
-    l1_hold_shrink(srv->host.l1, true);
     put_head(&w);
     for (unsigned db = 0; db < (unsigned)conf->databases && !w.failed; db++) {
         put_database(&w, srv, db, locked);
     }
-    l1_hold_shrink(srv->host.l1, false);
     buf_putc(&w.buf, (char)RDB_OP_EOF);
     write_out(&w);
     uint64_t crc = conf->rdbchecksum ? w.crc : 0;

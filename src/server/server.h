@@ -42,7 +42,8 @@ struct server {
         int64_t at_us;
         uint64_t ops, in, out;
     } rates; /* at the last sample */
-    uint64_t cron_runs;
+    uint64_t cron_runs; /* of its tenths of a second */
+    int64_t looked_us;  /* when the last was */
     int64_t l1_limit; /* live bytes the memory tier may hold: see cron.c */
 
     /* atomic */

@@ -214,7 +214,7 @@ static void step(void) {
 
 static void tidy(void) {
     l1_unlock_all(l1);
-    while (l1_tick(l1, 0, 1, 1, 1000000)) {
+    while (l1_tick(l1, 1, 1000000)) {
     }
     l1_lock_all(l1);
 }

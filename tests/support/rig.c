@@ -306,7 +306,7 @@ struct slice rig_call(struct rig *r, int client, const struct slice *argv, int a
 /* ---- time ---- */
 
 static void tick_until_done(struct rig *r) {
-    for (int i = 0; l1_tick(r->srv->host.l1, 0, 1, clock_now_ms(), 1000000); i++) {
+    for (int i = 0; l1_tick(r->srv->host.l1, clock_now_ms(), 1000000); i++) {
         CHECK(i < MAX_TURNS);
     }
 }

@@ -23,7 +23,7 @@ static void put(struct l1 *l1, int size, int i) {
 
 static unsigned tick_to_the_end(struct l1 *l1) {
     unsigned ticks = 0;
-    while (l1_tick(l1, 0, 1, 1, 1000000)) {
+    while (l1_tick(l1, 1, 1000000)) {
         assert_true(++ticks < MAX_TICKS);
     }
     return ticks;

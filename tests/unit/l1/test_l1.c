@@ -111,7 +111,7 @@ static void tier_equals_its_model(void **state) {
         }
         l1_unlock(l1, shard);
         if (round % 50 == 0) {
-            l1_tick(l1, 0, 1, now, 1000);
+            l1_tick(l1, now, 1000);
         }
         if (round % 20000 == 19999) {
             l1_lock_all(l1);
@@ -180,7 +180,7 @@ static void expiry_is_never_early_and_soon_after(void **state) {
         assert_int_equal(set(l1, &key, SLICE("v"), deadline[i], now), OK);
     }
     for (; now < start + 61000; now += 100) {
-        while (l1_tick(l1, 0, 1, now, 1000000)) {
+        while (l1_tick(l1, now, 1000000)) {
         }
         uint64_t alive = 0;
         for (int i = 0; i < N; i++) {
@@ -194,7 +194,7 @@ static void expiry_is_never_early_and_soon_after(void **state) {
         assert_true(held <= alive + late);
     }
     now = start + 20000000; /* a leap of hours */
-    while (l1_tick(l1, 0, 1, now, 1000000)) {
+    while (l1_tick(l1, now, 1000000)) {
     }
     assert_int_equal(l1_db_keys(l1, l1->db_map[0]), 0);
     struct key key = key_make(SLICE("0"), l1->db_map[0]);
@@ -228,7 +228,7 @@ static void every_policy_keeps_the_limit(void **state) {
                 l1_unlock(l1, shard);
             }
             if (round % 100 == 0) {
-                l1_tick(l1, 0, 1, now, 1000);
+                l1_tick(l1, now, 1000);
             }
         }
         struct l1_stats s;
@@ -344,7 +344,7 @@ static void *hammer(void *arg) {
         l1_make_room(l1, shard, 4, i);
         l1_unlock(l1, shard);
         if (i % 500 == 0) {
-            l1_tick(l1, 0, 1, i, 200);
+            l1_tick(l1, i, 200);
         }
     }
     return NULL;

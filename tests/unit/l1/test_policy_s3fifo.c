@@ -415,7 +415,7 @@ static void bytes_add_up_after_anything(void **state) {
     for (int i = 0; i < 200000; i++) {
         random_operation(l1, NOW + i);
         if (i % 100 == 0) {
-            l1_tick(l1, 0, 1, NOW + i, 1000); /* moves blocks, expires */
+            l1_tick(l1, NOW + i, 1000); /* moves blocks, expires */
         }
         if (i % 1000 == 0) {
             check_sums(l1);

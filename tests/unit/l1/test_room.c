@@ -43,7 +43,7 @@ static void shards_stay_even(void **state) {
         for (int i = 0; i < 400000; i++) {
             put(l1, (int)rng_below(KEYS), VALUE);
             if (i % 256 == 0) {
-                l1_tick(l1, 0, 1, 1, 1000);
+                l1_tick(l1, 1, 1000);
             }
             if (i % 10000 == 0 && i > 50000) {
                 check_even(l1);
@@ -102,7 +102,7 @@ static void what_is_spared_goes_last(void **state) {
         for (int i = 0; i < 100000; i++) { /* ten times what there is room for */
             put(l1, i, VALUE);
             if (i % 256 == 0) {
-                l1_tick(l1, 0, 1, 1, 1000);
+                l1_tick(l1, 1, 1000);
             }
         }
         assert_int_equal(present(l1, 1000000, 40), 40);
@@ -112,7 +112,7 @@ static void what_is_spared_goes_last(void **state) {
         assert_true(stats.spared > 0);
         for (int i = 0; i < 400; i++) { /* nothing but such */
             put(l1, 2000000 + i, LARGE);
-            l1_tick(l1, 0, 1, 1, 1000);
+            l1_tick(l1, 1, 1000);
         }
         assert_in_range(l1_bytes(l1), 0, LIMIT + LIMIT / 16);
         assert_in_range(present(l1, 1000000, 40) + present(l1, 2000000, 400), 40, 60);

@@ -52,7 +52,7 @@ __attribute__((noreturn, cold)) static void out_of_memory(size_t n) {
 
 /* Read by jemalloc before main: freed pages go back to the system soon, as maxmemory bounds what is resident. */
 extern const char *malloc_conf;
-const char *malloc_conf = "narenas:4,background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
+const char *malloc_conf = "narenas:4,background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0";
 
 static _Atomic size_t allocated_bytes, resident_bytes;
 

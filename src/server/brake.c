@@ -7,15 +7,23 @@
 #include "src/server/session.h"
 #include "src/server/worker.h"
 
-enum { LOOK_MS = 1 };
+enum { LOOK_MS = 1, SLICE_US = 500 };
+
+/* How long a client that has just written may have to wait; 0: not at all. */
+static int64_t wait_ms(const struct worker *w) {
+    int64_t evict = w->conf->l1_evict_wait, queue = w->conf->l2_queue_wait;
+    evict = evict > 0 && l1_is_behind(w->server->host.l1) ? evict : 0;
+    queue = queue > 0 && tier_is_pressed(&w->server->tier) ? queue : 0;
+    return evict > queue ? evict : queue;
+}
 
 bool brake_is_needed(const struct worker *w) {
-    return w->conf->l2_queue_wait > 0 && tier_is_pressed(&w->server->tier);
+    return wait_ms(w) > 0;
 }
 
 void brake_session(struct session *s) {
     struct worker *w = s->worker;
-    s->braked_until_ms = loop_now_ms(w->loop) + w->conf->l2_queue_wait;
+    s->braked_until_ms = loop_now_ms(w->loop) + wait_ms(w);
     if (list_empty(&w->braked)) {
         timer_start(w->brake_timer, LOOK_MS, LOOK_MS);
     }
@@ -26,6 +34,9 @@ void brake_session(struct session *s) {
 void brake_tick(void *ctx) {
     struct worker *w = ctx;
     int64_t now = loop_now_ms(w->loop);
+    if (l1_is_behind(w->server->host.l1)) {
+        l1_tick(w->server->host.l1, now, SLICE_US);
+    }
     bool needed = brake_is_needed(w);
     for (struct list *n = w->braked.next, *next; n != &w->braked; n = next) {
         next = n->next;

@@ -18,7 +18,7 @@
 #include "src/stats/latency.h"
 #include "src/stats/slowlog.h"
 
-enum { EVICT_PER_WRITE = 16 /* victims a single write may pay for */ };
+enum { EVICT_PER_WRITE = 64 /* victims a single write may pay for: its value may be as large as all of them */ };
 
 /* ---- resolve ---- */
 

@@ -200,5 +200,5 @@ void mini_thin(struct mini *m, uint32_t below, int64_t now_ms) {
 }
 
 void mini_tick(struct mini *m, int64_t now_ms) {
-    l1_tick(m->l1, 0, 1, now_ms, TICK_US);
+    l1_tick(m->l1, now_ms, TICK_US);
 }

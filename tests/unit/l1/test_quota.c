@@ -39,7 +39,7 @@ static void set_groups(struct l1 *l1, int64_t a, int64_t b) {
 
 static void tick_all(struct l1 *l1, int64_t now) {
     for (int i = 0; i < ROUNDS; i++) {
-        l1_tick(l1, 0, 1, now, 1000000);
+        l1_tick(l1, now, 1000000);
     }
 }
 
@@ -138,7 +138,7 @@ static void change_many(struct l1 *l1, int steps, bool counted) {
         }
         l1_unlock(l1, shard);
         if (i % 1000 == 0) {
-            l1_tick(l1, 0, 1, 0, 1000);
+            l1_tick(l1, 0, 1000);
             if (counted) {
                 check_sums(l1);
             }

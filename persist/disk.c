@@ -407,7 +407,7 @@ static int64_t key_count(struct source *s, uint8_t physical) {
 
 void disk_make_faces(struct disk *d) {
     bool through = d->options.write_policy == DISK_THROUGH;
-    d->source = (struct source){.name = "l2", .ctx = d, .probe = probe, .fetch = fetch, .key_count = key_count, .walk = disk_walk, .watch = disk_watch, .unwatch = disk_unwatch, .unpack = disk_unpack, .info = disk_info};
+    d->source = (struct source){.name = "l2", .ctx = d, .tier = STAT_L2, .probe = probe, .fetch = fetch, .key_count = key_count, .walk = disk_walk, .watch = disk_watch, .unwatch = disk_unwatch, .unpack = disk_unpack, .info = disk_info, .numbers = disk_numbers};
     d->sink.name = "l2";
     d->sink.ctx = d;
     d->sink.every_change = through;

@@ -66,6 +66,8 @@ void disk_tune(struct disk *d, const struct disk_limits *limits);
 /* Bytes of memory beside the memory tier that it takes now, and that it may come to take: room is to be kept for those.
  * Any thread. */
 void disk_memory(const struct disk *d, size_t *now, size_t *most);
+/* What keeps it from serving, as INFO's l2_state says, or NULL. Any thread. */
+const char *disk_trouble(const struct disk *d);
 /* Now and then: whether the device still takes what is written. While it does not, nobody is slowed for it: what memory evicts is
  * dropped instead when the queue is full. Any thread. */
 void disk_watch_writer(struct disk *d);

@@ -25,7 +25,7 @@ enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 struct disk_counters {
     _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, reads_skipped, corrupt;
     _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts;
-    _Atomic uint64_t queue_full, stalls, packed, packed_from, packed_to;
+    _Atomic uint64_t queue_full, stalls, packed, packed_from, packed_to, dropped; /* dropped: records, about, with their windows */
 };
 
 struct disk {
@@ -63,6 +63,7 @@ struct disk {
     _Atomic bool stalled;          /* it has taken too long */
     struct admission admission;
     _Atomic size_t queue_bytes, store_bytes; /* the bound; memory the store took a second ago */
+    _Atomic uint64_t disk_bytes; /* on the device, a second ago */
     _Atomic int64_t max_bytes;
     _Atomic int64_t keys[STATE_PHYSICAL]; /* in the store */
     _Atomic int64_t growth_queued[STATE_PHYSICAL]; /* by how much that will change, as far as is known */
@@ -121,6 +122,7 @@ void recount_if_unsure(struct disk *d);
 
 /* open.c: the source's info. */
 void disk_info(struct source *s, struct buf *b);
+void disk_numbers(struct source *s, struct tier_numbers all[STAT_TIERS]);
 
 /* writer.c */
 void writer_start(struct disk *d);

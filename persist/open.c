@@ -218,6 +218,40 @@ void disk_memory(const struct disk *d, size_t *now, size_t *most) {
     *most = atomic_load(&d->queue_bytes) + d->options.cache_bytes + MEMTABLES * d->options.write_buffer_bytes;
 }
 
+const char *disk_trouble(const struct disk *d) {
+    bool serving = atomic_load(&d->mode) == DISK_SERVING;
+    return !serving ? "bypassed" : atomic_load(&d->stalled) ? "stalled" : disk_rests(d) ? "reads fail" : NULL;
+}
+
+static int64_t keys_of(struct disk *d) {
+    int64_t keys = 0;
+    for (unsigned i = 0; i < STATE_LOGICAL; i++) {
+        keys += d->source.key_count(&d->source, state_map(d->state)[i]);
+    }
+    return keys > 0 ? keys : 0;
+}
+
+void disk_numbers(struct source *s, struct tier_numbers all[STAT_TIERS]) {
+    struct disk *d = s->ctx;
+    struct tier_numbers *n = &all[STAT_L2];
+    const struct disk_counters *c = &d->count;
+    static const enum stat_reject as[ADMIT_VERDICTS] = {[REFUSED_SIZE] = REJECT_size,     [REFUSED_TTL] = REJECT_ttl,
+                                                        [REFUSED_UNREAD] = REJECT_unread, [REFUSED_RULE] = REJECT_admission,
+                                                        [REFUSED_BUDGET] = REJECT_budget, [REFUSED_THRASH] = REJECT_thrash};
+    n->negative += c->absent;
+    n->promotions += c->queue_hits + c->memory_hits + c->disk_hits;
+    n->fills += c->puts;
+    n->evictions[EVICTION_window] += c->dropped;
+    for (unsigned i = REFUSED_SIZE; i < ADMIT_VERDICTS; i++) {
+        n->rejects[as[i]] += d->admission.verdicts[i];
+    }
+    n->rejects[REJECT_queue] += c->queue_full;
+    n->bytes = atomic_load_explicit(&d->disk_bytes, memory_order_relaxed);
+    n->limit_bytes = (uint64_t)atomic_load_explicit(&d->max_bytes, memory_order_relaxed);
+    n->keys = (uint64_t)keys_of(d);
+    all[STAT_L1].demotions += d->admission.verdicts[ADMITTED];
+}
+
 static void line(struct buf *b, const char *name, uint64_t n) {
     buf_printf(b, "l2_%s:%llu\r\n", name, (unsigned long long)n);
 }
@@ -231,15 +265,10 @@ void disk_info(struct source *s, struct buf *b) {
         d->store->stats(d->store, &st);
         disk_leave(d);
     }
-    int64_t keys = 0;
-    for (unsigned i = 0; i < STATE_LOGICAL; i++) {
-        keys += d->source.key_count(&d->source, state_map(d->state)[i]);
-    }
-    const char *health = !serving ? "bypassed" : d->stalled ? "stalled" : disk_rests(d) ? "reads fail" : "serving";
-    buf_printf(b, "l2_state:%s\r\nl2_adopted:%s\r\nl2_last_error:%s\r\n", health, d->adopted,
+    const char *trouble = disk_trouble(d);
+    buf_printf(b, "l2_state:%s\r\nl2_adopted:%s\r\nl2_last_error:%s\r\n", trouble != NULL ? trouble : "serving", d->adopted,
                d->last_error);
     line(b, "adopted_keys", (uint64_t)d->adopted_keys);
-    line(b, "keys", keys > 0 ? (uint64_t)keys : 0);
     line(b, "disk_bytes", st.disk_bytes);
     line(b, "memory_bytes", st.memory_bytes);
     line(b, "index_bytes", st.index_bytes);

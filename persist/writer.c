@@ -226,6 +226,7 @@ static bool rebuild(struct disk *d) {
 /* A window went with so many records: of which databases, nobody has counted. */
 static void uncount_dropped(struct disk *d, uint64_t records) {
     int64_t total = 0;
+    disk_count(&d->count.dropped, records);
     for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
         total += atomic_load(&d->keys[i]);
     }
@@ -319,6 +320,7 @@ static void *writer_main(void *arg) {
             weighed_us = clock_mono_us();
             d->store->stats(d->store, &st);
             atomic_store(&d->store_bytes, st.memory_bytes);
+            atomic_store(&d->disk_bytes, st.disk_bytes);
         }
         if (clock_mono_us() - last_us >= SECOND_US && atomic_load(&d->mode) == DISK_SERVING) {
             last_us = clock_mono_us();

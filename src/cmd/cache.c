@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* cache: CACHE: what the cache knows of itself. HOTKEYS in Redis 8.6's form. */
+#include "src/cmd/cache.h"
+
 #include <stdlib.h>
 
 #include "src/base/mem.h"
@@ -208,8 +210,10 @@ static enum err big_run(struct call *c) {
 static enum err cache_help_run(struct call *c) {
     static const char *const lines[] = {
         "BIGKEYS [COUNT <n>]", "    Return the largest keys in memory that were written, largest first.",
+        "EXPORT <json|history|prometheus>", "    Return all statistics as one text: see docs/api.md.",
         "HOTKEYS [COUNT <n>]", "    Return the keys used most in the last minutes, from a sample.",
-        "MRC [POLICY <pattern>]", "    Return the hit rates that tiers of other sizes would have.", NULL};
+        "MRC [POLICY <pattern>]", "    Return the hit rates that tiers of other sizes would have.",
+        "STATS [POLICY <pattern>]", "    Return what each tier, or one policy, has counted.", NULL};
     return call_reply_help(c, lines);
 }
 
@@ -426,9 +430,11 @@ static enum err hotkeys_help_run(struct call *c) {
 
 static const struct command cache_subs[] = {
     {.name = "bigkeys", .syntax = "[COUNT n]", .arity = -2, .flags = CMD_NOSCRIPT | CMD_DANGEROUS | CMD_WHOLE, .run = big_run, .since = "7.2.0", .cost = "O(1): at most 128 keys are known", .summary = "Returns the largest keys in memory that were written."},
+    {.name = "export", .syntax = "form", .arity = 3, .flags = ADM | CMD_NO_MULTI, .run = cache_export_run, .since = "7.2.0", .cost = "O(N) for N commands and policies", .summary = "Returns all statistics as one text."},
     {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = cache_help_run, .since = "7.2.0", .cost = "O(1)", .summary = "Lists the subcommands."},
     {.name = "hotkeys", .syntax = "[COUNT n]", .arity = -2, .flags = TELLS, .run = hot_run, .since = "7.2.0", .cost = "O(1): at most 64 keys are known", .summary = "Returns the keys used most in the last minutes."},
     {.name = "mrc", .syntax = "[POLICY pattern]", .arity = -2, .flags = TELLS, .run = mrc_run, .since = "7.2.0", .cost = "O(1)", .summary = "Returns the hit rates that tiers of other sizes would have."},
+    {.name = "stats", .syntax = "[POLICY pattern]", .arity = -2, .flags = ADM, .run = cache_stats_run, .since = "7.2.0", .cost = "O(N) for N commands", .summary = "Returns what each tier, or one policy, has counted."},
     {0}};
 
 static const struct command hotkeys_subs[] = {

@@ -10,6 +10,20 @@
 #include "src/base/check.h"
 #include "src/sight/sight.h"
 
+void call_read_far(struct call *c, int i, bool found, bool stale) {
+    unsigned asked = c->asked != NULL ? c->asked[i] : 0;
+    for (unsigned t = STAT_L2; t < STAT_TIERS; t++) {
+        bool answered = found && asked >> t == 1; /* nobody behind it was asked */
+        if (asked >> t & 1) {
+            STAT_ADD(*(answered ? &c->stats->tiers[t].hits : &c->stats->tiers[t].misses), 1);
+        }
+    }
+    if (stale && !(asked >> STAT_ORIGIN & 1)) { /* what an origin does not let us keep counts as stale from the start */
+        c->stale = true;
+        STAT_ADD(c->stats->tiers[asked == 0 ? STAT_L1 : 31 - __builtin_clz(asked)].stale, 1);
+    }
+}
+
 void call_changed(struct call *c, int i, enum key_change change) {
     ASSERT(i < c->nkeys);
     if (c->changes == NULL) {

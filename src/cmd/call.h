@@ -64,6 +64,8 @@ struct call {
     struct rules *rules;    /* this turn's policies by key pattern, or NULL */
     const struct rule **rule_of; /* nkeys of them, some NULL; or NULL: none applies, or (not matched) nobody has looked */
     uint8_t *verdicts;      /* with rule_of: enum guard_verdict of each read, before the fill */
+    uint8_t *asked;         /* nkeys of them: the tiers beside memory that were asked for the key, a bit for each enum stat_tier;
+                               or NULL: none was */
     struct stats *stats;    /* this loop's */
     int64_t now_ms;         /* wall clock of this turn */
     uint32_t changed;       /* keys changed so far */
@@ -74,6 +76,8 @@ struct call {
     bool in_exec;           /* inside EXEC (or a script): may not yield or park */
     bool matched;           /* rule_of says which rules apply */
     uint8_t see;            /* enum guard_see: what its reads see */
+    bool far;               /* its reads are more than a look into memory: asked, or see, say how; or the client wants to be told */
+    bool stale;             /* some read was answered with a value past its lifetime */
     bool waited;            /* was held as long as it may be: must answer now */
     bool ahead;             /* will be inside EXEC: runs now, without locks, as far as call_wait; state is kept until then */
     bool remapped;          /* databases were flushed or swapped: where replies wait for the sinks, this one waits for that, too */
@@ -95,13 +99,25 @@ static inline const struct rule *call_rule(const struct call *c, int i) {
 
 /* ---- keys: index i is the i-th key of the call ---- */
 
-/* False when absent. Counts a keyspace hit or miss. */
+/* What is rare of a read: which tier it counts for. */
+void call_read_far(struct call *c, int i, bool found, bool stale);
+
+/* Counts a keyspace hit or miss. */
+static inline void call_count_read(struct call *c, int i, bool found, bool stale) {
+    struct cmd_stats *s = &c->stats->commands[c->cmd->id];
+    STAT_ADD(*(found ? &s->hits : &s->misses), 1);
+    if (unlikely(c->far)) {
+        call_read_far(c, i, found, stale);
+    }
+}
+
+/* False when absent. Counts. */
 static inline bool call_get(struct call *c, int i, struct item_view *v) {
     unsigned flags = client_is(c->client, CLIENT_NO_TOUCH) ? L1_NOTOUCH : L1_TOUCH;
     bool found = l1_get(c->l1, &c->keys[i], c->now_ms, flags | (c->see == SEE_STALE ? L1_STALE : 0), v) &&
                  likely(c->see != SEE_NOTHING);
     if (c->cmd->flags & CMD_READONLY) {
-        STAT_ADD(*(found ? &c->stats->keyspace_hits : &c->stats->keyspace_misses), 1);
+        call_count_read(c, i, found, found && v->stale);
     }
     return found;
 }

@@ -11,6 +11,8 @@
 #include "src/base/buf.h"
 #include "src/base/err.h"
 #include "src/base/slice.h"
+#include "src/stats/tiers.h"
+#include "src/stats/window.h"
 
 struct call;
 struct call_job;
@@ -26,6 +28,7 @@ struct tier;
 struct slowlog;
 struct latency;
 struct lease;
+struct rule_stats;
 struct error_counts;
 
 /* Which clients CLIENT KILL and LIST mean; zero fields do not filter. */
@@ -59,6 +62,8 @@ struct import_order {
 };
 
 enum host_job { JOB_WARM, JOB_IMPORT };
+
+enum host_export { EXPORT_JSON, EXPORT_HISTORY, EXPORT_PROMETHEUS };
 
 struct host_ops {
     /* Calls fn for every client of every loop that the filter admits, under that loop's SESSIONS lock. fn must be
@@ -99,6 +104,14 @@ struct host_ops {
     void (*conf_changed)(struct host *h);
     /* Appends what the server itself knows of its tiers to INFO. */
     void (*tiers_info)(struct host *h, struct buf *out);
+    /* The lines of the section Tiers that come from the table of tiers; and the numbers themselves. */
+    void (*tier_lines)(struct host *h, struct buf *out);
+    void (*tiers)(struct host *h, struct tier_numbers *out);
+    /* Hits and misses of a tier, or of a policy, of late. */
+    struct hits (*tier_window)(struct host *h, enum stat_tier tier, enum window_span span);
+    struct hits (*rule_window)(struct host *h, const struct rule_stats *rule, enum window_span span);
+    /* Everything, for machines. Takes milliseconds: on a thread that may block. */
+    void (*export)(struct host *h, enum host_export form, struct buf *out);
     /* The section Guards. */
     void (*guards_info)(struct host *h, struct buf *out);
     /* The call is run again in the loop's next turn (see call_yield). */

@@ -15,6 +15,7 @@
 
 #define LOAD(field) atomic_load_explicit(&c->host->field, memory_order_relaxed)
 #define SUM(field) (unsigned long long)STATS_SUM(c->host->stats, c->host->loop_count, field)
+#define COMMANDS(field) (unsigned long long)STATS_SUM_COMMANDS(c->host->stats, c->host->loop_count, field)
 
 static void human(char *out, size_t n, uint64_t bytes) {
     static const char units[] = "BKMGT";
@@ -96,8 +97,8 @@ static void section_stats(struct call *c, struct buf *b) {
     struct l1_stats s;
     l1_stats_read(c->l1, &s);
 #define COUNTER(field, section, info_name, doc) buf_printf(b, info_name ":%llu\r\n", SUM(field));
+#define COMMAND_SUM(field, section, info_name, doc) buf_printf(b, info_name ":%llu\r\n", COMMANDS(field));
 #include "src/stats/counters.def"
-#undef COUNTER
     buf_printf(b,
                "instantaneous_ops_per_sec:%llu\r\ninstantaneous_input_kbps:%.2f\r\ninstantaneous_output_kbps:%.2f\r\n"
                "expired_keys:%llu\r\nevicted_keys:%llu\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\n"
@@ -126,19 +127,13 @@ static void section_cpu(struct call *c, struct buf *b) {
 
 static void section_commandstats(struct call *c, struct buf *b) {
     for (unsigned i = 0; i < registry_count(); i++) {
-        uint64_t calls = 0, ticks = 0, rejected = 0, failed = 0;
-        for (unsigned w = 0; w < c->host->loop_count; w++) {
-            const struct cmd_stats *s = &c->host->stats[w]->commands[i];
-            calls += STAT_GET(s->calls);
-            ticks += STAT_GET(s->ticks);
-            rejected += STAT_GET(s->rejected);
-            failed += STAT_GET(s->failed);
-        }
-        if (calls + rejected > 0) {
-            uint64_t us = clock_ticks_to_us(ticks);
+        struct cmd_numbers n;
+        stats_read_command(c->host->stats, c->host->loop_count, i, &n, NULL);
+        if (n.calls + n.rejected > 0) {
+            uint64_t us = clock_ticks_to_us(n.ticks);
             buf_printf(b, "cmdstat_%s:calls=%llu,usec=%llu,usec_per_call=%.2f,rejected_calls=%llu,failed_calls=%llu\r\n",
-                       registry_at(i)->full_name, (unsigned long long)calls, (unsigned long long)us,
-                       calls > 0 ? (double)us / (double)calls : 0.0, (unsigned long long)rejected, (unsigned long long)failed);
+                       registry_at(i)->full_name, (unsigned long long)n.calls, (unsigned long long)us,
+                       n.calls > 0 ? (double)us / (double)n.calls : 0.0, (unsigned long long)n.rejected, (unsigned long long)n.failed);
         }
     }
 }
@@ -159,21 +154,16 @@ static void section_errorstats(struct call *c, struct buf *b) {
 
 static void section_latencystats(struct call *c, struct buf *b) {
     for (unsigned i = 0; i < registry_count() && c->conf->latency_tracking; i++) {
-        uint64_t calls = 0, counts[STAT_HIST_BUCKETS] = {0};
-        for (unsigned w = 0; w < c->host->loop_count; w++) {
-            for (int k = 0; k < STAT_HIST_BUCKETS; k++) {
-                uint64_t n = STAT_GET(c->host->stats[w]->commands[i].hist[k]);
-                counts[k] += n;
-                calls += n;
-            }
-        }
-        if (calls == 0) {
+        struct cmd_numbers n;
+        struct hist_sum h = {0};
+        stats_read_command(c->host->stats, c->host->loop_count, i, &n, &h);
+        if (h.count == 0) {
             continue;
         }
         buf_printf(b, "latency_percentiles_usec_%s:", registry_at(i)->full_name);
         for (int p = 0; p < c->conf->percentile_count; p++) {
             double percent = c->conf->percentiles[p];
-            buf_printf(b, "%sp%.10g=%.3f", p > 0 ? "," : "", percent, (double)clock_ticks_to_us(stat_percentile(counts, percent) * 1000) / 1000);
+            buf_printf(b, "%sp%.10g=%.3f", p > 0 ? "," : "", percent, (double)clock_ticks_to_us(hist_quantile(&h, percent) * 1000) / 1000);
         }
         buf_puts(b, "\r\n");
     }
@@ -203,17 +193,18 @@ static void section_keyspace(struct call *c, struct buf *b) {
 static void section_tiers(struct call *c, struct buf *b) {
     struct l1_stats s;
     l1_stats_read(c->l1, &s);
-    unsigned long long hits = SUM(keyspace_hits), misses = SUM(keyspace_misses);
+    if (c->host->ops->tier_lines != NULL) {
+        c->host->ops->tier_lines(c->host, b);
+    }
     buf_printf(b,
-               "l1_keys:%llu\r\nl1_bytes:%zu\r\nl1_limit_bytes:%zu\r\nl1_chunk_bytes:%llu\r\nl1_live_bytes:%llu\r\nl1_heap_bytes:%llu\r\n"
+               "l1_chunk_bytes:%llu\r\nl1_live_bytes:%llu\r\nl1_heap_bytes:%llu\r\n"
                "l1_table_bytes:%llu\r\nl1_shards:%u\r\nl1_buckets:%llu\r\nl1_overflow_buckets:%llu\r\nl1_inserted:%llu\r\nl1_evicted:%llu\r\nl1_spared:%llu\r\n"
-               "l1_expired:%llu\r\nl1_compaction_moved:%llu\r\nl1_flights:%llu\r\nl1_watches:%llu\r\nl1_hits:%llu\r\nl1_misses:%llu\r\nl1_hit_rate:%.4f\r\n",
-               (unsigned long long)l1_keys(c->l1), l1_bytes(c->l1), atomic_load_explicit(&c->l1->limit_bytes, memory_order_relaxed),
+               "l1_expired:%llu\r\nl1_compaction_moved:%llu\r\nl1_flights:%llu\r\nl1_watches:%llu\r\n",
                (unsigned long long)s.chunk_bytes, (unsigned long long)s.live_bytes, (unsigned long long)s.heap_bytes,
                (unsigned long long)s.table_bytes, c->l1->shard_count, (unsigned long long)s.buckets,
                (unsigned long long)s.overflow_buckets, (unsigned long long)s.inserted, (unsigned long long)s.evicted,
                (unsigned long long)s.spared, (unsigned long long)s.expired, (unsigned long long)s.moved_by_compaction, (unsigned long long)s.flights,
-               (unsigned long long)s.watches, hits, misses, hits + misses > 0 ? (double)hits / (double)(hits + misses) : 0.0);
+               (unsigned long long)s.watches);
     sight_info(c->host->sight, b);
     struct tier *t = c->host->tier;
     if (t->source_count > 0) {

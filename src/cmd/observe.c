@@ -122,34 +122,29 @@ static enum err latency_reset_run(struct call *c) {
 
 /* Calls and the cumulative histogram of one command, in powers of two of microseconds. */
 static bool reply_histogram(struct call *c, const struct cmd *cmd) {
-    uint64_t calls = 0, counts[STAT_HIST_BUCKETS] = {0};
-    for (unsigned w = 0; w < c->host->loop_count; w++) {
-        const struct cmd_stats *s = &c->host->stats[w]->commands[cmd->id];
-        calls += STAT_GET(s->calls);
-        for (int i = 0; i < STAT_HIST_BUCKETS; i++) {
-            counts[i] += STAT_GET(s->hist[i]);
-        }
-    }
-    if (calls == 0) {
+    struct cmd_numbers n;
+    struct hist_sum h = {0};
+    stats_read_command(c->host->stats, c->host->loop_count, cmd->id, &n, &h);
+    if (h.count == 0) {
         return false;
     }
     reply_bulk_cstr(c->out, cmd->full_name);
     reply_map(c->out, 2);
     reply_bulk_cstr(c->out, "calls");
-    reply_int(c->out, (int64_t)calls);
+    reply_int(c->out, (int64_t)h.count);
     reply_bulk_cstr(c->out, "histogram_usec");
     struct reply_deferred d = reply_defer(c->out, '%');
     int64_t pairs = 0;
-    uint64_t sum = 0;
-    for (uint64_t edge = 1; edge <= (uint64_t)1 << 40 && sum < calls; edge *= 2) {
-        uint64_t upto = 0;
-        for (int i = 0; i < STAT_HIST_BUCKETS; i++) {
-            uint64_t ticks = (uint64_t)1 << (i + STAT_HIST_SHIFT + 1);
-            upto += clock_ticks_to_us(ticks) <= edge || edge == (uint64_t)1 << 40 ? counts[i] : 0;
+    uint64_t sum = 0, told = 0;
+    unsigned i = 0;
+    for (uint64_t us = 1; told < h.count; us *= 2) {
+        uint64_t edge = clock_us_to_ticks(us);
+        for (; i < HIST_BUCKETS && (hist_edge(i) <= edge || us > (uint64_t)1 << 40); i++) {
+            sum += h.n[i];
         }
-        if (upto > sum) {
-            sum = upto;
-            reply_int(c->out, (int64_t)edge);
+        if (sum > told) {
+            told = sum;
+            reply_int(c->out, (int64_t)us);
             reply_int(c->out, (int64_t)sum);
             pairs++;
         }

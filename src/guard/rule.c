@@ -147,6 +147,7 @@ static void stats_unref(struct rule_stats *s) {
     if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1) {
         mem_free(s->pattern);
         filter_fini(&s->filter);
+        mem_free(s->window);
         mem_free((void *)atomic_load_explicit(&s->ends, memory_order_relaxed));
         mem_free(s);
     }

@@ -65,6 +65,8 @@ struct rule_options {
 
 enum { RULE_STRIPES = 16, RULE_QUOTAS_MAX = 15 /* rules with a quota: the memory tier has so many groups */ };
 
+struct window;
+
 /* What happened to the keys of a pattern. Counted in stripes, so that loops do not share a cache line. */
 struct rule_stats {
     _Atomic unsigned refs;
@@ -75,6 +77,7 @@ struct rule_stats {
     } stripes[RULE_STRIPES];
     struct filter filter;
     _Atomic unsigned group; /* of its items in the memory tier, while it has a quota there; 0: none */
+    struct window *window; /* hits and misses of late: src/server/sight.c, under its lock; owned, NULL until the first second */
     /* lifetimes that end in a second of the wall clock, a ring; made for ttl-jitter=auto: see deadline.h */
     _Atomic(_Atomic uint64_t *) ends;
 };

@@ -9,6 +9,7 @@
 #include "src/base/buf.h"
 #include "src/base/hash.h"
 #include "src/iface/item.h"
+#include "src/stats/tiers.h"
 #include "src/value/value.h"
 
 struct loop;
@@ -67,6 +68,7 @@ typedef void (*walked_fn)(void *ctx, const struct walked *found);
 struct source {
     const char *name;
     void *ctx;
+    enum stat_tier tier; /* what is counted of it counts for this one */
     /* From memory, with the key's shard locked, on any thread; microseconds. NULL: always PROBE_UNKNOWN. */
     enum probe_result (*probe)(struct source *s, const struct key *key, int64_t now_ms, struct found *out);
     /* Keys it has of a physical database, about; those memory has, too, among them. May be NULL. Any thread. */
@@ -84,6 +86,8 @@ struct source {
     bool (*unwatch)(struct source *s, void *watch, uint64_t to, walked_fn fn, void *ctx);
     /* The value of a walked record; false when it cannot be used. */
     bool (*unpack)(struct source *s, struct slice record, struct found *out);
+    /* Adds what it has counted itself, and says how much it holds, for its own tier or another one. May be NULL. Any thread. */
+    void (*numbers)(struct source *s, struct tier_numbers all[STAT_TIERS]);
     /* Appends its lines of INFO. May be NULL. Any thread. */
     void (*info)(struct source *s, struct buf *out);
     /* Starts f on f->loop's thread; may complete it before returning. */

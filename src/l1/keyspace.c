@@ -239,6 +239,7 @@ void l1_stats_read(const struct l1 *l1, struct l1_stats *out) {
         struct shard *s = &l1->shards[i];
         out->expired += atomic_load_explicit(&s->expired, memory_order_relaxed);
         out->evicted += atomic_load_explicit(&s->evicted, memory_order_relaxed);
+        out->swept += atomic_load_explicit(&s->swept, memory_order_relaxed);
         out->spared += atomic_load_explicit(&s->spared, memory_order_relaxed);
         out->inserted += atomic_load_explicit(&s->inserted, memory_order_relaxed);
         out->splits += atomic_load_explicit(&s->splits, memory_order_relaxed);

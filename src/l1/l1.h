@@ -280,7 +280,7 @@ bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_i
 /* Counters since start, summed over shards, each locked for a moment; a shard that stays locked is left out of the second and
  * third group. */
 struct l1_stats {
-    uint64_t expired, evicted, spared, inserted;
+    uint64_t expired, evicted, swept, spared, inserted; /* swept: of a flushed database, or purged */
     uint64_t chunk_resident_bytes; /* chunks, and free ones not yet given back */
     uint64_t chunk_bytes, live_bytes, table_bytes, heap_bytes; /* live: item slots in use */
     uint64_t policy_bytes; /* what the policy keeps beside the items */

@@ -437,6 +437,7 @@ static bool sweep(struct shard *s, unsigned budget, int64_t now_ms) {
                     }
                     if (it != NULL && is_swept(s, live, it, now_ms)) {
                         shard_remove_as(s, item_hash(it), (struct place){b, i}, false);
+                        atomic_fetch_add_explicit(&s->swept, 1, memory_order_relaxed);
                         again = true;
                     }
                 }

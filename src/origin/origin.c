@@ -360,3 +360,30 @@ void origins_info(struct origins *all, struct buf *out) {
         info_origin(all->list[i], out);
     }
 }
+
+void origins_numbers(struct origins *all, struct tier_numbers *out) {
+    for (unsigned i = 0; i < all->count; i++) {
+        struct origin_stats *s = &all->list[i]->stats;
+        out->promotions += STAT_GET(s->found);
+        out->negative += STAT_GET(s->absent);
+        out->fills += STAT_GET(s->written);
+        out->rejects[REJECT_breaker] += STAT_GET(s->refused);
+    }
+}
+
+void origins_json(struct origins *all, struct buf *out) {
+    for (unsigned i = 0; i < all->count; i++) {
+        struct origin *o = all->list[i];
+        struct origin_stats *s = &o->stats;
+        uint64_t answers = STAT_GET(s->latency_count);
+        buf_printf(out, "%s{\"name\":\"%s\",\"driver\":\"%.*s\",\"state\":\"%s\",\"in_flight\":%llu,\"queued\":%llu", i > 0 ? "," : "",
+                   o->name, SLICE_ARG(o->scheme), breaker_state_name((enum breaker_state)STAT_GET(s->state)),
+                   (unsigned long long)STAT_GET(s->in_flight), (unsigned long long)STAT_GET(s->queued));
+#define COUNTER(name) buf_printf(out, ",\"" #name "\":%llu", (unsigned long long)STAT_GET(s->name));
+        ORIGIN_COUNTERS(COUNTER)
+#undef COUNTER
+        buf_printf(out, ",\"latency_us\":{\"mean\":%llu,\"p99\":%llu,\"max\":%llu}}",
+                   (unsigned long long)(answers > 0 ? STAT_GET(s->latency_us_sum) / answers : 0), (unsigned long long)latency_p99(s),
+                   (unsigned long long)STAT_GET(s->latency_us_max));
+    }
+}

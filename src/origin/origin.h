@@ -141,6 +141,11 @@ bool origin_is_down(const struct origin *o);
  * were any, `origin_NAME_errors:TEXT=count,...`. */
 void origins_info(struct origins *o, struct buf *out);
 
+/* Adds what all of them together have answered. Any thread. */
+void origins_numbers(struct origins *o, struct tier_numbers *out);
+/* Their names, drivers and numbers as the members of a JSON array, separated by commas. Any thread. */
+void origins_json(struct origins *o, struct buf *out);
+
 /* ---- for drivers: all on the origin loop ---- */
 
 struct origin_driver {

@@ -32,6 +32,7 @@
 #include "src/server/rules.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
+#include "src/server/sight.h"
 #include "src/server/sighting.h"
 #include "src/server/warm.h"
 #include "src/server/worker.h"
@@ -368,6 +369,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     srv->tier.writes = writes_create(&srv->tier, (size_t)conf->write_log_size);
     h->sight = sighting_open(srv, conf);
     rules_apply(srv);
+    srv->chronicle = chronicle_create(srv);
     srv->bound_by_choice = conf_store_bind_given(store);
     atomic_store(&srv->shutdown_save, -1);
     buf_free(&policy);
@@ -383,6 +385,7 @@ static void close_origins(struct server *srv) {
 
 static void close_host(struct server *srv) {
     struct host *h = &srv->host;
+    chronicle_destroy(&srv->chronicle);
     sight_destroy(&h->sight);
     writes_destroy(&srv->tier.writes);
     guard_destroy(&srv->tier.guard);

@@ -41,7 +41,7 @@ static void resumed(struct fill *f) {
     unsigned shard = l1_shard_of(l1, b->key.hash);
     l1_lock(l1, shard);
     enum brought how = f->settled[0] == FILL_FAILED ? BROUGHT_FAILED : f->settled[0] == FILL_ABSENT ? BROUGHT_ABSENT : BROUGHT_FOUND;
-    if (how == BROUGHT_FOUND && !is_present(b, now_ms) && tier_probe(f->tier, &b->key, now_ms) == PROBE_ABSENT) {
+    if (how == BROUGHT_FOUND && !is_present(b, now_ms) && tier_probe(f->tier, &b->key, now_ms, NULL) == PROBE_ABSENT) {
         how = BROUGHT_ABSENT; /* deleted meanwhile, and not only gone down again */
     }
     if (l1_needs_room(l1)) {

@@ -13,6 +13,7 @@
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
+#include "src/server/sight.h"
 #include "src/server/import.h"
 #include "src/server/preheat.h"
 #include "src/server/warm.h"
@@ -219,6 +220,28 @@ static void tiers_info(struct host *h, struct buf *out) {
     job_info(h, JOB_IMPORT, out);
 }
 
+static void tier_lines(struct host *h, struct buf *out) {
+    sight_tier_lines(server_of(h), out);
+}
+
+static void read_tiers(struct host *h, struct tier_numbers *out) {
+    sight_tiers(server_of(h), out);
+}
+
+static struct hits tier_window(struct host *h, enum stat_tier tier, enum window_span span) {
+    return sight_window(server_of(h), tier, span);
+}
+
+static struct hits rule_window(struct host *h, const struct rule_stats *rule, enum window_span span) {
+    return sight_rule_window(server_of(h), rule, span);
+}
+
+static void export(struct host *h, enum host_export form, struct buf *out) {
+    static void (*const renderers[])(struct server *srv, struct buf *out) = {
+        [EXPORT_JSON] = sight_json, [EXPORT_HISTORY] = sight_json_long, [EXPORT_PROMETHEUS] = sight_prom};
+    renderers[form](server_of(h), out);
+}
+
 static bool lasting_purges(struct host *h) {
     return server_of(h)->purge_log != NULL;
 }
@@ -268,6 +291,11 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .check_password = check_password,
                                     .conf_changed = conf_changed,
                                     .tiers_info = tiers_info,
+                                    .tier_lines = tier_lines,
+                                    .tiers = read_tiers,
+                                    .tier_window = tier_window,
+                                    .rule_window = rule_window,
+                                    .export = export,
                                     .guards_info = guards_info,
                                     .lasting_purges = lasting_purges,
                                     .note_purge = note_purge,

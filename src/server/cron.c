@@ -12,6 +12,7 @@
 #include "src/rt/loop.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
+#include "src/server/sight.h"
 #include "src/server/warm.h"
 #include "src/server/session.h"
 #include "src/server/sighting.h"
@@ -164,6 +165,7 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     }
     sighting_tick(srv, w->conf, now_ms);
     sample_rates(srv, now_us);
+    chronicle_tick(srv->chronicle, now_ms);
 }
 
 void server_cron(struct server *srv) {

@@ -446,13 +446,31 @@ static size_t reply_bytes(const struct call *c, size_t mark) {
     return n;
 }
 
+/* The tier that the call's reads asked last, and waited for. */
+static enum stat_tier tier_of_call(const struct call *c) {
+    unsigned asked = 0;
+    for (int i = 0; c->asked != NULL && i < c->nkeys; i++) {
+        asked |= c->asked[i];
+    }
+    return asked == 0 ? STAT_L1 : (enum stat_tier)(31 - __builtin_clz(asked));
+}
+
+/* Reads that memory alone answered are counted by their commands only: sight.c takes these away from those. */
+static void account_far(struct call *c, uint64_t ticks) {
+    enum stat_tier tier = tier_of_call(c);
+    if (tier != STAT_L1 && (c->cmd->flags & CMD_READONLY)) {
+        hist_add(&c->stats->tiers[tier].latency, ticks);
+    }
+}
+
 static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
     struct cmd_stats *cs = &c->stats->commands[c->cmd->id];
-    int bucket = 63 - __builtin_clzll(ticks | 1) - STAT_HIST_SHIFT;
-    bucket = bucket < 0 ? 0 : bucket >= STAT_HIST_BUCKETS ? STAT_HIST_BUCKETS - 1 : bucket;
     STAT_ADD(cs->calls, 1);
     STAT_ADD(cs->ticks, ticks);
-    STAT_ADD(cs->hist[bucket], 1);
+    hist_add(stats_latency(cs), ticks);
+    if (unlikely(c->far)) {
+        account_far(c, ticks);
+    }
     STAT_ADD(c->stats->total_commands_processed, 1);
     struct client *client = c->client;
     atomic_store_explicit(&client->last_cmd, c->cmd, memory_order_relaxed);
@@ -519,6 +537,7 @@ static void run_admitted(struct session *s, struct call *c, struct worker *w) {
         park_call(s, c, ticks);
         return;
     }
+    ticks = unlikely(c->detached) ? park_ticks(c, w->lap) : ticks;
     if (unlikely(e == ERR_OOM)) {
         reject(s, c, mark, e);
     } else {
@@ -570,7 +589,7 @@ bool dispatch_held(struct call *c, struct worker *w) {
         park_call(session_of(c->client), c, ticks);
         return false;
     }
-    call_finish(c, w, mark, e, ticks);
+    call_finish(c, w, mark, e, park_ticks(c, w->lap));
     return true;
 }
 
@@ -587,6 +606,7 @@ void dispatch_again(struct parked *p) {
     dispatch_refresh(c, w);
     session_out_ready(s);
     w->lap = clock_ticks();
+    p->began = why == PARK_PAUSE ? w->lap : p->began; /* what an administrator wished for is not the call's */
     size_t out_n = s->out.buf.n;
     uint32_t out_refs = s->out.ref_count;
     if (why != PARK_PAUSE || !park_while_paused(s, c)) {

@@ -3,6 +3,7 @@
 #include "src/server/hold.h"
 
 #include "src/base/check.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/rt/loop.h"
 #include "src/server/dispatch.h"
@@ -164,7 +165,12 @@ enum err hold_before(struct call *c, struct worker *w) {
         struct guard_read r = read_of(c, w, i);
         enum guard_verdict v = guard_before(g, &r);
         c->see = (uint8_t)(r.see > c->see ? r.see : c->see);
+        c->far |= c->see != SEE_FRESH;
         c->verdicts[i] = (uint8_t)v;
+        if (r.value && !r.again) {
+            STAT_ADD(c->stats->tiers[STAT_L1].negative, v == GUARD_KNOWN && r.see == SEE_FRESH);
+            STAT_ADD(c->stats->tiers[STAT_ORIGIN].negative, v == GUARD_FILTERED);
+        }
         note_ticket(s, &r);
         if (v == GUARD_ERROR) {
             return refuse(c, c->rule_of[i]->opt.origin, r.error);
@@ -193,6 +199,7 @@ enum err hold_after(struct call *c, struct worker *w) {
     if (c->detached) {
         if (parked_of_call(c)->fill.passing) {
             c->see = SEE_STALE;
+            c->far = true;
         }
         enum err e = failed_load(c);
         if (e != OK) {
@@ -206,6 +213,7 @@ enum err hold_after(struct call *c, struct worker *w) {
     struct guard_read r = read_of(c, w, 0);
     enum guard_verdict v = guard_after(w->server->tier.guard, &r);
     c->see = (uint8_t)r.see;
+    c->far |= c->see != SEE_FRESH;
     note_ticket(s, &r);
     if (v != GUARD_WAIT) {
         return OK;
@@ -293,6 +301,7 @@ void hold_again(struct parked *p) {
     struct worker *w = p->worker;
     struct call *c = &p->call;
     dispatch_refresh(c, w);
+    p->filling += clock_ticks() - p->asleep_since;
     c->out = &p->hold.reply;
     p->why = PARK_NONE;
     if (!dispatch_held(c, w)) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "src/base/check.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/server/dispatch.h"
 #include "src/server/server.h"
@@ -43,6 +44,7 @@ struct parked *park_detach(struct call *c) {
     arena_borrow(&p->arena, p->room, ROOM_BYTES);
     p->session = s;
     p->worker = s->worker;
+    p->began = s->worker->lap;
     p->db = atomic_load_explicit(&s->client.db, memory_order_relaxed);
     list_init(&p->node);
     list_init(&p->hold.node);
@@ -66,6 +68,10 @@ struct parked *park_detach(struct call *c) {
         uint8_t *verdicts = arena_alloc(&p->arena, (size_t)c->nkeys);
         c->rule_of = memcpy(rules, c->rule_of, (size_t)c->nkeys * sizeof(*rules));
         c->verdicts = memcpy(verdicts, c->verdicts, (size_t)c->nkeys);
+    }
+    if (c->asked != NULL) {
+        uint8_t *asked = arena_alloc(&p->arena, (size_t)c->nkeys);
+        c->asked = memcpy(asked, c->asked, (size_t)c->nkeys);
     }
     atomic_store_explicit(&s->client.arg_bytes, bytes, memory_order_relaxed);
     if (txn_is_exec(c)) {
@@ -124,10 +130,19 @@ static void block(struct session *s, struct parked *p, enum park why) {
     }
 }
 
+uint64_t park_ticks(const struct call *c, uint64_t now) {
+    return now - parked_of((struct call *)(uintptr_t)c)->began;
+}
+
+uint64_t park_filling(const struct call *c) {
+    return c->detached ? parked_of((struct call *)(uintptr_t)c)->filling : 0;
+}
+
 /* ---- fill ---- */
 
 static void fill_resumed(struct fill *f) {
     struct parked *p = (struct parked *)((char *)f - offsetof(struct parked, fill));
+    p->filling += clock_ticks() - p->asleep_since;
     if (p->session == NULL) {
         park_free(p);
         return;
@@ -168,13 +183,29 @@ static unsigned look_of(const struct call *c) {
     return c->see == SEE_STALE ? L1_STALE : 0;
 }
 
+/* For the statistics, and for who wants to know: tiers that were asked for key i. */
+static void note_asked(struct call *c, int i, uint8_t asked) {
+    if (asked != 0 && c->asked == NULL) {
+        c->asked = arena_alloc(c->arena, (size_t)c->nkeys);
+        memset(c->asked, 0, (size_t)c->nkeys);
+    }
+    if (asked != 0) {
+        c->asked[i] |= asked;
+        c->far = true;
+    }
+}
+
 /* The first key that must be fetched, counted from 1, or 0; what the sources' memory has becomes resident on the way. */
-static int first_cold(const struct call *c, struct tier *tier) {
-    const struct parked *p = c->detached ? parked_of((struct call *)(uintptr_t)c) : NULL;
+static int first_cold(struct call *c, struct tier *tier) {
+    const struct parked *p = c->detached ? parked_of(c) : NULL;
     for (int i = 0; i < c->nkeys; i++) {
         bool wanted = c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
-        bool settled = p != NULL && p->fill.settled != NULL && p->fill.settled[i];
-        if (wanted && !settled && !is_known(c, i) && fill_needs(tier, &c->keys[i], loader_of(c, i), look_of(c), c->now_ms)) {
+        bool filled = p != NULL && p->fill.settled != NULL;
+        uint8_t asked = filled ? p->fill.asked[i] : 0;
+        bool cold = wanted && !(filled && p->fill.settled[i]) && !is_known(c, i) &&
+                    fill_needs(tier, &c->keys[i], loader_of(c, i), look_of(c), c->now_ms, &asked);
+        note_asked(c, i, asked);
+        if (cold) {
             return i + 1;
         }
     }
@@ -279,6 +310,7 @@ void park_call(struct session *s, struct call *c, uint64_t ticks) {
     (void)ticks;
     struct parked *p = how.parked != NULL ? how.parked : park_detach(c);
     block(s, p, how.why);
+    p->asleep_since = w->lap;
     switch (how.why) {
     case PARK_FILL:
         fill_launch(&p->fill, p->call.now_ms);

@@ -34,6 +34,8 @@ struct parked {
     struct worker *worker;
     struct arena arena;
     enum park why;
+    uint64_t began; /* ticks, when the call first ran */
+    uint64_t asleep_since, filling; /* ticks: since when it waits for its keys; and how long it has */
     int db; /* the client's logical database when it parked: what runs behind a held reply may change that */
     struct list node; /* worker's yielded or paused */
     struct fill fill;
@@ -56,6 +58,10 @@ bool park_while_paused(struct session *s, struct call *c);
 void park_wake_paused(struct worker *w);
 /* Runs the calls that yielded in the last turn. */
 void park_run_yielded(struct worker *w);
+/* Of a detached call that ends now: ticks since it first ran. */
+uint64_t park_ticks(const struct call *c, uint64_t now);
+/* And those of them that it waited for its keys. */
+uint64_t park_filling(const struct call *c);
 /* The call is finished: frees p and lets its session go on. */
 void park_done(struct parked *p);
 /* The session closes. The second when it was not the session's one parked call. */

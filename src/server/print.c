@@ -10,6 +10,8 @@
 #include "src/base/lock.h"
 #include "src/cmd/cmd.h"
 #include "src/conf/conf.h"
+#include "src/guard/rule.h"
+#include "src/server/sight_int.h"
 
 static void each_row(void (*fn)(struct buf *out, const struct cmd *cmd), struct buf *out) {
     for (unsigned i = 0; i < registry_count(); i++) {
@@ -53,23 +55,95 @@ struct counter {
 
 static const struct counter counters[] = {
 #define COUNTER(field, section, info_name, doc) {section, info_name, doc},
+#define COMMAND_SUM(field, section, info_name, doc) {section, info_name, doc},
 #include "src/stats/counters.def"
-#undef COUNTER
 };
 
 static void print_stats(struct buf *out) {
     for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
         buf_printf(out, "%s\t%s\t%s\n", counters[i].section, counters[i].name, counters[i].doc);
     }
+    for (unsigned i = 0; i < tier_counter_count; i++) {
+        buf_printf(out, "tiers\tTIER_%s\t%s\n", tier_counters[i].name, tier_counters[i].doc);
+    }
+    for (unsigned i = 0; i < gauge_count; i++) {
+        buf_printf(out, "-\t%s_%s\t%s\n", gauge_rows[i].group, gauge_rows[i].name, gauge_rows[i].doc);
+    }
+}
+
+static void docs_rows(struct buf *out, const char *title, const struct tier_row *rows, unsigned n) {
+    buf_printf(out, "| %s | |\n", title);
+    for (unsigned i = 0; i < n; i++) {
+        buf_printf(out, "| `%s` | ", rows[i].name);
+        for (enum stat_tier t = 0; rows[i].in != (1u << STAT_TIERS) - 1 && t < STAT_TIERS; t++) {
+            buf_printf(out, tier_has(t, &rows[i]) ? "%s: " : "", tier_names[t].name);
+        }
+        buf_printf(out, "%s |\n", rows[i].doc);
+    }
+}
+
+static void docs_tiers(struct buf *out) {
+    buf_puts(out, "\n## Of each tier\n\nThe tiers are");
+    for (unsigned t = 0; t < STAT_TIERS; t++) {
+        buf_printf(out, "%s `%s` (%s)", t > 0 ? "," : "", tier_names[t].name, tier_names[t].doc);
+    }
+    buf_puts(out, ". INFO tiers has lines as `l1_hits`, `l2_rejected_size`, `l1_hit_rate_1m`, CACHE STATS a map of each tier, "
+                  "Prometheus `strata_tier_hits_total{tier=\"l1\"}`, the JSON `tiers.l1.hits`. A read counts for every tier that it "
+                  "asked, as a hit of the one that answered and as a miss of those before.\n\n| | |\n|---|---|\n");
+    docs_rows(out, "**counters**", tier_counters, tier_counter_count);
+    docs_rows(out, "**now**", tier_gauges, tier_gauge_count);
+    docs_rows(out, "**evictions by reason**", eviction_reasons, EVICTION_REASONS);
+    docs_rows(out, "**rejects by reason**", reject_reasons, REJECT_REASONS);
+}
+
+static void docs_gauges(struct buf *out) {
+    buf_puts(out, "\n## Read when asked\n\nMembers of the JSON and, as `strata_GROUP_NAME`, series of Prometheus.\n\n| group | name | what it is |\n|---|---|---|\n");
+    for (unsigned i = 0; i < gauge_count; i++) {
+        buf_printf(out, "| %s | `%s` | %s |\n", gauge_rows[i].group, gauge_rows[i].name, gauge_rows[i].doc);
+    }
+}
+
+static void docs_series(struct buf *out) {
+    static const struct {
+        const char *name, *doc;
+    } series[] = {
+#define SERIES_SUM(name, doc) {#name, doc},
+#define SERIES_NOW(name, doc) {#name, doc},
+#include "src/stats/series.def"
+    };
+    buf_printf(out, "\n## Over time\n\nThe JSON's `history`: %d steps of a second, and %d of %d seconds.\n\n| series | what it is |\n|---|---|\n",
+               HISTORY_FINE, HISTORY_COARSE, HISTORY_COARSE_S);
+    for (size_t i = 0; i < sizeof(series) / sizeof(series[0]); i++) {
+        buf_printf(out, "| `%s` | %s |\n", series[i].name, series[i].doc);
+    }
+}
+
+static void docs_policies(struct buf *out) {
+    static const struct {
+        const char *name, *doc;
+    } rows[] = {
+#define X(name, doc) {#name, doc},
+        RULE_COUNTERS(X)
+#undef X
+    };
+    buf_puts(out, "\n## Of each policy\n\nINFO guards, POLICY GET, CACHE STATS POLICY, `strata_policy_NAME_total{pattern=\"...\"}`, `policies[].counters`.\n\n"
+                  "| name | what it counts |\n|---|---|\n");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        buf_printf(out, "| `%s` | %s |\n", rows[i].name, rows[i].doc);
+    }
 }
 
 static void docs_stats(struct buf *out) {
-    buf_puts(out, "# Statistics\n\nGenerated from the table of counters: `strata-server --print docs:stats`. "
-                  "All are kept per event loop and summed by INFO.\n\n"
+    buf_puts(out, "# Statistics\n\nGenerated from the tables of statistics: `strata-server --print docs:stats`. Counters are kept per event "
+                  "loop and added up by whoever reads. How to read them over HTTP: [api.md](api.md).\n\n"
                   "| INFO section | field | what it counts |\n|---|---|---|\n");
     for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
         buf_printf(out, "| %s | `%s` | %s |\n", counters[i].section, counters[i].name, counters[i].doc);
     }
+    docs_tiers(out);
+    docs_policies(out);
+    docs_gauges(out);
+    docs_series(out);
 }
 
 static void print_errors(struct buf *out) {

@@ -15,6 +15,7 @@ struct listener;
 struct import;
 struct origins;
 struct preheat;
+struct chronicle;
 struct purge_log;
 struct warm;
 struct worker;
@@ -32,6 +33,7 @@ struct server {
     struct disk *disk; /* the disk tier, NULL without */
     struct origins *origins; /* NULL when there is none */
     struct purge_log *purge_log; /* NULL without a disk tier */
+    struct chronicle *chronicle;
     struct worker **workers; /* host.loop_count of them */
     struct listener *listeners[MAX_LISTENERS];
     unsigned listener_count;

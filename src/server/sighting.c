@@ -119,7 +119,7 @@ void sighting_tick(struct server *srv, const struct conf *conf, int64_t now_ms) 
     const struct host *h = &srv->host;
     struct sight_now now = {.now_ms = now_ms};
     tiers_of(srv, conf, &now.tiers);
-    now.reads = STATS_SUM(h->stats, h->loop_count, keyspace_hits) + STATS_SUM(h->stats, h->loop_count, keyspace_misses);
+    now.reads = STATS_SUM_COMMANDS(h->stats, h->loop_count, hits) + STATS_SUM_COMMANDS(h->stats, h->loop_count, misses);
     count_rules(srv, &now);
     sight_tick(h->sight, &now);
 }

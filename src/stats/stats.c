@@ -2,13 +2,10 @@
 /* stats: counters per loop, summed by readers. */
 #include "src/stats/stats.h"
 
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "src/base/mem.h"
 
-/* Counters that say how much there is rather than how often something happened survive CONFIG RESETSTAT: none so far. */
+_Static_assert(sizeof(struct cmd_stats) == 64, "a command's counters are found by a shift");
+
 struct stats *stats_create(unsigned command_count) {
     struct stats *s = mem_zalloc(sizeof(*s));
     s->command_count = command_count;
@@ -19,22 +16,20 @@ struct stats *stats_create(unsigned command_count) {
 void stats_destroy(struct stats **sp) {
     struct stats *s = *sp;
     *sp = NULL;
+    for (unsigned i = 0; i < s->command_count; i++) {
+        mem_free(atomic_load_explicit(&s->commands[i].latency, memory_order_relaxed));
+    }
     mem_free(s->commands);
     mem_free(s);
 }
 
-uint64_t stat_percentile(const uint64_t hist[STAT_HIST_BUCKETS], double percent) {
-    uint64_t calls = 0, sum = 0;
-    for (int k = 0; k < STAT_HIST_BUCKETS; k++) {
-        calls += hist[k];
+struct hist *stats_latency(struct cmd_stats *s) {
+    struct hist *h = atomic_load_explicit(&s->latency, memory_order_relaxed);
+    if (__builtin_expect(h == NULL, 0)) {
+        h = mem_zalloc(sizeof(*h));
+        atomic_store_explicit(&s->latency, h, memory_order_release);
     }
-    for (int k = 0; k < STAT_HIST_BUCKETS; k++) {
-        sum += hist[k];
-        if (sum > 0 && (double)sum >= (double)calls * percent / 100) {
-            return (uint64_t)1 << (k + STAT_HIST_SHIFT + 1);
-        }
-    }
-    return 0;
+    return h;
 }
 
 uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset) {
@@ -45,22 +40,53 @@ uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset) {
     return sum;
 }
 
+uint64_t stats_sum_commands(struct stats *const *all, unsigned n, size_t offset) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < n; i++) {
+        for (unsigned c = 0; c < all[i]->command_count; c++) {
+            sum += STAT_GET(*(stat_t *)((char *)&all[i]->commands[c] + offset));
+        }
+    }
+    return sum;
+}
+
+void stats_read_command(struct stats *const *all, unsigned n, unsigned id, struct cmd_numbers *out, struct hist_sum *latency) {
+    *out = (struct cmd_numbers){0};
+    for (unsigned i = 0; i < n; i++) {
+        struct cmd_stats *s = &all[i]->commands[id];
+        out->calls += STAT_GET(s->calls);
+        out->ticks += STAT_GET(s->ticks);
+        out->rejected += STAT_GET(s->rejected);
+        out->failed += STAT_GET(s->failed);
+        out->hits += STAT_GET(s->hits);
+        out->misses += STAT_GET(s->misses);
+        if (latency != NULL) {
+            hist_read(latency, atomic_load_explicit(&s->latency, memory_order_acquire));
+        }
+    }
+}
+
+static void reset_command(struct cmd_stats *s) {
+    stat_t *const fields[] = {&s->calls, &s->ticks, &s->rejected, &s->failed, &s->hits, &s->misses};
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        atomic_store_explicit(fields[i], 0, memory_order_relaxed);
+    }
+    struct hist *h = atomic_load_explicit(&s->latency, memory_order_acquire);
+    if (h != NULL) {
+        hist_reset(h);
+    }
+}
+
 void stats_reset(struct stats *const *all, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         struct stats *s = all[i];
-        stat_t *const fields[] = {
-#define COUNTER(field, section, info_name, doc) &s->field,
+#define COUNTER(field, section, info_name, doc) atomic_store_explicit(&s->field, 0, memory_order_relaxed);
 #include "src/stats/counters.def"
-#undef COUNTER
-        };
-        for (size_t k = 0; k < sizeof(fields) / sizeof(fields[0]); k++) {
-            atomic_store_explicit(fields[k], 0, memory_order_relaxed);
+        for (unsigned t = 0; t < STAT_TIERS; t++) {
+            tier_stats_reset(&s->tiers[t]);
         }
         for (unsigned c = 0; c < s->command_count; c++) {
-            stat_t *at = (stat_t *)&s->commands[c];
-            for (size_t k = 0; k < sizeof(struct cmd_stats) / sizeof(stat_t); k++) {
-                atomic_store_explicit(&at[k], 0, memory_order_relaxed);
-            }
+            reset_command(&s->commands[c]);
         }
     }
 }

@@ -1,45 +1,46 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* stats: one table of counters (counters.def) becomes a struct per loop, INFO lines, docs and, later, Prometheus. The
+/* stats: one table of counters (counters.def) becomes a struct per loop, INFO lines, docs, Prometheus and JSON. The
  * owner writes with plain relaxed stores, readers sum over loops. */
 #pragma once
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-typedef _Atomic uint64_t stat_t;
+#include "src/stats/hist.h"
+#include "src/stats/stat.h"
+#include "src/stats/tiers.h"
 
-enum { STAT_HIST_BUCKETS = 32, STAT_HIST_SHIFT = 6 };
-
-/* Per command: indexed by cmd id. hist[i] counts calls that took 2^(i+STAT_HIST_SHIFT) to twice that many ticks
- * (base/clock): LATENCY HISTOGRAM. The first and last bucket are open-ended. */
+/* Per command: indexed by cmd id. A cache line. */
 struct cmd_stats {
     stat_t calls, ticks, rejected, failed;
-    stat_t hist[STAT_HIST_BUCKETS];
+    stat_t hits, misses;           /* look-ups of its keys, by commands that read */
+    _Atomic(struct hist *) latency; /* ticks, waiting included; NULL until the first call */
+    stat_t spare;
 };
 
 struct stats {
 #define COUNTER(field, section, info_name, doc) stat_t field;
 #include "src/stats/counters.def"
-#undef COUNTER
+    struct tier_stats tiers[STAT_TIERS];
     unsigned command_count;
     struct cmd_stats *commands;
 };
 
-/* The ticks within which so many percent of the calls counted in hist ended: the upper edge of their bucket. 0 without calls. */
-uint64_t stat_percentile(const uint64_t hist[STAT_HIST_BUCKETS], double percent);
-
-/* Owner only: no lock prefix, one add to memory. */
-#define STAT_ADD(s, n)                                                                             \
-    atomic_store_explicit(&(s), atomic_load_explicit(&(s), memory_order_relaxed) + (uint64_t)(n),  \
-                          memory_order_relaxed)
-#define STAT_GET(s) atomic_load_explicit(&(s), memory_order_relaxed)
-
 /* Cache-line aligned; command_count sizes the array. */
 struct stats *stats_create(unsigned command_count);
 void stats_destroy(struct stats **s);
+/* The command's histogram, made when it has none. Owner only. */
+struct hist *stats_latency(struct cmd_stats *s);
 /* The sum over loops of the counter at this offset of struct stats. Any thread. */
 uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset);
 #define STATS_SUM(all, n, field) stats_sum((all), (n), offsetof(struct stats, field))
-/* CONFIG RESETSTAT: remembers the present values as the new zero where the row says so. */
+/* The sum over loops and commands of the counter at this offset of struct cmd_stats. Any thread. */
+uint64_t stats_sum_commands(struct stats *const *all, unsigned n, size_t offset);
+#define STATS_SUM_COMMANDS(all, n, field) stats_sum_commands((all), (n), offsetof(struct cmd_stats, field))
+/* One command over all loops, for a reader. latency may be NULL. Any thread. */
+struct cmd_numbers {
+    uint64_t calls, ticks, rejected, failed, hits, misses;
+};
+void stats_read_command(struct stats *const *all, unsigned n, unsigned id, struct cmd_numbers *out, struct hist_sum *latency);
+/* CONFIG RESETSTAT. */
 void stats_reset(struct stats *const *all, unsigned n);

@@ -23,6 +23,7 @@ struct fill_wait {
     bool pending;
     bool settle; /* the answer is final for the call: absent, failed, or found for this call only */
     bool failed, passing;
+    uint8_t asked; /* a bit of each tier that was */
     const char *error;
 };
 
@@ -33,6 +34,7 @@ struct lead {
     struct flight *flight;
     unsigned shard;
     unsigned at; /* source being asked; behind the last: the origin */
+    uint8_t asked; /* a bit of each tier so far */
     const struct rule *rule; /* or NULL */
     struct rules *rules;     /* keeps it */
     struct request request;
@@ -46,6 +48,7 @@ static void count(_Atomic uint64_t *c) {
 static void wait_over(struct fill_wait *w) {
     struct fill *f = w->fill;
     w->pending = false;
+    f->asked[w->index] |= w->asked;
     if (w->settle) {
         f->settled[w->index] = w->failed ? FILL_FAILED : FILL_ABSENT;
         f->failed |= w->failed;
@@ -108,12 +111,19 @@ static bool store(struct tier *t, const struct key *key, struct found *f, int64_
     return true;
 }
 
-enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_ms) {
+static void note_asked(uint8_t *asked, enum stat_tier tier) {
+    if (asked != NULL) {
+        *asked |= (uint8_t)(1 << tier);
+    }
+}
+
+enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_ms, uint8_t *asked) {
     for (unsigned i = 0; i < t->source_count; i++) {
         struct source *s = t->sources[i];
         struct found found = {.expire_ms = L1_NO_TTL};
         bool ask = s->probe != NULL && !atomic_load_explicit(&t->never_probe, memory_order_relaxed);
         enum probe_result r = ask ? s->probe(s, key, now_ms, &found) : PROBE_UNKNOWN;
+        note_asked(asked, s->tier);
         if (r == PROBE_FOUND) {
             count(&t->found);
             bool stored = store(t, key, &found, now_ms);
@@ -216,6 +226,7 @@ static void lead_finish(struct lead *l) {
         struct fill_wait *w = LIST_ENTRY(n, struct fill_wait, waiter.node);
         /* after a write the call looks again: the writer's value counts, not the chain's word */
         w->settle = (f->result != FETCH_FOUND || passing) && !overtaken;
+        w->asked = overtaken ? 0 : l->asked;
         w->failed = f->result == FETCH_ERROR;
         w->passing = passing;
         w->error = w->failed ? f->error : NULL;
@@ -234,6 +245,7 @@ static void lead_loaded(struct request *r) {
 }
 
 static void lead_load(struct lead *l) {
+    l->asked |= 1 << STAT_ORIGIN;
     l->request.kind = REQUEST_LOAD;
     l->request.key = l->fetch.key.name;
     l->request.first = rule_capture(l->rule, l->fetch.key.name);
@@ -250,6 +262,7 @@ static void lead_ask(struct lead *l) {
     l->fetch.error = NULL;
     if (l->at < l->tier->source_count) {
         struct source *s = l->tier->sources[l->at];
+        l->asked |= (uint8_t)(1 << s->tier);
         s->fetch(s, &l->fetch);
     } else if (l->rule != NULL && l->rule->target != NULL) {
         lead_load(l);
@@ -342,7 +355,7 @@ static bool look_at_writes(struct tier *t, const struct key *key, int64_t now_ms
 }
 
 /* Whether somebody slower must be asked for the key; what the sources' memory has becomes resident on the way. */
-bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms) {
+bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms, uint8_t *asked) {
     struct item_view view;
     if (l1_get(t->l1, key, now_ms, L1_NOTOUCH | look, &view)) {
         return false;
@@ -350,13 +363,14 @@ bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, 
     if (look_at_writes(t, key, now_ms)) {
         return false;
     }
-    enum probe_result r = t->source_count != 0 ? tier_probe(t, key, now_ms) : PROBE_ABSENT;
+    enum probe_result r = t->source_count != 0 ? tier_probe(t, key, now_ms, asked) : PROBE_ABSENT;
     return r == PROBE_UNKNOWN || (r == PROBE_ABSENT && rule != NULL && rule->target != NULL);
 }
 
 static bool is_missing(const struct fill *f, int i, int64_t now_ms) {
     const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
-    return f->wanted[i] && (f->settled == NULL || !f->settled[i]) && fill_needs(f->tier, &f->keys[i], rule, f->look, now_ms);
+    uint8_t *asked = f->asked != NULL ? &f->asked[i] : NULL;
+    return f->wanted[i] && (f->settled == NULL || !f->settled[i]) && fill_needs(f->tier, &f->keys[i], rule, f->look, now_ms, asked);
 }
 
 bool fill_begin(struct fill *f, int64_t now_ms) {
@@ -368,8 +382,9 @@ bool fill_begin(struct fill *f, int64_t now_ms) {
             continue;
         }
         if (f->waits == NULL) { /* with what is known of each key behind them */
-            f->waits = mem_zalloc((size_t)f->n * (sizeof(*f->waits) + sizeof(*f->settled)));
+            f->waits = mem_zalloc((size_t)f->n * (sizeof(*f->waits) + sizeof(*f->settled) + sizeof(*f->asked)));
             f->settled = (uint8_t *)(f->waits + f->n);
+            f->asked = f->settled + f->n;
         }
         join(f, i);
     }
@@ -416,6 +431,7 @@ void fill_give_up(struct fill *f) {
             bool last = f->pending == 1;
             count(&f->tier->late);
             w->settle = w->failed = true;
+            w->asked = f->tier->source_count > 0 ? (uint8_t)(1 << f->tier->sources[0]->tier) : 0;
             wait_over(w);
             if (last) {
                 return; /* resumed: f may be gone */
@@ -428,6 +444,7 @@ void fill_end(struct fill *f) {
     ASSERT(f->pending == 0);
     mem_free(f->waits);
     f->settled = NULL;
+    f->asked = NULL;
     f->waits = NULL;
     if (f->holds) {
         f->holds = false;

@@ -50,8 +50,8 @@ void tier_add_source(struct tier *t, struct source *s);
 void tier_add_sink(struct tier *t, struct sink *s);
 
 /* Looks for an absent key in the memory of the sources, in order: FOUND, it is resident now; ABSENT, no source has it;
- * UNKNOWN, only a fetch can tell. Shard locked. */
-enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_ms);
+ * UNKNOWN, only a fetch can tell. asked gets a bit (of enum stat_tier) for each tier that was; may be NULL. Shard locked. */
+enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_ms, uint8_t *asked);
 
 struct fill_wait;
 
@@ -78,6 +78,7 @@ struct fill {
     void (*resume)(struct fill *f); /* on loop */
     /* private */
     uint8_t *settled; /* enum fill_settled of each key */
+    uint8_t *asked;   /* the tiers that were asked for each key, by whoever led its flight; made with settled */
     struct fill_wait *waits;
     int pending, rounds;
     bool holds; /* memory evicts nothing until this call has run: l1_hold */
@@ -87,8 +88,8 @@ struct fill {
 };
 
 /* Whether a key is missing and somebody slower, a source or the origin of its rule (may be NULL), may have it; look: L1_STALE when a
- * value in its grace will do. What the sources' memory has becomes resident on the way. Shard locked. */
-bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms);
+ * value in its grace will do. What the sources' memory has becomes resident on the way. asked as with tier_probe. Shard locked. */
+bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms, uint8_t *asked);
 /* With the shards of all keys locked. False: everything wanted is resident or known absent: run. True: flights were
  * joined; unlock and call fill_launch. */
 bool fill_begin(struct fill *f, int64_t now_ms);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* test_stats: counters summed over loops, their end at a reset, and percentiles of a histogram. */
+/* test_stats: counters summed over loops, and their end at a reset. */
 #include "tests/unit/check.h"
 
-#include "src/base/rng.h"
 #include "src/stats/stats.h"
 
 enum { LOOPS = 3, COMMANDS = 4 };
@@ -12,15 +11,15 @@ static void stats_are_summed_over_loops(void **state) {
     struct stats *all[LOOPS];
     for (unsigned i = 0; i < LOOPS; i++) {
         all[i] = stats_create(COMMANDS);
-        STAT_ADD(all[i]->keyspace_hits, i + 1);
-        STAT_ADD(all[i]->keyspace_hits, 10);
+        STAT_ADD(all[i]->total_commands_processed, i + 1);
+        STAT_ADD(all[i]->total_commands_processed, 10);
         STAT_ADD(all[i]->commands[2].calls, 5);
     }
-    assert_int_equal(STATS_SUM(all, LOOPS, keyspace_hits), 36);
-    assert_int_equal(STATS_SUM(all, 1, keyspace_hits), 11);
-    assert_int_equal(STATS_SUM(all, LOOPS, keyspace_misses), 0);
+    assert_int_equal(STATS_SUM(all, LOOPS, total_commands_processed), 36);
+    assert_int_equal(STATS_SUM(all, 1, total_commands_processed), 11);
+    assert_int_equal(STATS_SUM(all, LOOPS, total_error_replies), 0);
     stats_reset(all, LOOPS);
-    assert_int_equal(STATS_SUM(all, LOOPS, keyspace_hits), 0);
+    assert_int_equal(STATS_SUM(all, LOOPS, total_commands_processed), 0);
     for (unsigned i = 0; i < LOOPS; i++) {
         assert_int_equal(STAT_GET(all[i]->commands[2].calls), 0);
         stats_destroy(&all[i]);
@@ -33,69 +32,42 @@ static void stats_reset_forgets_every_field(void **state) {
     struct stats *s = stats_create(2);
 #define COUNTER(field, section, info_name, doc) STAT_ADD(s->field, 7);
 #include "src/stats/counters.def"
-#undef COUNTER
-    for (int k = 0; k < STAT_HIST_BUCKETS; k++) {
-        STAT_ADD(s->commands[1].hist[k], 1);
-    }
+    hist_add(stats_latency(&s->commands[1]), 5000);
+    STAT_ADD(s->commands[1].hits, 3);
+    STAT_ADD(s->tiers[STAT_L2].hits, 2);
+    STAT_ADD(s->tiers[STAT_L2].rejects[REJECT_size], 2);
     stats_reset(&s, 1);
 #define COUNTER(field, section, info_name, doc) assert_int_equal(STAT_GET(s->field), 0);
 #include "src/stats/counters.def"
-#undef COUNTER
-    for (int k = 0; k < STAT_HIST_BUCKETS; k++) {
-        assert_int_equal(STAT_GET(s->commands[1].hist[k]), 0);
-    }
+    struct cmd_numbers n;
+    struct hist_sum h = {0};
+    stats_read_command(&s, 1, 1, &n, &h);
+    assert_int_equal(h.count, 0);
+    assert_int_equal(n.hits, 0);
+    assert_int_equal(STAT_GET(s->tiers[STAT_L2].hits), 0);
+    assert_int_equal(STAT_GET(s->tiers[STAT_L2].rejects[REJECT_size]), 0);
     assert_int_equal(s->command_count, 2);
     stats_destroy(&s);
 }
 
-static uint64_t edge(int bucket) {
-    return (uint64_t)1 << (bucket + STAT_HIST_SHIFT + 1);
-}
-
-static void percentile_is_the_edge_of_its_bucket(void **state) {
+static void sums_over_commands_are_those_of_all_loops(void **state) {
     (void)state;
-    uint64_t hist[STAT_HIST_BUCKETS] = {0};
-    assert_int_equal(stat_percentile(hist, 50), 0);
-    hist[3] = 90;
-    hist[7] = 9;
-    hist[20] = 1;
-    assert_int_equal(stat_percentile(hist, 0), edge(3));
-    assert_int_equal(stat_percentile(hist, 50), edge(3));
-    assert_int_equal(stat_percentile(hist, 90), edge(3));
-    assert_int_equal(stat_percentile(hist, 90.1), edge(7));
-    assert_int_equal(stat_percentile(hist, 99), edge(7));
-    assert_int_equal(stat_percentile(hist, 99.9), edge(20));
-    assert_int_equal(stat_percentile(hist, 100), edge(20));
-}
-
-/* Against counting through a sorted list of what each call took. */
-static void percentile_agrees_with_a_sorted_list(void **state) {
-    (void)state;
-    static const double percents[] = {0.1, 1, 25, 50, 90, 99, 99.9, 100};
-    rng_seed(5);
-    for (int round = 0; round < 200; round++) {
-        uint64_t hist[STAT_HIST_BUCKETS] = {0};
-        int list[300], n = 0, calls = 1 + (int)rng_below(300);
-        for (int i = 0; i < calls; i++) {
-            hist[rng_below(STAT_HIST_BUCKETS)]++;
+    struct stats *all[LOOPS];
+    for (unsigned i = 0; i < LOOPS; i++) {
+        all[i] = stats_create(COMMANDS);
+        for (unsigned k = 0; k < COMMANDS; k++) {
+            STAT_ADD(all[i]->commands[k].hits, 1 + k);
         }
-        for (int k = 0; k < STAT_HIST_BUCKETS; k++) {
-            for (uint64_t i = 0; i < hist[k]; i++) {
-                list[n++] = k;
-            }
-        }
-        for (size_t p = 0; p < sizeof(percents) / sizeof(*percents); p++) {
-            int at = 0;
-            while (at + 1 < n && (double)(at + 1) < (double)n * percents[p] / 100) {
-                at++;
-            }
-            assert_int_equal(stat_percentile(hist, percents[p]), edge(list[at]));
-        }
+    }
+    assert_int_equal(STATS_SUM_COMMANDS(all, LOOPS, hits), LOOPS * (1 + 2 + 3 + 4));
+    assert_int_equal(STATS_SUM_COMMANDS(all, LOOPS, misses), 0);
+    for (unsigned i = 0; i < LOOPS; i++) {
+        stats_destroy(&all[i]);
     }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(stats_are_summed_over_loops), cmocka_unit_test(stats_reset_forgets_every_field),
-                                       cmocka_unit_test(percentile_is_the_edge_of_its_bucket), cmocka_unit_test(percentile_agrees_with_a_sorted_list)};
+                                       cmocka_unit_test(sums_over_commands_are_those_of_all_loops)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,7 +165,7 @@ static void go(struct reader *r) {
     r->verdict = guard_before(t->guard, &r->read);
     bool known = r->verdict == GUARD_KNOWN || r->verdict == GUARD_ERROR;
     if (!known && (r->fill.settled == NULL || !r->fill.settled[0]) &&
-        fill_needs(&t->tier, &r->key, r->rule, r->read.see == SEE_STALE ? L1_STALE : 0, now())) {
+        fill_needs(&t->tier, &r->key, r->rule, r->read.see == SEE_STALE ? L1_STALE : 0, now(), NULL)) {
         if (r->fill.tier == NULL) {
             r->fill = (struct fill){.tier = &t->tier, .loop = t->loop, .keys = &r->key, .wanted = &want, .n = 1, .resume = on_resume};
         }

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* hist: how often something took how long, log-linear: eight buckets for each doubling, so that a bucket's edges differ by an
+ * eighth at most. Written with one index computation and one add; any thread may read while it is written. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "src/stats/stat.h"
+
+enum { HIST_SHIFT = 3, HIST_SUBS = 8, HIST_BUCKETS = 256 };
+
+/* Spans in ticks (base/clock) or whatever the owner measures in; those of 2^37 and more are in the last bucket. */
+struct hist {
+    stat_t n[HIST_BUCKETS];
+};
+
+/* Histograms added up: plain numbers, the reader's own. */
+struct hist_sum {
+    uint64_t n[HIST_BUCKETS];
+    uint64_t count;
+};
+
+static inline unsigned hist_bucket(uint64_t ticks) {
+    uint64_t v = ticks >> HIST_SHIFT;
+    unsigned octave = 60 - (unsigned)__builtin_clzll(v | HIST_SUBS);
+    unsigned i = octave * HIST_SUBS + (unsigned)(v >> octave);
+    return i < HIST_BUCKETS ? i : HIST_BUCKETS - 1;
+}
+
+/* The first value above bucket i. */
+uint64_t hist_edge(unsigned i);
+
+/* Owner only. */
+static inline void hist_add(struct hist *h, uint64_t ticks) {
+    STAT_ADD(h->n[hist_bucket(ticks)], 1);
+}
+/* Any thread. */
+static inline void hist_count(struct hist *h, uint64_t ticks) {
+    STAT_COUNT(h->n[hist_bucket(ticks)], 1);
+}
+
+/* Adds h to the sum; h may be NULL. */
+void hist_read(struct hist_sum *sum, const struct hist *h);
+/* Adds and takes away: buckets do not go below 0 where two were read at different moments. */
+void hist_sum_add(struct hist_sum *sum, const struct hist_sum *more);
+void hist_sum_take(struct hist_sum *sum, const struct hist_sum *less);
+/* What so many percent were within: the upper edge of their bucket, at most an eighth too much. 0 when nothing was counted. */
+uint64_t hist_quantile(const struct hist_sum *sum, double percent);
+void hist_reset(struct hist *h);

@@ -19,6 +19,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
+#include "src/base/text.h"
 #include "src/cmd/cmd.h"
 #include "src/conf/conf.h"
 #include "src/l1/l1.h"
@@ -474,6 +475,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
                    (long long)conf->maxmemory, l1_policy_name(srv->host.l1));
         srv->warm = warm_start(srv);
         rules_fetch_filters(srv);
+        text_let_go();
         serve(srv);
         warm_end(&srv->warm);
         code = save_at_exit(srv, conf) ? 0 : 1;

@@ -41,6 +41,9 @@ static void note_key(struct call *c, struct worker *w, int i) {
 }
 
 void sighting_call_slow(struct call *c, struct worker *w) {
+    if (c->cmd->flags & CMD_EXEC) {
+        return; /* its calls have been seen one by one, and the names of its keys have gone with them */
+    }
     for (int i = 0; i < c->nkeys; i++) {
         if (mini_draw(c->keys[i].hash) < w->sample_below) {
             note_key(c, w, i);

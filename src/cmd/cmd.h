@@ -48,6 +48,7 @@ enum cmd_flags {
     CMD_EXEC = 1 << 26,       /* EXEC: its keys are those of the queued calls */
     CMD_LEASES = 1 << 27,     /* asks for leases itself: a policy's `wait` does not apply */
     CMD_ADMIN_CATEGORY = 1 << 28, /* ACL category @admin, without the flag */
+    CMD_DROPS = 1 << 30,      /* DEL, UNLINK: an origin that takes no writes is not asked for what they are to delete */
     CMD_FRESH = 1 << 29       /* DUMP, TOUCH: no look-aside client's read: no leases, no waiting, no value past its lifetime */
 };
 

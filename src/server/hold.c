@@ -104,7 +104,15 @@ static bool find_rules(struct call *c) {
     return c->rule_of != NULL;
 }
 
+bool hold_only_drops(const struct call *c, int i) {
+    return (c->cmd->flags & CMD_DROPS) && c->rule_of[i] != NULL && c->rule_of[i]->opt.write == WRITE_OFF;
+}
+
+/* The guards have a say: the call needs the key's value, or to know whether there is one. */
 static bool is_wanted(const struct call *c, int i) {
+    if (hold_only_drops(c, i)) {
+        return false;
+    }
     return c->access[i] == KEY_R || c->access[i] == KEY_RW || c->access[i] == KEY_M;
 }
 

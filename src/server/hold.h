@@ -49,6 +49,9 @@ struct holder {
  * ERR_PARKED: the call was held. ERR_REPLIED: an error was written. */
 enum err hold_before(struct call *c, struct worker *w);
 enum err hold_after(struct call *c, struct worker *w);
+/* The call deletes its key i whatever it has, and the origin of the key's rule is not told: it is not asked, either, so that values can
+ * be invalidated while it is slow or down. After hold_before, with c->rule_of. */
+bool hold_only_drops(const struct call *c, int i);
 /* Host operations of src/cmd/lease.c. */
 bool hold_may_lease(struct call *c);
 bool hold_for(struct call *c, struct lease *lease, int64_t ms);

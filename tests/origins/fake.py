@@ -29,7 +29,7 @@ class Origin:
         self.port, self.delay = quiet_port(), delay
         self.lock = threading.Lock()
         self.loads, self.say, self.conns = collections.Counter(), {}, set()
-        self.listener = None
+        self.listener, self.gate = None, threading.Event()
         self.up()
 
     def up(self):
@@ -97,6 +97,10 @@ class Origin:
 
     def do_slow(self, c, key, n):
         time.sleep(self.delay)
+        return reply(c, 200, "", value_of(key, n))
+
+    def do_gate(self, c, key, n):
+        self.gate.wait(60)
         return reply(c, 200, "", value_of(key, n))
 
     def do_big(self, c, key, n):

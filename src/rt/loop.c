@@ -125,18 +125,21 @@ static struct msg *take_mail(struct loop *l, bool again) {
 }
 
 /* What has arrived, and then what that has sent, to this very loop above all; what comes later wakes the loop. */
-static void drain_mailbox(struct loop *l) {
+bool loop_drain(struct loop *l) {
+    bool any = false;
     for (int again = 1; again >= 0; again--) {
         for (struct msg *msg = take_mail(l, again), *next; msg != NULL; msg = next) {
+            any = true;
             next = msg->next;
             msg->run(l, msg);
         }
     }
+    return any;
 }
 
 static void async_cb(uv_async_t *h) {
     struct loop *l = h->data;
-    drain_mailbox(l);
+    loop_drain(l);
     if (l->stopping) {
         uv_stop(&l->uv);
     }
@@ -209,7 +212,8 @@ static void close_own(struct loop *l) {
 void loop_destroy(struct loop **loop) {
     struct loop *l = *loop;
     *loop = NULL;
-    drain_mailbox(l);
+    while (loop_drain(l)) {
+    }
     close_own(l);
     uv_run(&l->uv, UV_RUN_DEFAULT);       /* runs the close callbacks, and those of the owner's handles */
     CHECK(uv_loop_close(&l->uv) == 0); /* a handle was left open */

@@ -32,6 +32,9 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* Joins a started thread, if any. */
 void loop_join(struct loop *loop);
+/* Runs the messages that have been posted; false when there were none. Of several loops that post to one another, none of them running
+ * any more, each is drained until none has had any. On the thread that will destroy it. */
+bool loop_drain(struct loop *loop);
 /* Closes what is left (CHECKs that only the loop's own handles are), frees. Not on a running loop. */
 void loop_destroy(struct loop **loop);
 

@@ -409,7 +409,19 @@ static void open_workers(struct server *srv) {
     }
 }
 
+/* The last messages, and those they bring about: a load given up wakes calls of other loops, and what they have is theirs to free. */
+static void drain_workers(struct server *srv) {
+    bool any;
+    do {
+        any = false;
+        for (unsigned i = 0; i < srv->host.loop_count; i++) {
+            any |= loop_drain(srv->workers[i]->loop);
+        }
+    } while (any);
+}
+
 static void close_workers(struct server *srv) {
+    drain_workers(srv);
     for (unsigned i = 0; i < srv->host.loop_count; i++) {
         worker_destroy(&srv->workers[i]);
     }

@@ -78,7 +78,8 @@ static bool apply_notes(struct disk *d) {
     return !notes.failed;
 }
 
-/* Keys in the store as the state file has them: exact after an orderly close, but for the last batch after a kill. */
+/* Keys in the store as the state file has them: exact after an orderly close, but for the last batch after a kill, or, where values
+ * need no log, for what RocksDB had not written to a file: then they are counted. */
 static void adopt_counts(struct disk *d, enum state_kind kind) {
     int64_t total = 0;
     if (kind == STATE_CLEAN || kind == STATE_KILLED) {
@@ -89,6 +90,7 @@ static void adopt_counts(struct disk *d, enum state_kind kind) {
         }
     }
     d->adopted_keys = total > 0 ? total : 0;
+    d->unsure = kind == STATE_KILLED && d->options.durability == DISK_NONE ? (uint64_t)d->adopted_keys : 0;
     log_notice("disk tier: '%s' %s: %lld keys", d->options.dir, d->adopted, (long long)d->adopted_keys);
 }
 

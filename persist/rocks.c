@@ -52,7 +52,7 @@ struct rocks {
     rocksdb_cache_t *cache;
     rocksdb_compactionfilter_t *filter;
     rocksdb_readoptions_t *read_any, *read_memory, *read_walk;
-    rocksdb_writeoptions_t *write_log, *write_sync;
+    rocksdb_writeoptions_t *write_unlogged, *write_log, *write_sync;
     rocksdb_writebatch_t *batch;
     struct lock lock; /* view */
     struct view *view;
@@ -240,27 +240,41 @@ static bool rocks_each_at(struct store *s, void *mark, bool (*fn)(void *ctx, str
 
 /* ---- writing ---- */
 
-static bool rocks_write(struct store *s, const struct store_write *writes, size_t n, bool sync, char *err, size_t errcap) {
-    struct rocks *r = rocks_of(s);
+static void add_write(struct rocks *r, const struct view *v, const struct store_write *w) {
+    if (w->value.p != NULL) {
+        rocksdb_writebatch_put_cf(r->batch, v->windows[0].cf, w->key.p, w->key.n, w->value.p, w->value.n);
+    } else {
+        rocksdb_writebatch_delete_cf(r->batch, v->windows[0].cf, w->key.p, w->key.n);
+    }
+    for (unsigned k = 1; k < v->n; k++) { /* one window only has the key */
+        if (may_have_in(r, &v->windows[k], w->key)) {
+            rocksdb_writebatch_delete_cf(r->batch, v->windows[k].cf, w->key.p, w->key.n);
+        }
+    }
+}
+
+static char *write_part(struct rocks *r, const struct store_write *writes, size_t n, bool unlogged, const rocksdb_writeoptions_t *how) {
+    char *message = NULL;
     struct view *v = view_take(r);
     rocksdb_writebatch_clear(r->batch);
     for (size_t i = 0; i < n; i++) {
-        const struct store_write *w = &writes[i];
-        bool put = w->value.p != NULL;
-        if (put) {
-            rocksdb_writebatch_put_cf(r->batch, v->windows[0].cf, w->key.p, w->key.n, w->value.p, w->value.n);
-        } else {
-            rocksdb_writebatch_delete_cf(r->batch, v->windows[0].cf, w->key.p, w->key.n);
-        }
-        for (unsigned k = 1; k < v->n; k++) { /* one window only has the key */
-            if (may_have_in(r, &v->windows[k], w->key)) {
-                rocksdb_writebatch_delete_cf(r->batch, v->windows[k].cf, w->key.p, w->key.n);
-            }
+        if (writes[i].unlogged == unlogged) {
+            add_write(r, v, &writes[i]);
         }
     }
-    char *message = NULL;
-    rocksdb_write(r->db, sync ? r->write_sync : r->write_log, r->batch, &message);
     view_drop(v);
+    if (rocksdb_writebatch_count(r->batch) > 0) {
+        rocksdb_write(r->db, how, r->batch, &message);
+    }
+    return message;
+}
+
+static bool rocks_write(struct store *s, const struct store_write *writes, size_t n, bool sync, char *err, size_t errcap) {
+    struct rocks *r = rocks_of(s);
+    char *message = write_part(r, writes, n, true, r->write_unlogged);
+    if (message == NULL) {
+        message = write_part(r, writes, n, false, sync ? r->write_sync : r->write_log);
+    }
     return !failed(message, err, errcap);
 }
 
@@ -548,6 +562,7 @@ static void rocks_close(struct store *s) {
     struct rocks *r = rocks_of(s);
     close_db(r);
     rocksdb_writebatch_destroy(r->batch);
+    rocksdb_writeoptions_destroy(r->write_unlogged);
     rocksdb_writeoptions_destroy(r->write_log);
     rocksdb_writeoptions_destroy(r->write_sync);
     rocksdb_readoptions_destroy(r->read_any);
@@ -573,6 +588,8 @@ struct store *rocks_open(const struct rocks_options *o, bool erase, char *err, s
     r->read_walk = rocksdb_readoptions_create(); /* interval after interval lies in one block */
     r->read_memory = rocksdb_readoptions_create();
     rocksdb_readoptions_set_read_tier(r->read_memory, 1);
+    r->write_unlogged = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(r->write_unlogged, 1);
     r->write_log = rocksdb_writeoptions_create();
     r->write_sync = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->write_sync, 1);

@@ -25,6 +25,7 @@ struct store_value {
 
 struct store_write {
     struct slice key, value; /* value.p NULL: delete */
+    bool unlogged;           /* a kill may undo it */
 };
 
 /* Numbers for INFO; 0 where the store does not know. */
@@ -40,7 +41,8 @@ struct store {
     void (*release)(struct store *s, struct store_value *v);
     /* Any thread, no I/O. False: certainly absent. */
     bool (*may_have)(struct store *s, struct slice key);
-    /* One writer at a time. All or none, in the log when it returns; sync: and on the device. False with a reason. */
+    /* One writer at a time. The unlogged ones, then all others or none; those are in the log when it returns; sync: and on the
+     * device. False with a reason. */
     bool (*write)(struct store *s, const struct store_write *writes, size_t n, bool sync, char *err, size_t errcap);
     /* The log so far to the device. */
     bool (*sync_log)(struct store *s, char *err, size_t errcap);

@@ -145,6 +145,12 @@ static struct slice pack_record(struct disk *d, const struct op *op, struct buf 
     return buf_slice(out);
 }
 
+/* Without a promise of durability a value needs no log where nothing older can come up in its place. (Such a change never stands in
+ * one batch behind another of its key, which it would have become.) */
+static bool needs_no_log(const struct disk *d, const struct op *op) {
+    return d->options.durability == DISK_NONE && op->change == CHANGE_PUT && !op->replaces;
+}
+
 static bool write_batch(struct disk *d, struct batch *b) {
     struct store_write writes[BATCH_OPS];
     struct buf packed[BATCH_OPS];
@@ -154,6 +160,7 @@ static bool write_batch(struct disk *d, struct batch *b) {
         const struct op *op = b->ops[i];
         writes[i].key = slice_make(op->key, op->key_len);
         writes[i].value = op->change == CHANGE_PUT ? pack_record(d, op, &packed[i]) : slice_make(NULL, 0);
+        writes[i].unlogged = needs_no_log(d, op);
     }
     look_at_keys(d, b);
     bool written = d->store->write(d->store, writes, b->n, d->options.durability == DISK_ALWAYS, err, sizeof(err));

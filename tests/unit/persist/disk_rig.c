@@ -205,18 +205,26 @@ int rig_fetch(struct rig *r, const struct key *key) {
 
 /* ---- looking ---- */
 
-int rig_stored(struct rig *r, const struct key *key) {
+static int version_in(struct rig *r, const struct key *key, bool (*read)(struct fake_store *f, struct slice key, struct buf *out)) {
     struct buf record_key = {0}, record = {0};
     struct found found = {.same = true};
     int version = 0;
     record_put_key(&record_key, state_generation(r->disk->state, key->db), key);
-    if (fake_read(r->fake, buf_slice(&record_key), &record)) {
+    if (read(r->fake, buf_slice(&record_key), &record)) {
         assert_true(record_decode(buf_slice(&record), &r->options.hash_limits, &found));
         version = version_of(&found);
     }
     buf_free(&record_key);
     buf_free(&record);
     return version;
+}
+
+int rig_stored(struct rig *r, const struct key *key) {
+    return version_in(r, key, fake_read);
+}
+
+int rig_logged(struct rig *r, const struct key *key) {
+    return version_in(r, key, fake_read_logged);
 }
 
 void rig_await_serving(struct rig *r) {

@@ -53,6 +53,8 @@ int rig_fetch(struct rig *r, const struct key *key);
 
 /* What the store has of the key; 0 nothing. */
 int rig_stored(struct rig *r, const struct key *key);
+/* What it would have after a kill, if nothing unlogged had come to a file. */
+int rig_logged(struct rig *r, const struct key *key);
 /* Waits until all that was queued is in the store, and until the tier serves. */
 void rig_settle(struct rig *r);
 void rig_await_serving(struct rig *r);

@@ -110,45 +110,61 @@ static bool fails(_Atomic int *left) {
 
 /* ---- content; mutex held ---- */
 
-static struct fake_record **slot_of(struct fake_store *f, struct slice key) {
+static struct fake_record **slot_of(struct fake_table *t, struct slice key) {
     uint32_t hash = 2166136261; /* FNV-1a: the process's own changes its seed with every tier opened */
     for (size_t i = 0; i < key.n; i++) {
         hash = (hash ^ (unsigned char)key.p[i]) * 16777619;
     }
-    struct fake_record **at = &f->table[hash % FAKE_BUCKETS];
+    struct fake_record **at = &t->at[hash % FAKE_BUCKETS];
     while (*at != NULL && !slice_eq(buf_slice(&(*at)->key), key)) {
         at = &(*at)->next;
     }
     return at;
 }
 
-static void erase(struct fake_store *f, struct fake_record **at) {
+static void erase(struct fake_table *t, struct fake_record **at) {
     struct fake_record *gone = *at;
     if (gone != NULL) {
         *at = gone->next;
         buf_free(&gone->key);
         buf_free(&gone->value);
         mem_free(gone);
-        f->records--;
+        t->records--;
     }
 }
 
-static void put(struct fake_store *f, struct slice key, struct slice value) {
-    struct fake_record **at = slot_of(f, key);
+static void put(struct fake_table *t, struct slice key, struct slice value) {
+    struct fake_record **at = slot_of(t, key);
     if (*at == NULL) {
         *at = mem_zalloc(sizeof(**at));
         buf_put_slice(&(*at)->key, key);
-        f->records++;
+        t->records++;
     }
     buf_clear(&(*at)->value);
     buf_put_slice(&(*at)->value, value);
 }
 
-static void clear(struct fake_store *f) {
+static void clear(struct fake_table *t) {
     for (int i = 0; i < FAKE_BUCKETS; i++) {
-        while (f->table[i] != NULL) {
-            erase(f, &f->table[i]);
+        while (t->at[i] != NULL) {
+            erase(t, &t->at[i]);
         }
+    }
+}
+
+static void copy(struct fake_table *to, struct fake_table *from) {
+    for (int i = 0; i < FAKE_BUCKETS; i++) {
+        for (const struct fake_record *r = from->at[i]; r != NULL; r = r->next) {
+            put(to, buf_slice(&r->key), buf_slice(&r->value));
+        }
+    }
+}
+
+static void apply(struct fake_table *t, const struct store_write *w) {
+    if (w->value.p != NULL) {
+        put(t, w->key, w->value);
+    } else {
+        erase(t, slot_of(t, w->key));
     }
 }
 
@@ -163,7 +179,7 @@ static enum store_result fake_get(struct store *s, struct slice key, bool memory
     if (!memory_only) {
         pass(f, FAKE_GET);
     }
-    const struct fake_record *r = *slot_of(f, key);
+    const struct fake_record *r = *slot_of(&f->now, key);
     if (memory_only && f->cold) {
         result = STORE_COLD;
     } else if (!memory_only && fails(&f->fail_gets)) {
@@ -193,7 +209,7 @@ static void fake_release(struct store *s, struct store_value *v) {
 static bool fake_may_have(struct store *s, struct slice key) {
     struct fake_store *f = fake_of(s);
     pthread_mutex_lock(&f->mutex);
-    bool has = f->vague || *slot_of(f, key) != NULL;
+    bool has = f->vague || *slot_of(&f->now, key) != NULL;
     pthread_mutex_unlock(&f->mutex);
     return has;
 }
@@ -203,11 +219,14 @@ static bool fake_write(struct store *s, const struct store_write *writes, size_t
     pthread_mutex_lock(&f->mutex);
     pass(f, FAKE_WRITE);
     bool ok = !fails(&f->fail_writes);
-    for (size_t i = 0; ok && i < n; i++) {
-        if (writes[i].value.p != NULL) {
-            put(f, writes[i].key, writes[i].value);
-        } else {
-            erase(f, slot_of(f, writes[i].key));
+    for (int logged = 0; ok && logged < 2; logged++) {
+        for (size_t i = 0; i < n; i++) {
+            if (writes[i].unlogged == !logged) {
+                apply(&f->now, &writes[i]);
+            }
+            if (logged && !writes[i].unlogged) {
+                apply(&f->logged, &writes[i]);
+            }
         }
     }
     count(f, &f->writes);
@@ -241,10 +260,10 @@ static int by_key(const void *a, const void *b) {
 static bool fake_each(struct store *s, struct slice from, bool (*fn)(void *ctx, struct slice key, struct slice value), void *ctx) {
     struct fake_store *f = fake_of(s);
     pthread_mutex_lock(&f->mutex);
-    struct fake_record **all = mem_alloc(f->records * sizeof(struct fake_record *));
+    struct fake_record **all = mem_alloc(f->now.records * sizeof(struct fake_record *));
     size_t n = 0;
     for (int i = 0; i < FAKE_BUCKETS; i++) {
-        for (struct fake_record *r = f->table[i]; r != NULL; r = r->next) {
+        for (struct fake_record *r = f->now.at[i]; r != NULL; r = r->next) {
             all[n++] = r;
         }
     }
@@ -302,7 +321,8 @@ static bool fake_reset(struct store *s, char *err, size_t errcap) {
     bool ok = !fails(&f->fail_resets);
     if (ok) {
         CHECK(f->pins == 0 && !f->held[FAKE_GET] && !f->held[FAKE_GOT]); /* no other call is under way */
-        clear(f);
+        clear(&f->now);
+        clear(&f->logged);
     } else {
         snprintf(err, errcap, "reset failed on demand");
     }
@@ -338,7 +358,8 @@ void fake_init(struct fake_store *f) {
 
 void fake_fini(struct fake_store *f) {
     CHECK(f->pins == 0);
-    clear(f);
+    clear(&f->now);
+    clear(&f->logged);
     pthread_cond_destroy(&f->moved);
     pthread_mutex_destroy(&f->mutex);
 }
@@ -346,17 +367,14 @@ void fake_fini(struct fake_store *f) {
 void fake_copy(struct fake_store *f, struct fake_store *from) {
     fake_init(f);
     pthread_mutex_lock(&from->mutex);
-    for (int i = 0; i < FAKE_BUCKETS; i++) {
-        for (const struct fake_record *r = from->table[i]; r != NULL; r = r->next) {
-            put(f, buf_slice(&r->key), buf_slice(&r->value));
-        }
-    }
+    copy(&f->now, &from->now);
+    copy(&f->logged, &from->logged);
     pthread_mutex_unlock(&from->mutex);
 }
 
-bool fake_read(struct fake_store *f, struct slice key, struct buf *out) {
+static bool read_in(struct fake_store *f, struct fake_table *t, struct slice key, struct buf *out) {
     pthread_mutex_lock(&f->mutex);
-    const struct fake_record *r = *slot_of(f, key);
+    const struct fake_record *r = *slot_of(t, key);
     if (r != NULL) {
         buf_put_slice(out, buf_slice(&r->value));
     }
@@ -364,15 +382,31 @@ bool fake_read(struct fake_store *f, struct slice key, struct buf *out) {
     return r != NULL;
 }
 
+bool fake_read(struct fake_store *f, struct slice key, struct buf *out) {
+    return read_in(f, &f->now, key, out);
+}
+
+bool fake_read_logged(struct fake_store *f, struct slice key, struct buf *out) {
+    return read_in(f, &f->logged, key, out);
+}
+
+void fake_flush(struct fake_store *f) {
+    pthread_mutex_lock(&f->mutex);
+    clear(&f->logged);
+    copy(&f->logged, &f->now);
+    pthread_mutex_unlock(&f->mutex);
+}
+
 void fake_put(struct fake_store *f, struct slice key, struct slice value) {
     pthread_mutex_lock(&f->mutex);
-    put(f, key, value);
+    put(&f->now, key, value);
+    put(&f->logged, key, value);
     pthread_mutex_unlock(&f->mutex);
 }
 
 size_t fake_records(struct fake_store *f) {
     pthread_mutex_lock(&f->mutex);
-    size_t n = f->records;
+    size_t n = f->now.records;
     pthread_mutex_unlock(&f->mutex);
     return n;
 }

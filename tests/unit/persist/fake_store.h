@@ -26,13 +26,17 @@ struct fake_record {
     struct buf key, value;
 };
 
+struct fake_table {
+    struct fake_record *at[FAKE_BUCKETS];
+    size_t records;
+};
+
 struct fake_store {
     struct store store;
     pthread_mutex_t mutex;
     pthread_cond_t moved;
     /* mutex */
-    struct fake_record *table[FAKE_BUCKETS];
-    size_t records;
+    struct fake_table now, logged; /* the second: without what was written unlogged, as a kill may leave it */
     enum { FAKE_OPEN, FAKE_STOPS_NEXT, FAKE_STOPS_ALL } gate[FAKE_GATES];
     bool held[FAKE_GATES], let[FAKE_GATES]; /* one call at a time is stopped at a gate */
     /* set by the test at any time */
@@ -65,6 +69,10 @@ void fake_open_gates(struct fake_store *f);
 
 /* Appends the value to out; false when there is none. */
 bool fake_read(struct fake_store *f, struct slice key, struct buf *out);
+/* The same of what a kill would leave, if nothing unlogged had come to a file. */
+bool fake_read_logged(struct fake_store *f, struct slice key, struct buf *out);
+/* All there is comes to a file. */
+void fake_flush(struct fake_store *f);
 /* Writes behind the tier's back. */
 void fake_put(struct fake_store *f, struct slice key, struct slice value);
 size_t fake_records(struct fake_store *f);

@@ -23,7 +23,7 @@ enum {
     NAME_BYTES = 24,
     BLOCK_BYTES = 8192,
     FILTER_BITS = 16,
-    INDEX_RESTART = 16,
+    INDEX_RESTART = 8,
     L0_SLOW = 20,
     L0_STOP = 36,
     SAY_US = 1000000,

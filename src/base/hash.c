@@ -25,15 +25,35 @@ uint64_t hash_bytes(const void *p, size_t n) {
     return XXH3_64bits_withSeed(p, n, seed);
 }
 
-static uint16_t crc16(const char *p, size_t n) {
-    uint16_t crc = 0;
-    for (size_t i = 0; i < n; i++) {
-        crc = (uint16_t)(crc ^ ((uint8_t)p[i] << 8));
-        for (int bit = 0; bit < 8; bit++) {
-            crc = (uint16_t)(crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1);
-        }
+/* CRC16 of XMODEM, four bytes a step: CRC[j][b] is what a byte does to the sum j bytes later. The sum is linear, so that a row is made from
+ * what its eight bits do. */
+#define CRC_1(b, c0, c1, c2, c3, c4, c5, c6, c7)                                                                        \
+    (((b) & 1 ? c0 : 0) ^ ((b) & 2 ? c1 : 0) ^ ((b) & 4 ? c2 : 0) ^ ((b) & 8 ? c3 : 0) ^ ((b) & 16 ? c4 : 0) ^          \
+     ((b) & 32 ? c5 : 0) ^ ((b) & 64 ? c6 : 0) ^ ((b) & 128 ? c7 : 0))
+#define CRC_4(b, ...)                                                                                                   \
+    CRC_1(b, __VA_ARGS__), CRC_1((b) + 1, __VA_ARGS__), CRC_1((b) + 2, __VA_ARGS__), CRC_1((b) + 3, __VA_ARGS__)
+#define CRC_16(b, ...)                                                                                                  \
+    CRC_4(b, __VA_ARGS__), CRC_4((b) + 4, __VA_ARGS__), CRC_4((b) + 8, __VA_ARGS__), CRC_4((b) + 12, __VA_ARGS__)
+#define CRC_64(b, ...)                                                                                                  \
+    CRC_16(b, __VA_ARGS__), CRC_16((b) + 16, __VA_ARGS__), CRC_16((b) + 32, __VA_ARGS__), CRC_16((b) + 48, __VA_ARGS__)
+#define CRC_256(...)                                                                                                    \
+    { CRC_64(0, __VA_ARGS__), CRC_64(64, __VA_ARGS__), CRC_64(128, __VA_ARGS__), CRC_64(192, __VA_ARGS__) }
+
+static const uint16_t CRC[4][256] = {CRC_256(0x1021, 0x2042, 0x4084, 0x8108, 0x1231, 0x2462, 0x48c4, 0x9188),
+                                     CRC_256(0x3331, 0x6662, 0xccc4, 0x89a9, 0x0373, 0x06e6, 0x0dcc, 0x1b98),
+                                     CRC_256(0x3730, 0x6e60, 0xdcc0, 0xa9a1, 0x4363, 0x86c6, 0x1dad, 0x3b5a),
+                                     CRC_256(0x76b4, 0xed68, 0xcaf1, 0x85c3, 0x1ba7, 0x374e, 0x6e9c, 0xdd38)};
+
+static uint16_t crc16(const char *text, size_t n) {
+    const unsigned char *p = (const unsigned char *)text;
+    unsigned crc = 0;
+    for (; n >= 4; p += 4, n -= 4) {
+        crc = (unsigned)CRC[3][p[0] ^ crc >> 8] ^ CRC[2][p[1] ^ (crc & 255)] ^ CRC[1][p[2]] ^ CRC[0][p[3]];
     }
-    return crc;
+    for (; n > 0; p++, n--) {
+        crc = (crc << 8 & 0xffff) ^ CRC[0][*p ^ crc >> 8];
+    }
+    return (uint16_t)crc;
 }
 
 uint16_t hash_slot(struct slice name) {

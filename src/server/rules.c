@@ -2,6 +2,7 @@
 /* rules: between the configuration and the guard. */
 #include "src/server/rules.h"
 
+#include "cluster/settings.h"
 #include "src/base/buf.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
@@ -17,7 +18,7 @@ static bool check_line(const char *directive, struct slice line, struct buf *why
     return strcmp(directive, "policy") == 0 ? rule_check(line, why) : origin_check(line, why);
 }
 
-static bool check_all(const struct conf *c, const char **name, struct buf *why) {
+static bool check_policies(const struct conf *c, const char **name, struct buf *why) {
     struct rules *rules = rules_create(c->policy, NULL);
     bool ok = true;
     *name = "policy";
@@ -40,6 +41,10 @@ static bool check_all(const struct conf *c, const char **name, struct buf *why) 
     }
     rules_unref(rules);
     return ok;
+}
+
+static bool check_all(const struct conf *c, const char **name, struct buf *why) {
+    return check_policies(c, name, why) && cluster_settings_check(c, name, why);
 }
 
 const struct conf_hooks rules_hooks = {.line = check_line, .all = check_all};

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* agent: the membership of this node at work: a thread with a loop of its own, on which members decides and rings are built, and the driver that finds
+ * the others. What happens on other threads is told to it, in messages of a bounded number. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cluster/members.h"
+#include "cluster/ring.h"
+
+struct agent;
+struct conf;
+
+struct agent_hooks {
+    void *ctx;
+    /* A message of the membership for that node: id "" when only its address is known. Bytes are borrowed. On the agent's thread; may drop them. */
+    void (*send)(void *ctx, const char *id, const struct node_addr *to, struct slice bytes);
+    /* This node had been given up for a while: others used stand-ins for it, and it may not know of what was changed there. On the agent's thread. */
+    void (*doubted)(void *ctx);
+};
+
+struct agent_stats {
+    struct members_stats members;
+    uint64_t dropped; /* messages of other threads that were too many */
+    uint64_t rings;   /* published */
+    uint64_t version;
+    bool joined;
+};
+
+/* id: of node_id_load. Nothing runs before agent_start, but the store has a ring: of this node alone. */
+struct agent *agent_create(const struct conf *conf, const char *id, struct ring_store *store, const struct agent_hooks *hooks);
+void agent_start(struct agent *a);
+/* Ends driver and thread, frees. No hook is called afterwards. */
+void agent_destroy(struct agent **a);
+
+/* ---- from any thread, without waiting ---- */
+
+/* A message came from the node with this id (proved); from_host: the numeric address it came from, or NULL. */
+void agent_hear(struct agent *a, const char *id, const char *from_host, struct slice bytes);
+/* A call to that node failed: it could not be reached, or did not answer in time. */
+void agent_failed(struct agent *a, const char *id);
+/* Whoever was dialled there is this node. */
+void agent_is_self(struct agent *a, const struct node_addr *at);
+void agent_meet(struct agent *a, const struct node_addr *at);
+/* False: no such node in the ring, or this one. */
+bool agent_forget(struct agent *a, const char *id);
+/* Gives up its share, stays reachable. */
+void agent_leave(struct agent *a);
+/* Tells the others that the process ends: sends at once. */
+void agent_leave_for_good(struct agent *a);
+/* After CONFIG SET. */
+void agent_configure(struct agent *a, const struct conf *conf);
+void agent_stats_read(struct agent *a, struct agent_stats *out);

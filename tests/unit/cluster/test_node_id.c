@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* test_node_id: made once, then kept; what is no id is not overwritten. */
+#include "tests/unit/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cluster/node_id.h"
+#include "cluster/ring.h"
+#include "src/base/buf.h"
+
+static char path[64];
+
+static void write_file(const char *text) {
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void node_id_is_made_once(void **state) {
+    (void)state;
+    char first[NODE_ID_HEX + 1], second[NODE_ID_HEX + 1], third[NODE_ID_HEX + 1];
+    struct buf err = {0};
+    unlink(path);
+    assert_true(node_id_load(path, first, &err));
+    assert_true(node_id_load(path, second, &err));
+    assert_int_equal(strlen(first), NODE_ID_HEX);
+    assert_string_equal(first, second);
+    unlink(path);
+    assert_true(node_id_load(path, third, &err));
+    assert_string_not_equal(first, third);
+    assert_int_equal(err.n, 0);
+}
+
+static void node_id_refuses_what_is_none(void **state) {
+    (void)state;
+    static const char *const rows[] = {"", "\n", "abc\n", "0123456789012345678901234567890123456789", "0123456789012345678901234567890123456789 \n",
+                                       "0123456789ABCDEF012301234567890123456789\n", "01234567890123456789012345678901234567890\n"};
+    char id[NODE_ID_HEX + 1];
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buf err = {0};
+        char text[100] = "";
+        write_file(rows[i]);
+        assert_false(node_id_load(path, id, &err));
+        assert_true(err.n > 0);
+        FILE *f = fopen(path, "re");
+        size_t n = fread(text, 1, sizeof(text) - 1, f);
+        fclose(f);
+        assert_int_equal(n, strlen(rows[i]));
+        assert_string_equal(text, rows[i]);
+        buf_free(&err);
+    }
+}
+
+static void node_id_says_why_it_cannot(void **state) {
+    (void)state;
+    char id[NODE_ID_HEX + 1];
+    struct buf err = {0};
+    assert_false(node_id_load("/nonexistent/node.id", id, &err));
+    assert_non_null(memmem(err.p, err.n, "No such file", 12));
+    buf_free(&err);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(node_id_is_made_once), cmocka_unit_test(node_id_refuses_what_is_none),
+                                       cmocka_unit_test(node_id_says_why_it_cannot)};
+    const char *dir = getenv("TMPDIR");
+    snprintf(path, sizeof(path), "%s/node.id.%d", dir != NULL ? dir : "/tmp", (int)getpid());
+    int failed = cmocka_run_group_tests_name("node_id", tests, NULL, NULL);
+    unlink(path);
+    return failed;
+}

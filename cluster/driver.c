@@ -78,6 +78,12 @@ bool driver_ends(const struct driver *d) {
     return atomic_load(&d->wait->ends);
 }
 
+void driver_set_state(struct driver *d, void *state) {
+    pthread_mutex_lock(&d->wait->lock);
+    d->state = state;
+    pthread_mutex_unlock(&d->wait->lock);
+}
+
 bool driver_wait(struct driver *d, int64_t ms) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);

@@ -53,6 +53,8 @@ struct driver {
 /* Waits so long, or until the end; false at the end. */
 bool driver_wait(struct driver *d, int64_t ms);
 bool driver_ends(const struct driver *d);
+/* What `wake` finds in d->state; NULL before the thing goes. */
+void driver_set_state(struct driver *d, void *state);
 /* This node's address among them: one of an interface of this machine, with this node's ports. Looks names up. NULL: none. */
 const struct node_addr *driver_own(const struct driver *d, const struct node_addr *list, unsigned n);
 

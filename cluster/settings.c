@@ -83,6 +83,10 @@ static bool check_etcd(const struct conf *c, const char **name, struct buf *why)
         }
         p += n;
     }
+    if (c->cluster_etcd[strspn(c->cluster_etcd, " ")] == '\0') {
+        buf_puts(why, "no URL of etcd; allowed: http://host:port, https://host:port");
+        return false;
+    }
     *name = "cluster-etcd-prefix";
     if (c->cluster_etcd_prefix[0] == '\0') {
         buf_puts(why, "empty, which is every key of etcd; allowed: text");

@@ -158,7 +158,7 @@ static void shrink_shared(int i) {
         char f[32];
         assert_true(hash_del(mine, slice_make(f, (size_t)snprintf(f, sizeof(f), "f%zu", now.n - 1))));
         now.n--;
-        now.present = !l1_value_changed(l1, &key);
+        now.present = l1_value_changed(l1, &key) != 0;
         now.hash = now.present;
     }
     settle(i, mine == NULL ? ERR_OUT_OF_MEMORY : OK, now);

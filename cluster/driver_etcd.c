@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "cluster/driver.h"
-#include "cluster/json.h"
+#include "cluster/json_read.h"
 #include "cluster/settings.h"
 #include "src/base/check.h"
 #include "src/base/clock.h"
@@ -151,7 +151,7 @@ static bool log_in(struct etcd *e) {
     if (!ask(e, "auth/authenticate", &body, request_ms(e))) {
         return fail(e, strcmp(e->why, "answered with an error") == 0 ? "user or password refused" : e->why);
     }
-    if (!json_get(buf_slice(&e->answer), "token", &raw) || !json_text(raw, &token)) {
+    if (!json_get(buf_slice(&e->answer), "token", &raw) || !json_plain(raw, &token)) {
         return fail(e, "answered without a token");
     }
     buf_printf(&e->token, "Authorization: %.*s", SLICE_ARG(token));
@@ -216,7 +216,7 @@ static bool put_own(struct etcd *e) {
 static bool take_node(struct slice kv, struct node_addr *out) {
     struct slice raw, text;
     struct buf value = {0}, why = {0};
-    bool ok = json_get(kv, "value", &raw) && json_text(raw, &text) && base64_get(text, &value) && node_addr_parse(buf_slice(&value), out, &why);
+    bool ok = json_get(kv, "value", &raw) && json_plain(raw, &text) && base64_get(text, &value) && node_addr_parse(buf_slice(&value), out, &why);
     buf_free(&value);
     buf_free(&why);
     return ok;
@@ -225,7 +225,7 @@ static bool take_node(struct slice kv, struct node_addr *out) {
 static bool is_own(const struct etcd *e, struct slice kv) {
     struct slice raw, text;
     struct buf key = {0};
-    bool ok = json_get(kv, "key", &raw) && json_text(raw, &text) && base64_get(text, &key) && key.n > NODE_ID_HEX &&
+    bool ok = json_get(kv, "key", &raw) && json_plain(raw, &text) && base64_get(text, &key) && key.n > NODE_ID_HEX &&
               memcmp(key.p + key.n - NODE_ID_HEX, e->d->o.id, NODE_ID_HEX) == 0;
     buf_free(&key);
     return ok;

@@ -2,7 +2,7 @@
 /* test_json: what is found, what is cut, what is none. */
 #include "tests/unit/check.h"
 
-#include "cluster/json.h"
+#include "cluster/json_read.h"
 
 static void json_finds_members_by_path(void **state) {
     (void)state;
@@ -28,9 +28,9 @@ static void json_walks_arrays(void **state) {
     assert_slice(item, "{\"k\":\"v\"}");
     assert_true(json_next(&array, &item));
     assert_slice(item, "2");
-    assert_false(json_text(item, &text));
+    assert_false(json_plain(item, &text));
     assert_true(json_next(&array, &item));
-    assert_true(json_text(item, &text));
+    assert_true(json_plain(item, &text));
     assert_slice(text, "x");
     assert_false(json_next(&array, &item));
 }

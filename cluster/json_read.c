@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* json: just enough of it. */
-#include "cluster/json.h"
+/* json_read: just enough of it. */
+#include "cluster/json_read.h"
 
 #include <string.h>
 
@@ -181,7 +181,7 @@ bool json_next(struct slice *array, struct slice *item) {
     return true;
 }
 
-bool json_text(struct slice value, struct slice *out) {
+bool json_plain(struct slice value, struct slice *out) {
     if (value.n < 2 || value.p[0] != '"' || memchr(value.p, '\\', value.n) != NULL) {
         return false;
     }
@@ -191,7 +191,7 @@ bool json_text(struct slice value, struct slice *out) {
 
 bool json_int(struct slice value, int64_t *out) {
     struct slice text;
-    return num_parse_i64(json_text(value, &text) ? text : value, out);
+    return num_parse_i64(json_plain(value, &text) ? text : value, out);
 }
 
 /* ---- base64 ---- */

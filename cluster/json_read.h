@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* json: just enough of it to read what etcd's gateway answers: values are slices of the text, found without a tree. Depth is bounded; what is not JSON is
+/* json_read: just enough of it to read what etcd's gateway answers: values are slices of the text, found without a tree. Depth is bounded; what is not JSON is
  * nothing found. */
 #pragma once
 
@@ -18,7 +18,7 @@ bool json_path(struct slice object, const char *path, struct slice *value);
 /* Takes the next item off an array; begin with the array itself. False at the end. */
 bool json_next(struct slice *array, struct slice *item);
 /* A string without escapes, as base64 and numbers are; false: none. Borrowed. */
-bool json_text(struct slice value, struct slice *out);
+bool json_plain(struct slice value, struct slice *out);
 /* A number, or a string that holds one, as the gateway writes 64 bits. */
 bool json_int(struct slice value, int64_t *out);
 

@@ -68,6 +68,12 @@ void disk_tune(struct disk *d, const struct disk_limits *limits);
 void disk_memory(const struct disk *d, size_t *now, size_t *most);
 /* What keeps it from serving, as INFO's l2_state says, or NULL. Any thread. */
 const char *disk_trouble(const struct disk *d);
+struct disk_pressure {
+    uint64_t reads_waiting, queue_bytes, compaction_bytes;
+    bool stopped; /* RocksDB takes no writes now */
+};
+/* How hard it is pressed. Any thread. */
+void disk_read_pressure(struct disk *d, struct disk_pressure *out);
 /* Now and then: whether the device still takes what is written. While it does not, nobody is slowed for it: what memory evicts is
  * dropped instead when the queue is full. Any thread. */
 void disk_watch_writer(struct disk *d);

@@ -254,6 +254,21 @@ void disk_numbers(struct source *s, struct tier_numbers all[STAT_TIERS]) {
     all[STAT_L1].demotions += d->admission.verdicts[ADMITTED];
 }
 
+void disk_read_pressure(struct disk *d, struct disk_pressure *out) {
+    struct store_stats st = {0};
+    if (disk_enter(d)) {
+        d->store->stats(d->store, &st);
+        disk_leave(d);
+    }
+    *out = (struct disk_pressure){
+        .queue_bytes = disk_queued_bytes(d), .compaction_bytes = st.pending_compaction_bytes, .stopped = st.stopped};
+    for (unsigned lane = 0; lane < READ_LANES; lane++) {
+        struct pool_stats reads;
+        pool_stats_read(d->pool, lane, &reads);
+        out->reads_waiting += reads.depth;
+    }
+}
+
 static void line(struct buf *b, const char *name, uint64_t n) {
     buf_printf(b, "l2_%s:%llu\r\n", name, (unsigned long long)n);
 }

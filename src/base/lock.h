@@ -59,6 +59,19 @@ static inline void lock_acquire(struct lock *l) {
     lock_debug_acquire(l);
 }
 
+/* lock_acquire; true when another thread held it. */
+static inline bool lock_acquire_late(struct lock *l) {
+    uint32_t zero = 0;
+    bool late = __builtin_expect(!atomic_compare_exchange_strong_explicit(
+                                     &l->word, &zero, 1, memory_order_acquire, memory_order_relaxed),
+                                 0);
+    if (late) {
+        lock_acquire_slow(l);
+    }
+    lock_debug_acquire(l);
+    return late;
+}
+
 /* True when the lock was free and is now held. */
 static inline bool lock_try(struct lock *l) {
     uint32_t zero = 0;

@@ -80,6 +80,16 @@ void mem_purge(void) {
     mallctl("arena." "4096" ".purge", NULL, NULL, NULL, 0); /* 4096: every arena */
 }
 
+bool mem_can_profile(void) {
+    bool on = false;
+    size_t n = sizeof(on);
+    return mallctl("opt.prof", &on, &n, NULL, 0) == 0 && on;
+}
+
+bool mem_profile(const char *path) {
+    return mallctl("prof.dump", NULL, NULL, &path, sizeof(path)) == 0;
+}
+
 const char *mem_allocator_name(void) {
     return "jemalloc-5.3.0";
 }
@@ -99,6 +109,15 @@ size_t mem_resident_bytes(void) {
 
 void mem_purge(void) {
     malloc_trim(0);
+}
+
+bool mem_can_profile(void) {
+    return false;
+}
+
+bool mem_profile(const char *path) {
+    (void)path;
+    return false;
 }
 
 const char *mem_allocator_name(void) {

@@ -31,6 +31,9 @@ size_t mem_resident_bytes(void);
 void mem_refresh(void);
 /* Gives unused pages back to the system (MEMORY PURGE). */
 void mem_purge(void);
+/* Whether the allocator records who allocates what, and writes that to a new file. May block. */
+bool mem_can_profile(void);
+bool mem_profile(const char *path);
 /* "jemalloc-5.3.0" or "libc": INFO's mem_allocator. */
 const char *mem_allocator_name(void);
 

@@ -200,6 +200,7 @@ enum err call_yield(struct call *c);
  * (or when there was no thread for it: refused). Lives in c->state. Where call_may_yield. */
 struct call_job {
     struct job job; /* run is the handler's, the rest the dispatcher's */
+    struct pool *pool; /* whose thread; NULL: the host's */
     void *parked;
     bool refused;
 };

@@ -37,6 +37,25 @@ static enum err sleep_run(struct call *c) {
     return c->host->ops->sleep(c, (int64_t)llroundl(seconds * 1000));
 }
 
+static enum err stall_run(struct call *c) {
+    int64_t ms;
+    enum err e = check_allowed(c);
+    if (e != OK) {
+        return e;
+    }
+    if (arg_i64(c, 2, &ms) != OK || ms < 0 || ms > 60000) {
+        return ERR_OUT_OF_RANGE;
+    }
+    c->host->ops->stall(ms);
+    reply_ok(c->out);
+    return OK;
+}
+
+static enum err profile_run(struct call *c) {
+    enum err e = check_allowed(c);
+    return e != OK ? e : c->host->ops->profile(c);
+}
+
 static enum err object_run(struct call *c) {
     enum err e = check_allowed(c);
     struct item_info info;
@@ -227,10 +246,13 @@ static enum err help_run(struct call *c) {
                                         "OBJECT <key>", "    Show low level info about <key> and associated value.",
                                         "POPULATE <count> [<prefix>] [<size>]", "    Create <count> string keys named key:<num>.",
                                         "PROBE <0|1>", "    Setting it to 0 makes every key of slower tiers a cold one.",
+                                        "PROFILE CPU <seconds> [<path>]", "    Write what threads spend their time on to a file under `dir`, as folded stacks.",
+                                        "PROFILE HEAP [<path>]", "    Write who has allocated what, when jemalloc records it.",
                                         "PROTOCOL <type>", "    Reply with a test value of the specified type.",
                                         "RELOAD [option ...]", "    Save the RDB on disk and reload it back to memory.",
                                         "SET-ACTIVE-EXPIRE <0|1>", "    Setting it to 0 disables expiring keys in background.",
-                                        "SLEEP <seconds>", "    Answer after <seconds>; other clients are served meanwhile.", NULL};
+                                        "SLEEP <seconds>", "    Answer after <seconds>; other clients are served meanwhile.",
+                                        "STALL <milliseconds>", "    Keep the event loop busy, and its other clients waiting.", NULL};
     return call_reply_help(c, lines);
 }
 
@@ -245,10 +267,12 @@ static const struct command debug_subs[] = {
     {.name = "object", .syntax = "key", .arity = 3, .keys = "2:M", .flags = ADM, .run = object_run, .allowed = check_allowed, .since = "1.0.0", .cost = "For tests.", .summary = "Looks inside a value."},
     {.name = "populate", .syntax = "count [prefix] [size]", .arity = -3, .flags = ADM | CMD_ALL_SHARDS | CMD_WRITE, .run = populate_run, .allowed = check_allowed, .since = "1.0.0", .cost = "For tests.", .summary = "Makes keys."},
     ROW("probe", "0 | 1", 3, probe_run, "Whether slower tiers are asked for what they have in memory."),
+    {.name = "profile", .syntax = "CPU seconds [path] | HEAP [path]", .arity = -3, .flags = ADM | CMD_NO_MULTI | CMD_SKIP_SLOWLOG, .run = profile_run, .allowed = check_allowed, .since = "7.2.0", .cost = "For tests.", .summary = "Profiles the server."},
     ROW("protocol", "type", 3, protocol_run, "Answers with a value of a protocol type."),
     {.name = "reload", .syntax = "[NOSAVE] [NOFLUSH] [MERGE]", .arity = -2, .flags = ADM | CMD_ALL_SHARDS | CMD_NO_MULTI, .run = reload_run, .allowed = check_allowed, .since = "1.0.0", .cost = "For tests.", .summary = "Saves and loads the RDB file."},
     ROW("set-active-expire", "0 | 1", 3, set_active_expire_run, "Turns expiry in the background off and on."),
     ROW("sleep", "seconds", 3, sleep_run, "Answers after a time."),
+    ROW("stall", "milliseconds", 3, stall_run, "Keeps the event loop busy."),
     {0}};
 
 const struct command debug_commands[] = {

@@ -134,6 +134,12 @@ struct host_ops {
     bool (*cancel_job)(struct host *h, enum host_job job);
     /* Appends its lines of INFO. */
     void (*job_info)(struct host *h, enum host_job job, struct buf *out);
+    /* DEBUG PROFILE. */
+    enum err (*profile)(struct call *c);
+    /* Keeps the calling loop busy for so long: tests. */
+    void (*stall)(int64_t ms);
+    /* The section Health. */
+    void (*health_info)(struct host *h, struct buf *out);
     /* Sleeps the calling client without blocking its loop, then answers OK: DEBUG SLEEP. */
     enum err (*sleep)(struct call *c, int64_t ms);
 };

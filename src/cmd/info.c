@@ -222,6 +222,12 @@ static void section_tiers(struct call *c, struct buf *b) {
     }
 }
 
+static void section_health(struct call *c, struct buf *b) {
+    if (c->host->ops->health_info != NULL) {
+        c->host->ops->health_info(c->host, b);
+    }
+}
+
 static void section_guards(struct call *c, struct buf *b) {
     if (c->host->ops->guards_info != NULL) {
         c->host->ops->guards_info(c->host, b);
@@ -250,6 +256,7 @@ static const struct {
     {"keyspace", "Keyspace", IN_DEFAULT | IN_ALL, section_keyspace},
     {"tiers", "Tiers", IN_DEFAULT | IN_ALL, section_tiers},
     {"guards", "Guards", IN_DEFAULT | IN_ALL, section_guards},
+    {"health", "Health", IN_DEFAULT | IN_ALL, section_health},
 };
 
 static bool section_wanted(const struct call *c, size_t i) {

@@ -99,11 +99,18 @@ void l1_destroy(struct l1 **lp) {
 /* ---- locks and prefetch ---- */
 
 void l1_lock(struct l1 *l1, unsigned shard) {
-    lock_acquire(&l1->shards[shard].lock);
+    struct shard *s = &l1->shards[shard];
+    if (unlikely(lock_acquire_late(&s->lock))) {
+        atomic_fetch_add_explicit(&s->contended, 1, memory_order_relaxed);
+    }
 }
 
 void l1_unlock(struct l1 *l1, unsigned shard) {
     lock_release(&l1->shards[shard].lock);
+}
+
+uint64_t l1_contended(const struct l1 *l1, unsigned shard) {
+    return atomic_load_explicit(&l1->shards[shard].contended, memory_order_relaxed);
 }
 
 void l1_lock_all(struct l1 *l1) {

@@ -124,6 +124,8 @@ static inline unsigned l1_shard_of(const struct l1 *l1, uint64_t hash) {
 void l1_lock(struct l1 *l1, unsigned shard);
 void l1_unlock(struct l1 *l1, unsigned shard);
 void l1_lock_all(struct l1 *l1);
+/* How often l1_lock found that shard locked by another thread. No lock needed. */
+uint64_t l1_contended(const struct l1 *l1, unsigned shard);
 void l1_unlock_all(struct l1 *l1);
 /* The shards of n keys, ascending, each once, into out (room for n); returns how many. */
 unsigned l1_shards_of(const struct l1 *l1, const struct key *keys, size_t n, uint16_t *out);

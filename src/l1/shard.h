@@ -82,7 +82,7 @@ struct shard {
 
     /* read without the lock */
     _Atomic uint32_t db_keys[L1_PHYSICAL_DBS], db_expires[L1_PHYSICAL_DBS], db_same[L1_PHYSICAL_DBS];
-    _Atomic uint64_t expired, evicted, swept, spared, inserted, splits, merges, moved;
+    _Atomic uint64_t expired, evicted, swept, spared, inserted, splits, merges, moved, contended;
     int64_t published_bytes;  /* this shard's part of l1->used_bytes */
     _Atomic uint32_t published_items; /* as of then */
 } __attribute__((aligned(64)));

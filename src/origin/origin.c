@@ -385,5 +385,12 @@ void origins_json(struct origins *all, struct buf *out) {
         buf_printf(out, ",\"latency_us\":{\"mean\":%llu,\"p99\":%llu,\"max\":%llu}}",
                    (unsigned long long)(answers > 0 ? STAT_GET(s->latency_us_sum) / answers : 0), (unsigned long long)latency_p99(s),
                    (unsigned long long)STAT_GET(s->latency_us_max));
+}
+
+void origins_load(const struct origins *all, uint64_t *in_flight, uint64_t *queued) {
+    *in_flight = *queued = 0;
+    for (unsigned i = 0; i < all->count; i++) {
+        *in_flight += STAT_GET(all->list[i]->stats.in_flight);
+        *queued += STAT_GET(all->list[i]->stats.queued);
     }
 }

@@ -140,6 +140,8 @@ bool origin_is_down(const struct origin *o);
  * in_flight, queued (with those at rest before a retry), found, absent, written, failed and refused (never tried); and, once there
  * were any, `origin_NAME_errors:TEXT=count,...`. */
 void origins_info(struct origins *o, struct buf *out);
+/* Requests at their origins, and waiting for them, of all together. Any thread. */
+void origins_load(const struct origins *o, uint64_t *in_flight, uint64_t *queued);
 
 /* Adds what all of them together have answered. Any thread. */
 void origins_numbers(struct origins *o, struct tier_numbers *out);

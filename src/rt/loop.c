@@ -14,6 +14,9 @@
 
 enum { MAX_SIGNALS = 4 };
 
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define STORE(field, v) atomic_store_explicit(&(field), (v), memory_order_relaxed)
+
 struct loop {
     /* fixed after create */
     uv_loop_t uv;
@@ -33,9 +36,12 @@ struct loop {
     void *signal_ctx;
     bool stopping;
     int64_t now_ms, mono_us; /* 0: not read in this turn yet */
-    uint64_t turns, max_turn_us;
     pthread_t thread;
     bool has_thread;
+
+    /* atomic: written by the owner alone, but for max_turn_us, which whoever looks takes away */
+    _Atomic uint64_t turns, max_turn_us, most_turn_us;
+    _Atomic uint64_t busy_since; /* ticks; 0: not in a turn */
 
     /* MAILBOX lock */
     struct lock mailbox_lock;
@@ -75,10 +81,15 @@ static void idle_cb(uv_idle_t *h) {
 static void check_cb(uv_check_t *h) {
     struct loop *l = h->data;
     uint64_t start = clock_ticks();
+    STORE(l->busy_since, start);
     bool more = l->ops.turn != NULL && l->ops.turn(l->ctx);
     uint64_t us = clock_ticks_to_us(clock_ticks() - start);
-    l->max_turn_us = us > l->max_turn_us ? us : l->max_turn_us;
-    l->turns++;
+    STORE(l->busy_since, 0);
+    if (us > LOAD(l->max_turn_us)) {
+        STORE(l->max_turn_us, us);
+        STORE(l->most_turn_us, us > LOAD(l->most_turn_us) ? us : LOAD(l->most_turn_us));
+    }
+    STORE(l->turns, LOAD(l->turns) + 1);
     forget_time(l);
     if (more != (bool)uv_is_active((uv_handle_t *)&l->idle)) {
         if (more) {
@@ -229,13 +240,20 @@ void *loop_ctx(const struct loop *loop) {
 }
 
 uint64_t loop_turns(const struct loop *loop) {
-    return loop->turns;
+    return LOAD(loop->turns);
 }
 
 uint64_t loop_take_max_turn_us(struct loop *loop) {
-    uint64_t us = loop->max_turn_us;
-    loop->max_turn_us = 0;
-    return us;
+    return atomic_exchange_explicit(&loop->max_turn_us, 0, memory_order_relaxed);
+}
+
+uint64_t loop_most_turn_us(const struct loop *loop) {
+    return LOAD(loop->most_turn_us);
+}
+
+uint64_t loop_busy_us(const struct loop *loop) {
+    uint64_t since = LOAD(loop->busy_since), now = clock_ticks();
+    return since != 0 && now > since ? clock_ticks_to_us(now - since) : 0;
 }
 
 void *loop_uv(struct loop *loop) {

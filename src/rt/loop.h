@@ -47,9 +47,12 @@ void *loop_ctx(const struct loop *loop);
 int64_t loop_now_ms(const struct loop *loop);
 /* Monotonic microseconds cached likewise. */
 int64_t loop_mono_us(const struct loop *loop);
-/* Turns so far, and the longest turn in microseconds since the last call of loop_take_max_turn_us. */
+/* Any thread: turns so far, the longest turn in microseconds since the last call of loop_take_max_turn_us, and since start, and for how
+ * long the present one has lasted (0: the loop is not in one). */
 uint64_t loop_turns(const struct loop *loop);
 uint64_t loop_take_max_turn_us(struct loop *loop);
+uint64_t loop_most_turn_us(const struct loop *loop);
+uint64_t loop_busy_us(const struct loop *loop);
 /* For src/net: the uv_loop_t. */
 void *loop_uv(struct loop *loop);
 

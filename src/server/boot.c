@@ -27,8 +27,10 @@
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
 #include "src/origin/origin.h"
+#include "src/server/health.h"
 #include "src/server/import.h"
 #include "src/server/preheat.h"
+#include "src/server/profile.h"
 #include "src/server/purge_log.h"
 #include "src/server/rules.h"
 #include "src/server/save.h"
@@ -475,6 +477,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     open_workers(srv);
     srv->preheat = preheat_create(srv);
     srv->import = import_create(srv);
+    srv->profile = profile_create();
     bool purges_known = srv->disk == NULL || open_purge_log(srv, conf, &err);
     if (!purges_known || (srv->disk == NULL && !save_load(srv, &err)) || !open_write_log(srv, conf, &err)) {
         log_warning("%.*s", (int)err.n, err.p);
@@ -488,7 +491,9 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
         srv->warm = warm_start(srv);
         rules_fetch_filters(srv);
         text_let_go();
+        srv->health = health_start(srv);
         serve(srv);
+        health_stop(&srv->health);
         warm_end(&srv->warm);
         code = save_at_exit(srv, conf) ? 0 : 1;
         if (conf->pidfile[0] != '\0') {
@@ -504,6 +509,8 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     }
     preheat_stopping(srv->preheat);
     import_stopping(srv->import);
+    profile_stopping(srv->profile);
+    profile_destroy(&srv->profile);
     close_workers(srv);
     preheat_destroy(&srv->preheat);
     import_destroy(&srv->import);

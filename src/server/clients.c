@@ -3,8 +3,10 @@
 #include <sys/socket.h>
 
 #include "src/base/check.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/rt/loop.h"
+#include "src/server/health.h"
 #include "src/server/hold.h"
 #include "src/server/monitor.h"
 #include "src/server/park.h"
@@ -16,6 +18,7 @@
 #include "src/server/sight.h"
 #include "src/server/import.h"
 #include "src/server/preheat.h"
+#include "src/server/profile.h"
 #include "src/server/warm.h"
 #include "src/server/shutdown.h"
 #include "src/server/txn.h"
@@ -256,6 +259,16 @@ static void guards_info(struct host *h, struct buf *out) {
     rules_info(server_of(h), out);
 }
 
+static void health_section(struct host *h, struct buf *out) {
+    health_info(server_of(h)->health, out);
+}
+
+static void stall_loop(int64_t ms) {
+    int64_t until_us = clock_mono_us() + ms * 1000;
+    while (clock_mono_us() < until_us) {
+    }
+}
+
 static void yield_call(struct call *c) {
     session_of(c->client)->worker->parking = (struct parking){.why = PARK_YIELD};
 }
@@ -307,4 +320,7 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .import = import_command,
                                     .cancel_job = cancel_job,
                                     .job_info = job_info,
+                                    .profile = profile_command,
+                                    .stall = stall_loop,
+                                    .health_info = health_section,
                                     .sleep = sleep_call};

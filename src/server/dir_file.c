@@ -48,3 +48,28 @@ int dir_file_open(const char *path, bool anywhere, uint64_t *size, const char **
     *size = (uint64_t)st.st_size;
     return fd;
 }
+
+int dir_file_create(const char *path, const char **why) {
+    char folder[PATH_MAX], real[PATH_MAX], dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash != NULL ? (size_t)(slash - path) : 0;
+    if (path[0] == '/' || n >= sizeof(folder)) {
+        *why = "the path is relative to `dir`";
+        return -1;
+    }
+    memcpy(folder, n > 0 ? path : ".", n > 0 ? n : 1);
+    folder[n > 0 ? n : 1] = '\0';
+    if (realpath(folder, real) == NULL || realpath(".", dir) == NULL) {
+        *why = reason(errno);
+        return -1;
+    }
+    if (strcmp(real, dir) != 0 && !is_under(real, dir)) {
+        *why = "the file is not under `dir`";
+        return -1;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        *why = reason(errno);
+    }
+    return fd;
+}

@@ -296,7 +296,7 @@ static void start_job(struct parked *p, struct call_job *j) {
     j->parked = p;
     j->job.loop = p->worker->loop;
     j->job.done = job_done;
-    j->refused = !pool_submit(p->call.host->pool, 0, &j->job);
+    j->refused = !pool_submit(j->pool != NULL ? j->pool : p->call.host->pool, 0, &j->job);
     if (j->refused) {
         p->why = PARK_YIELD;
         list_push_back(&p->worker->yielded, &p->node);

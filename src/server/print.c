@@ -11,6 +11,7 @@
 #include "src/cmd/cmd.h"
 #include "src/conf/conf.h"
 #include "src/guard/rule.h"
+#include "src/server/health.h"
 #include "src/server/sight_int.h"
 
 static void each_row(void (*fn)(struct buf *out, const struct cmd *cmd), struct buf *out) {
@@ -59,6 +60,14 @@ static const struct counter counters[] = {
 #include "src/stats/counters.def"
 };
 
+static void print_health_row(void *ctx, const char *name, const char *doc) {
+    buf_printf(ctx, "health\t%s\t%s\n", name, doc);
+}
+
+static void docs_health_row(void *ctx, const char *name, const char *doc) {
+    buf_printf(ctx, "| health | `%s` | %s |\n", name, doc);
+}
+
 static void print_stats(struct buf *out) {
     for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
         buf_printf(out, "%s\t%s\t%s\n", counters[i].section, counters[i].name, counters[i].doc);
@@ -69,6 +78,7 @@ static void print_stats(struct buf *out) {
     for (unsigned i = 0; i < gauge_count; i++) {
         buf_printf(out, "-\t%s_%s\t%s\n", gauge_rows[i].group, gauge_rows[i].name, gauge_rows[i].doc);
     }
+    health_rows(print_health_row, out);
 }
 
 static void docs_rows(struct buf *out, const char *title, const struct tier_row *rows, unsigned n) {
@@ -140,6 +150,7 @@ static void docs_stats(struct buf *out) {
     for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
         buf_printf(out, "| %s | `%s` | %s |\n", counters[i].section, counters[i].name, counters[i].doc);
     }
+    health_rows(docs_health_row, out);
     docs_tiers(out);
     docs_policies(out);
     docs_gauges(out);

@@ -14,8 +14,10 @@ struct disk;
 struct listener;
 struct import;
 struct origins;
+struct health;
 struct preheat;
 struct chronicle;
+struct profile;
 struct purge_log;
 struct warm;
 struct worker;
@@ -30,6 +32,8 @@ struct server {
     struct warm *warm; /* NULL without a disk tier */
     struct preheat *preheat; /* WARM */
     struct import *import;   /* IMPORT */
+    struct profile *profile; /* DEBUG PROFILE; NULL in tests without threads */
+    struct health *health;   /* NULL likewise */
     struct disk *disk; /* the disk tier, NULL without */
     struct origins *origins; /* NULL when there is none */
     struct purge_log *purge_log; /* NULL without a disk tier */

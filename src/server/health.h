@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* health: a thread that watches the server: busy loops, memory, queues, locks, the disk. What is wrong is counted, logged and shown by
+ * INFO; of a busy loop, or too much memory, a profile is taken while it lasts. */
+#pragma once
+
+struct buf;
+struct health;
+struct server;
+
+/* With everything else running. */
+struct health *health_start(struct server *srv);
+/* Before anything of it goes. NULL is fine. */
+void health_stop(struct health **h);
+/* The section of INFO. Any thread. */
+void health_info(struct health *h, struct buf *out);
+/* Calls row for each row of health.def, for --print. */
+void health_rows(void (*row)(void *ctx, const char *name, const char *doc), void *ctx);

@@ -49,7 +49,7 @@ void sighting_call_slow(struct call *c, struct worker *w) {
             note_key(c, w, i);
         }
     }
-    if (w->hot_skip <= 0 || (c->nkeys > 1 && --w->hot_skip <= 0)) {
+    if (w->hot_skip <= 0) {
         int i = c->nkeys > 1 ? (int)rng_below((uint64_t)c->nkeys) : 0; /* stands for all of them */
         w->hot_skip = (int32_t)sight_hot(c->host->sight, w->id, &c->keys[i], (uint32_t)c->nkeys);
     }

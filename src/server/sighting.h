@@ -18,8 +18,11 @@ void sighting_tick(struct server *srv, const struct conf *conf, int64_t now_ms);
 void sighting_call_slow(struct call *c, struct worker *w);
 /* The same for any call with keys. One test of the first key's hash and one counter. */
 static inline void sighting_call(struct call *c, struct worker *w) {
-    if (c->nkeys > 0 && unlikely(mini_draw(c->keys[0].hash) < w->sample_below || --w->hot_skip <= 0 || c->nkeys > 1)) {
-        sighting_call_slow(c, w);
+    if (c->nkeys > 0) {
+        bool hot = --w->hot_skip <= 0, sampled = mini_draw(c->keys[0].hash) < w->sample_below;
+        if (unlikely(hot || sampled || c->nkeys > 1)) {
+            sighting_call_slow(c, w);
+        }
     }
 }
 /* HOTKEYS is on: what the call cost, and its reply of so many bytes. */

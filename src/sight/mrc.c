@@ -402,7 +402,7 @@ void mrc_tick(struct mrc *m, int64_t now_ms) {
 
 /* hits of so many sampled reads, where there should have been `all`: the difference are hits. */
 static double rate_of(double hits, double reads, double all) {
-    if (all < reads / 2) { /* they were not counted: the sample is all there is */
+    if (all <= 0) { /* they have not been counted yet: the sample is all there is */
         all = reads;
     }
     double rate = all > 0 ? (hits + all - reads) / all : 0;

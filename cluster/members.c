@@ -106,6 +106,7 @@ void members_spread(struct members *m, struct member *e) {
         bits++;
     }
     e->news = 3 * bits;
+    m->hurry = true;
 }
 
 /* ---- hashes and the version ---- */

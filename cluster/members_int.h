@@ -65,7 +65,7 @@ struct members {
     int64_t round_ms, tick_ms, join_by_ms; /* tick_ms: of the last tick */
     unsigned clashes;
     bool authoritative, alone; /* alone: forgotten; talks to nobody */
-    bool set_dirty, states_dirty;
+    bool set_dirty, hurry; /* hurry: there is news: the next round is now */
     struct ring *ring;
     uint8_t states[RING_MAX_NODES]; /* as published, in the ring's order */
 };

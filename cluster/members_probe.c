@@ -191,7 +191,8 @@ void members_probe(struct members *m, int64_t now_ms) {
             }
         }
     }
-    if (now_ms >= m->round_ms) {
+    if (now_ms >= m->round_ms || m->hurry) {
+        m->hurry = false;
         m->round_ms = now_ms + members_interval_ms(m);
         ping_round(m, now_ms);
     }

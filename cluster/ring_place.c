@@ -207,28 +207,44 @@ static void match(struct placing *p, struct rated *rated) {
 
 /* ---- the lower bound ---- */
 
-/* A node that has too few, and the slots it would take, best first. */
+/* A node that has too few, and the slots it would take: a heap, the best on top. */
 struct taker {
-    unsigned node, next;
-    struct rated *wanted;
+    unsigned node, n;
+    struct rated *heap;
 };
 
-static struct rated *wanted_by(const struct placing *p, unsigned i) {
-    struct rated *wanted = mem_alloc(RING_SLOTS * sizeof(*wanted));
-    for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
-        wanted[slot] = (struct rated){score_of(p, &p->candidates[i], slot), (uint16_t)slot};
+static void sink(struct rated *heap, unsigned n, unsigned at) {
+    struct rated r = heap[at];
+    for (unsigned child; (child = 2 * at + 1) < n; at = child) {
+        child += child + 1 < n && compare_rated(&heap[child + 1], &heap[child]) < 0;
+        if (compare_rated(&r, &heap[child]) <= 0) {
+            break;
+        }
+        heap[at] = heap[child];
     }
-    qsort(wanted, RING_SLOTS, sizeof(*wanted), compare_rated);
-    return wanted;
+    heap[at] = r;
 }
 
-/* The next slot the taker could have; NULL when there is none. */
+static struct taker taker_create(const struct placing *p, unsigned i) {
+    struct taker t = {i, RING_SLOTS, mem_alloc(RING_SLOTS * sizeof(*t.heap))};
+    for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
+        t.heap[slot] = (struct rated){score_of(p, &p->candidates[i], slot), (uint16_t)slot};
+    }
+    for (unsigned at = RING_SLOTS / 2; at-- > 0;) {
+        sink(t.heap, t.n, at);
+    }
+    return t;
+}
+
+/* The next slot the taker could have; NULL when there is none. Who cannot spare one now never can: donors only lose. */
 static const struct rated *next_of(const struct placing *p, struct taker *t) {
-    for (; t->next < RING_SLOTS; t->next++) {
-        unsigned owner = p->owner[t->wanted[t->next].slot];
+    while (t->n > 0) {
+        unsigned owner = p->owner[t->heap[0].slot];
         if (owner != t->node && p->count[owner] > p->least[owner]) {
-            return &t->wanted[t->next];
+            return &t->heap[0];
         }
+        t->heap[0] = t->heap[--t->n];
+        sink(t->heap, t->n, 0);
     }
     return NULL;
 }
@@ -257,13 +273,13 @@ static void fill_up(struct placing *p) {
     unsigned n = 0;
     for (unsigned i = 0; i < p->n; i++) {
         if (p->count[i] < p->least[i]) {
-            takers[n++] = (struct taker){i, 0, wanted_by(p, i)};
+            takers[n++] = taker_create(p, i);
         }
     }
     while (take_best(p, takers, n)) {
     }
     for (unsigned i = 0; i < n; i++) {
-        mem_free(takers[i].wanted);
+        mem_free(takers[i].heap);
     }
     mem_free(takers);
 }

@@ -8,12 +8,14 @@
 #include "bench/load/sock.h"
 #include "bench/load/trace.h"
 #include "bench/sim/curve.h"
+#include "bench/sim/ring_sim.h"
 #include "bench/sim/sim.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
 
 static const char usage[] =
     "usage: strata-sim TRACE [--policy NAME,...|all] [--size SIZE,...] [options]\n"
+    "       strata-sim --ring [NODES,...] [--runs N]\n"
     "Miss ratios of the memory tier's policies, and of reference implementations, over a recorded trace.\n"
     "\n"
     "--policy NAME,...   policies of maxmemory-policy, and ref-lru, ref-s3fifo, ref-s3fifo-1 (promotes\n"
@@ -26,7 +28,11 @@ static const char usage[] =
     "--seed N            another placement of keys in the tier (1)\n"
     "--mrc               instead, for each policy and size (bytes, or shares of the working set): the miss-ratio\n"
     "                    curve as the server estimates it while it runs, beside full simulations\n"
-    "--shadow NAME       with --mrc: also what it says of that policy\n";
+    "--shadow NAME       with --mrc: also what it says of that policy\n"
+    "\n"
+    "--ring NODES,...    instead: slots given to so many nodes, by several methods, when one joins, and how long a cluster\n"
+    "                    takes to agree (3,5,10,20,50,100,300,1000)\n"
+    "--runs N            sets of nodes (40)\n";
 
 enum { MAX_SIZES = 16, MAX_POLICIES = 32, NAME_BYTES = 32 };
 
@@ -37,7 +43,8 @@ struct size {
 };
 
 struct arguments {
-    const char *trace, *policies, *sizes;
+    const char *trace, *policies, *sizes, *ring;
+    unsigned runs;
     uint64_t requests;
     uint32_t value_size;
     unsigned shards;
@@ -145,7 +152,7 @@ static void table_print(const struct arguments *a, const struct trace *t) {
 }
 
 static void arguments_parse(struct arguments *a, int argc, char **argv) {
-    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_MRC, O_SHADOW, O_HELP };
+    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_MRC, O_SHADOW, O_RING, O_RUNS, O_HELP };
     static const struct option options[] = {{"policy", required_argument, NULL, O_POLICY},
                                             {"size", required_argument, NULL, O_SIZE},
                                             {"value-size", required_argument, NULL, O_VALUE_SIZE},
@@ -154,6 +161,8 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
                                             {"seed", required_argument, NULL, O_SEED},
                                             {"mrc", no_argument, NULL, O_MRC},
                                             {"shadow", required_argument, NULL, O_SHADOW},
+                                            {"ring", optional_argument, NULL, O_RING},
+                                            {"runs", required_argument, NULL, O_RUNS},
                                             {"help", no_argument, NULL, O_HELP},
                                             {NULL, 0, NULL, 0}};
     int option;
@@ -186,6 +195,12 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
                 die("%s: no policy of the tier (see --help)", optarg);
             }
             break;
+        case O_RING:
+            a->ring = optarg != NULL ? optarg : optind < argc && argv[optind][0] != '-' ? argv[optind++] : "3,5,10,20,50,100,300,1000";
+            break;
+        case O_RUNS:
+            a->runs = (unsigned)number(optarg, 10000);
+            break;
         case O_HELP:
             fputs(usage, stdout);
             exit(0);
@@ -194,17 +209,31 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
             exit(1);
         }
     }
-    if (optind + 1 != argc || (a->shards & (a->shards - 1)) != 0) {
+    if (optind + (a->ring == NULL) != argc || (a->shards & (a->shards - 1)) != 0) {
         fputs(usage, stderr);
         exit(1);
     }
-    a->trace = argv[optind];
+    a->trace = a->ring == NULL ? argv[optind] : NULL;
+}
+
+static void ring_run(const struct arguments *a) {
+    unsigned nodes[MAX_SIZES], n = 0;
+    char *text = mem_strdup(a->ring), *save = NULL;
+    for (char *p = strtok_r(text, ",", &save); p != NULL && n < MAX_SIZES; p = strtok_r(NULL, ",", &save)) {
+        nodes[n++] = (unsigned)number(p, RING_MAX_NODES);
+    }
+    ring_sim(nodes, n, a->runs);
+    mem_free(text);
 }
 
 int main(int argc, char **argv) {
     hash_seed(1);
-    struct arguments a = {.policies = "allkeys-s3fifo,ref-lru,ref-s3fifo", .sizes = "1%,10%", .shards = 1};
+    struct arguments a = {.policies = "allkeys-s3fifo,ref-lru,ref-s3fifo", .sizes = "1%,10%", .shards = 1, .runs = 40};
     arguments_parse(&a, argc, argv);
+    if (a.ring != NULL) {
+        ring_run(&a);
+        return 0;
+    }
     struct trace trace;
     trace_read(&trace, a.trace, a.requests, a.value_size);
     printf("%llu requests, %u keys, %.1f MB of values%s\n", (unsigned long long)trace.n, trace.keys, (double)trace.value_bytes / 1e6,

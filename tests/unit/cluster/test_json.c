@@ -7,7 +7,7 @@
 static void json_finds_members_by_path(void **state) {
     (void)state;
     struct slice text = SLICE(" {\"a\": {\"b\" : [1, {\"c\":\"}\"}], \"long\":\"-12\"},\"e\\\"x\":true, \"n\":7,\"empty\":{},\"none\":[]} "), v;
-    int64_t n;
+    int64_t n = 0;
     assert_true(json_path(text, "a.long", &v) && json_int(v, &n));
     assert_int_equal(n, -12);
     assert_true(json_path(text, "n", &v) && json_int(v, &n));

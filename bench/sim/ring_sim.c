@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ring_sim: what a join moves and how even the loads are, for each way to place slots; what a Zipf law makes of it; how long a simulated cluster takes to
+ * agree that a node has come or does not answer. */
+#include "bench/sim/ring_sim.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "src/base/hash.h"
+#include "src/base/mem.h"
+#include "src/base/sha256.h"
+#include "tests/support/members_net.h"
+
+enum { KEYS = 1000000, TIMEOUT_MS = 2000 };
+
+/* ---- placement ---- */
+
+static int compare_nodes(const void *a, const void *b) {
+    return strcmp(((const struct ring_node *)a)->id, ((const struct ring_node *)b)->id);
+}
+
+/* n nodes with random ids, in their order; the one that joins is marked. */
+static void make_nodes(struct ring_node *nodes, unsigned n, unsigned run) {
+    memset(nodes, 0, n * sizeof(*nodes));
+    for (unsigned i = 0; i < n; i++) {
+        char text[64], hex[SHA256_HEX + 1];
+        snprintf(text, sizeof(text), "%u/%u", run, i);
+        sha256_hex(slice_cstr(text), hex);
+        memcpy(nodes[i].id, hex, NODE_ID_HEX);
+        nodes[i].self = i == 0;
+    }
+    qsort(nodes, n, sizeof(*nodes), compare_nodes);
+}
+
+struct sums {
+    double moved, moved_worst, most, least, most_worst, zipf, ms;
+};
+
+/* Share of the requests that each slot gets, by a Zipf law of exponent one over a million keys. */
+static double *zipf_create(void) {
+    double *share = mem_zalloc(RING_SLOTS * sizeof(*share)), sum = 0;
+    for (unsigned i = 1; i <= KEYS; i++) {
+        sum += 1.0 / i;
+    }
+    for (unsigned i = 1; i <= KEYS; i++) {
+        char key[32];
+        int n = snprintf(key, sizeof(key), "key:%u", i);
+        share[hash_slot(slice_make(key, (size_t)n))] += 1 / (i * sum);
+    }
+    return share;
+}
+
+static void add_loads(struct sums *s, const uint16_t *owner, unsigned n, const double *zipf) {
+    double *load = mem_zalloc(2 * n * sizeof(*load)), *asked = load + n, most = 0, least = RING_SLOTS, busiest = 0;
+    for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
+        load[owner[slot]]++;
+        asked[owner[slot]] += zipf[slot];
+    }
+    for (unsigned i = 0; i < n; i++) {
+        most = fmax(most, load[i]);
+        least = fmin(least, load[i]);
+        busiest = fmax(busiest, asked[i]);
+    }
+    double mean = (double)RING_SLOTS / n;
+    s->most += most / mean;
+    s->least += least / mean;
+    s->most_worst = fmax(s->most_worst, (most - least) / mean);
+    s->zipf += busiest * n;
+    mem_free(load);
+}
+
+static double cpu_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* One node joins n - 1 others. */
+static void add_run(struct sums *s, const struct ring_method *method, unsigned n, unsigned run, const double *zipf) {
+    static struct ring_node nodes[RING_MAX_NODES], fewer[RING_MAX_NODES];
+    uint16_t *before = mem_alloc(2 * RING_SLOTS * sizeof(*before)), *after = before + RING_SLOTS;
+    unsigned joins = 0, moved = 0;
+    make_nodes(nodes, n, run);
+    while (!nodes[joins].self) {
+        joins++;
+    }
+    memcpy(fewer, nodes, joins * sizeof(*nodes));
+    memcpy(fewer + joins, nodes + joins + 1, (n - 1 - joins) * sizeof(*nodes));
+    double start_ms = cpu_ms();
+    method->place(nodes, n, after);
+    s->ms += cpu_ms() - start_ms;
+    method->place(fewer, n - 1, before);
+    for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
+        moved += after[slot] != before[slot] + (before[slot] >= joins);
+    }
+    double ratio = moved * (double)n / RING_SLOTS;
+    s->moved += ratio;
+    s->moved_worst = fmax(s->moved_worst, ratio);
+    add_loads(s, after, n, zipf);
+    mem_free(before);
+}
+
+static void print_placement(const unsigned *nodes, unsigned count, unsigned runs) {
+    double *zipf = zipf_create();
+    printf("One node joins; sets of ids per line: up to %u. moved: slots that change owner, over the 1/n that must. zipf: requests of the busiest node over the "
+           "mean. ms: of one core.\n\n", runs);
+    printf("| nodes | placement | moved, mean | worst | most/mean | least/mean | worst spread | zipf | ms |\n|---|---|---|---|---|---|---|---|---|\n");
+    for (unsigned c = 0; c < count; c++) {
+        unsigned n = nodes[c], some = n > 100 ? (runs + 9) / 10 : n > 20 ? (runs + 3) / 4 : runs;
+        for (unsigned i = 0; ring_method(i) != NULL && n > 1; i++) {
+            struct sums s = {0};
+            for (unsigned run = 0; run < some; run++) {
+                add_run(&s, ring_method(i), n, run, zipf);
+            }
+            printf("| %u | %s | %.3f | %.3f | %.3f | %.3f | %.1f%% | %.2f | %.2f |\n", n, ring_method(i)->name, s.moved / some, s.moved_worst, s.most / some,
+                   s.least / some, s.most_worst * 100, s.zipf / some, s.ms / some);
+            fflush(stdout);
+        }
+    }
+    mem_free(zipf);
+}
+
+/* ---- agreement ---- */
+
+static unsigned watched;
+static int wanted;
+
+static bool all_see(const struct net *net) {
+    for (unsigned i = 0; i < net->n; i++) {
+        if (i != watched && net->nodes[i].members != NULL && net_state(net, i, watched) != wanted) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static double seconds(int64_t ms) {
+    return (double)ms / 1000;
+}
+
+static void print_agreement_of(unsigned n) {
+    struct net *net = net_create(n, n, TIMEOUT_MS);
+    for (unsigned i = 0; i + 1 < n; i++) {
+        net_start(net, i, 3);
+    }
+    int64_t formed = net_run_until(net, net_agrees, 60000);
+    net_run(net, 4000);
+    uint64_t sent = net->sent, bytes = net->bytes;
+    net_run(net, 10000);
+    double rate = (double)(net->sent - sent) / 10 / (n - 1), kbytes = (double)(net->bytes - bytes) / 10 / (n - 1) / 1000;
+    net_start(net, n - 1, 3);
+    int64_t joined = net_run_until(net, net_agrees, 60000);
+    net_run(net, 4000);
+    watched = n / 2;
+    net_kill(net, watched);
+    wanted = NODE_SUSPECT;
+    int64_t suspected = net_run_until(net, all_see, 60000);
+    wanted = NODE_DEAD;
+    int64_t died = net_run_until(net, all_see, 60000);
+    printf("| %u | %.2f | %.2f | %.2f | %.2f | %.0f | %.1f |\n", n, seconds(formed), seconds(joined), seconds(suspected), seconds(suspected + died), rate, kbytes);
+    fflush(stdout);
+    net_destroy(&net);
+}
+
+static void print_agreement(const unsigned *nodes, unsigned count) {
+    printf("\nSeconds until all nodes agree, cluster-node-timeout 2s, messages take 1 to 3 ms.\n\n");
+    printf("| nodes | all start at once | one joins | one is killed: all pass it over | dead for all | messages a second per node | kB/s |\n|---|---|---|---|---|---|---|\n");
+    for (unsigned c = 0; c < count; c++) {
+        if (nodes[c] > 2) {
+            print_agreement_of(nodes[c]);
+        }
+    }
+}
+
+void ring_sim(const unsigned *nodes, unsigned count, unsigned runs) {
+    print_placement(nodes, count, runs);
+    print_agreement(nodes, count);
+}

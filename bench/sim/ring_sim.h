@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ring_sim: ways to give 16,384 slots to nodes, side by side, and how long a cluster takes to agree. */
+#pragma once
+
+#include <stdint.h>
+
+#include "cluster/ring.h"
+
+/* One way: from the nodes (in the order of their ids) alone to the owner of each slot. */
+struct ring_method {
+    const char *name;
+    void (*place)(const struct ring_node *nodes, unsigned n, uint16_t *owner);
+};
+
+/* NULL behind the last. The first is the product's. */
+const struct ring_method *ring_method(unsigned i);
+/* The tables: for each of these numbers of nodes, over so many sets of ids. */
+void ring_sim(const unsigned *nodes, unsigned count, unsigned runs);

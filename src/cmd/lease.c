@@ -22,7 +22,7 @@ static enum err parse_get(struct call *c, struct lease_get *o) {
             return ERR_NOT_INT;
         }
         if (v < 0 || v > INT64_MAX / 1000) {
-            return ERR_OUT_OF_RANGE;
+            return call_errorf(c, "ERR value is out of range, must be positive");
         }
         if (arg_is(c, i, "WAIT")) {
             o->wait_ms = v;

@@ -22,7 +22,7 @@ struct item_view {
     struct value *value; /* other types */
     bool read;           /* on a walk: read since it came, as far as the policy knows */
     bool stale;          /* past its deadline, within its grace: only for who asked for L1_STALE */
-    int64_t expire_ms;   /* absolute wall-clock milliseconds, or -1 */
+    int64_t expire_ms;   /* absolute wall-clock milliseconds, or -1; of a stale one, since when it has been */
     struct slice extra;  /* what guards noted: struct item_extra, encoded; mostly empty */
 };
 

@@ -209,11 +209,15 @@ static void uncount(struct shard *s, const unsigned char *it) {
     }
 }
 
-void shard_rest(struct shard *s, unsigned char *it) {
-    if (!item_is_resting(it)) {
-        uncount(s, it);
-        item_set_resting(it);
-        atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
+void shard_rest(struct shard *s, const struct key *key, unsigned char *it) {
+    if (item_is_resting(it)) {
+        return;
+    }
+    uncount(s, it);
+    item_set_resting(it);
+    atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
+    if (s->l1->purging) { /* a soft purge may have ended it, long before its own deadline brings anybody here */
+        wheel_schedule(s, shard_index(s, key->hash), shard_rest_end(s, key, it));
     }
 }
 
@@ -277,12 +281,15 @@ static struct shard *shard_of(struct l1 *l1, const struct key *key) {
 
 enum standing { GONE, RESTING, LIVE };
 
+/* Its deadline, or an earlier soft purge; INT64_MAX: none; INT64_MIN: it is purged. */
+static int64_t soft_of(const struct l1 *l1, const struct key *key, const unsigned char *it) {
+    int64_t own = item_is(it, ITEM_TTL) ? item_expire(it) : INT64_MAX;
+    return unlikely(l1->purging) ? l1->hooks.deadline(l1->hooks.ctx, key, own, item_extra_bytes(it)) : own;
+}
+
 /* How an item with a deadline, or while a purge is on, stands now. */
 static enum standing standing_of(const struct l1 *l1, const struct key *key, const unsigned char *it, int64_t now_ms) {
-    int64_t soft = item_is(it, ITEM_TTL) ? item_expire(it) : INT64_MAX;
-    if (unlikely(l1->purging)) {
-        soft = l1->hooks.deadline(l1->hooks.ctx, key, soft, item_extra_bytes(it));
-    }
+    int64_t soft = soft_of(l1, key, it);
     bool resting = item_is_resting(it); /* of loops whose clocks differ by a moment, the first to see it past its deadline decides */
     if (likely(soft > now_ms && !resting)) {
         return LIVE;
@@ -292,6 +299,13 @@ static enum standing standing_of(const struct l1 *l1, const struct key *key, con
     return grace && soft + (int64_t)e.grace_ms > now_ms ? RESTING : GONE;
 }
 
+int64_t shard_rest_end(const struct shard *s, const struct key *key, const unsigned char *it) {
+    struct item_extra e = {0};
+    int64_t soft = soft_of(s->l1, key, it);
+    item_extra_get(item_extra_bytes(it), &e);
+    return soft == INT64_MIN || soft == INT64_MAX ? 0 : soft + (int64_t)e.grace_ms;
+}
+
 bool shard_is_live(const struct shard *s, const struct key *key, const unsigned char *it, int64_t now_ms) {
     return standing_of(s->l1, key, it, now_ms) == LIVE;
 }
@@ -299,7 +313,7 @@ bool shard_is_live(const struct shard *s, const struct key *key, const unsigned 
 bool shard_is_gone(struct shard *s, const struct key *key, unsigned char *it, int64_t now_ms) {
     enum standing standing = standing_of(s->l1, key, it, now_ms);
     if (standing == RESTING) {
-        shard_rest(s, it);
+        shard_rest(s, key, it);
     }
     return standing == GONE;
 }
@@ -312,7 +326,7 @@ static enum standing settle_item(struct shard *s, const struct key *key, int64_t
         return LIVE;
     }
     if (standing == RESTING) {
-        shard_rest(s, it);
+        shard_rest(s, key, it);
         return RESTING;
     }
     if (s->l1->hooks.expired != NULL) {
@@ -357,6 +371,9 @@ bool l1_get(struct l1 *l1, const struct key *key, int64_t now_ms, unsigned flags
     }
     view_of(slab_at(&s->slab, at.bucket->handle[at.slot]), out);
     out->stale = standing == RESTING;
+    if (unlikely(out->stale && l1->purging)) {
+        out->expire_ms = soft_of(l1, key, slab_at(&s->slab, at.bucket->handle[at.slot]));
+    }
     return true;
 }
 

@@ -143,4 +143,6 @@ bool shard_is_live(const struct shard *s, const struct key *key, const unsigned 
 /* Whether it is of no use to anyone; one in its grace rests from now on. */
 bool shard_is_gone(struct shard *s, const struct key *key, unsigned char *it, int64_t now_ms);
 /* An item past its deadline, within its grace: it is no key any more, for those who count. */
-void shard_rest(struct shard *s, unsigned char *it);
+void shard_rest(struct shard *s, const struct key *key, unsigned char *it);
+/* While purging: when the grace of one that rests is over; 0: it has none. */
+int64_t shard_rest_end(const struct shard *s, const struct key *key, const unsigned char *it);

@@ -61,6 +61,20 @@ void wheel_schedule(struct shard *s, uint32_t index, int64_t deadline_ms) {
          index);
 }
 
+/* When the item is due; one past its deadline, in its grace, rests from now on. */
+static int64_t last_of(struct shard *s, unsigned char *it, int64_t now_ms) {
+    struct key key = {item_key(it), 0, it[1]};
+    if (s->l1->purging && item_is_resting(it)) {
+        return shard_rest_end(s, &key, it);
+    }
+    int64_t deadline = item_expire(it);
+    if (deadline <= now_ms && item_has_extra(it) && item_last(it) > now_ms) {
+        shard_rest(s, &key, it);
+        deadline = item_last(it);
+    }
+    return deadline;
+}
+
 /* Removes the due items of one bucket and schedules the rest. */
 static void visit(struct shard *s, uint32_t index, int64_t now_ms) {
     struct bucket *head = shard_bucket(s, index);
@@ -72,15 +86,11 @@ static void visit(struct shard *s, uint32_t index, int64_t now_ms) {
         next = INT64_MAX;
         for (struct bucket *b = head; b != NULL && !again; b = bucket_next(s, b)) {
             for (int i = 0; i < bucket_slots(b); i++) {
-                if (b->handle[i] == 0 || !(b->meta[i] & META_TTL)) {
+                unsigned char *it = b->handle[i] != 0 && (b->meta[i] & META_TTL || s->l1->purging) ? slab_at(&s->slab, b->handle[i]) : NULL;
+                if (it == NULL || (!(b->meta[i] & META_TTL) && !item_is_resting(it))) {
                     continue;
                 }
-                unsigned char *it = slab_at(&s->slab, b->handle[i]);
-                int64_t deadline = item_expire(it);
-                if (deadline <= now_ms && item_has_extra(it) && item_last(it) > now_ms) {
-                    shard_rest(s, it);
-                    deadline = item_last(it);
-                }
+                int64_t deadline = last_of(s, it, now_ms);
                 if (deadline > now_ms) {
                     next = deadline < next ? deadline : next;
                     continue;

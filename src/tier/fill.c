@@ -314,7 +314,7 @@ bool tier_refresh(struct tier *t, const struct guard_read *r) {
 
 /* ---- calls ---- */
 
-static void join(struct fill *f, int i) {
+static void join(struct fill *f, int i, int64_t now_ms) {
     struct l1 *l1 = f->tier->l1;
     const struct key *key = &f->keys[i];
     unsigned shard = l1_shard_of(l1, key->hash);
@@ -325,7 +325,11 @@ static void join(struct fill *f, int i) {
     if (flight == NULL) {
         flight = flight_begin(flights, key);
         const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
+        struct item_view stale;
         w->lead = lead_create(f->tier, flight, key, f->loop, rule, f->rules);
+        if (l1_get(l1, key, now_ms, L1_NOTOUCH | L1_STALE, &stale)) {
+            w->lead->at = f->tier->source_count; /* what is below is no newer: the origin was meant */
+        }
     } else {
         count(&f->tier->joined);
     }
@@ -357,13 +361,14 @@ static bool look_at_writes(struct tier *t, const struct key *key, int64_t now_ms
 /* Whether somebody slower must be asked for the key; what the sources' memory has becomes resident on the way. */
 bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms, uint8_t *asked) {
     struct item_view view;
-    if (l1_get(t->l1, key, now_ms, L1_NOTOUCH | look, &view)) {
+    bool here = l1_get(t->l1, key, now_ms, L1_NOTOUCH | L1_STALE, &view);
+    if ((here && (!view.stale || (look & L1_STALE))) || look_at_writes(t, key, now_ms)) {
         return false;
     }
-    if (look_at_writes(t, key, now_ms)) {
-        return false;
+    enum probe_result r = !here && t->source_count != 0 ? tier_probe(t, key, now_ms, asked) : PROBE_ABSENT;
+    if (r == PROBE_FOUND && !l1_get(t->l1, key, now_ms, L1_NOTOUCH | look, &view)) {
+        r = PROBE_ABSENT; /* past its deadline there, too */
     }
-    enum probe_result r = t->source_count != 0 ? tier_probe(t, key, now_ms, asked) : PROBE_ABSENT;
     return r == PROBE_UNKNOWN || (r == PROBE_ABSENT && rule != NULL && rule->target != NULL);
 }
 
@@ -386,7 +391,7 @@ bool fill_begin(struct fill *f, int64_t now_ms) {
             f->settled = (uint8_t *)(f->waits + f->n);
             f->asked = f->settled + f->n;
         }
-        join(f, i);
+        join(f, i, now_ms);
     }
     if (f->pending > 0 && ++f->rounds == HOLD_AFTER_ROUNDS) { /* its keys push each other out */
         f->holds = true;

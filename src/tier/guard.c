@@ -250,6 +250,9 @@ void guard_abandon(struct guard *g, const struct lease_ticket *tickets, unsigned
 /* What memory has of the key, and what was noted of it. */
 static bool look(const struct guard *g, const struct guard_read *r, struct item_view *v, struct item_extra *e) {
     bool found = l1_get(g->l1, r->key, r->now_ms, L1_NOTOUCH | L1_STALE, v);
+    if (!found && r->rule->target != NULL && g->tier->source_count != 0) { /* a value in its grace below is as good */
+        found = tier_probe(g->tier, r->key, r->now_ms) == PROBE_FOUND && l1_get(g->l1, r->key, r->now_ms, L1_NOTOUCH | L1_STALE, v);
+    }
     return found && item_extra_get(v->extra, e);
 }
 
@@ -411,8 +414,7 @@ static void apply_rule(struct guard *g, const struct rule *rule, const struct ke
     } else {
         e.own_ms = L1_NO_TTL;
     }
-    uint32_t grace_ms = ends ? (uint32_t)rule->opt.grace_ms : 0;
-    uint32_t noted_ms = load_ms != 0 ? load_ms : e.load_ms;
+    uint32_t grace_ms = (uint32_t)rule->opt.grace_ms, noted_ms = load_ms != 0 ? load_ms : e.load_ms;
     if (e.grace_ms != grace_ms || e.load_ms != noted_ms || e.lent_ms != lent_ms) {
         e.grace_ms = grace_ms;
         e.lent_ms = lent_ms;
@@ -467,10 +469,10 @@ int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life
         extra->grace_ms = PASSING_MS;
         return now_ms;
     }
-    if (ttl < 0) {
-        return L1_NO_TTL;
-    }
     extra->grace_ms = grace > UINT32_MAX ? UINT32_MAX : (uint32_t)grace;
+    if (ttl < 0) {
+        return L1_NO_TTL; /* the grace is for soft purges */
+    }
     int64_t expire_ms = deadline_jittered(rule, now_ms + ttl, now_ms, rng_u64());
     if (rule->opt.write != WRITE_OFF) {
         extra->lent_ms = expire_ms;

@@ -169,7 +169,7 @@ def tags_go_at_once(s, c):
 def a_soft_purge_leaves_what_grace_may_serve(s, c):
     c.cmd("POLICY", "SET", "g*", "grace=1h", "wait=10s")
     for k in ("g1", "g2", "plain"):
-        c.cmd("SET", k, "old", "EX", 1000)
+        c.cmd("SET", k, "old", *random.choice(((), ("EX", 1000))))
         c.cmd("TAG.ADD", k, "t")
     assert c.cmd("TAG.PURGE", "t", "SOFT") == "OK"
     assert c.cmd("EXISTS", "g1", "g2", "plain") == 0
@@ -181,6 +181,23 @@ def a_soft_purge_leaves_what_grace_may_serve(s, c):
     assert loader.cmd("GET", "g1") is None and o.cmd("GET", "g1") == b"new"
     assert c.cmd("PREFIX.PURGE", "g") == "OK"
     assert s.conn().cmd("GET", "g2") is None and lease(s.conn(), "g2", "STALE", 3600)["value"] is None, "a hard one leaves nothing"
+
+
+@clean
+def what_a_soft_purge_left_goes_with_its_grace(s, c):
+    c.cmd("POLICY", "SET", "g*", "grace=10s")
+    for i in range(200):
+        c.cmd("SET", "g%d" % i, "x" * 1000, *(("EX", 100000) if i % 2 else ()))
+    assert c.cmd("PREFIX.PURGE", "g", "SOFT") == "OK"
+    until("they are no keys", lambda: c.cmd("DBSIZE") == 0)
+    live = int(info(c, "tiers")["l1_live_bytes"])
+    assert live > 200000, live
+    c.cmd("DEBUG", "CLOCK", "ADVANCE", 5000)
+    assert lease(c, "g0", "STALE", 100)["value"] and lease(c, "g1", "STALE", 100)["value"]
+    c.cmd("DEBUG", "CLOCK", "ADVANCE", 6000)
+    until("their memory is free", lambda: int(info(c, "tiers")["l1_live_bytes"]) < live - 190000)
+    assert lease(s.conn(), "g2", "STALE", 100)["value"] is None
+    c.cmd("FLUSHALL")
 
 
 @clean
@@ -250,5 +267,6 @@ def purges_outlive_kills_in_both_tiers():
 
 
 EVERY = (one_wins_and_the_others_hear_so, in_resp3_it_is_a_map, what_is_written_or_deleted_meanwhile_counts, a_lease_ends_with_its_time, stale_and_early,
-         lease_commands_refuse_nonsense, a_prefix_goes_at_once, tags_go_at_once, a_soft_purge_leaves_what_grace_may_serve, purges_and_writes_race)
+         lease_commands_refuse_nonsense, a_prefix_goes_at_once, tags_go_at_once, a_soft_purge_leaves_what_grace_may_serve,
+         what_a_soft_purge_left_goes_with_its_grace, purges_and_writes_race)
 ALONE = (purges_outlive_kills_in_both_tiers,)

@@ -91,10 +91,11 @@ def permitted(key, op, writes):
     return loadable and float(op.value[1:]) >= last.start
 
 
-def chaos(s, stop, origin):
+def chaos(s, stop, origin, l2):
     c = s.conn()
     while not stop.is_set():
-        c.cmd("DEBUG", "EVICT")
+        if l2:
+            c.cmd("DEBUG", "EVICT")  # to disk; without one it would be a loss
         if random.random() < 0.1:
             origin.down()
             time.sleep(0.05)
@@ -105,13 +106,13 @@ def chaos(s, stop, origin):
 def run(binary, seconds, l2):
     origin = Origin()
     lines = [w for k, options in CLASSES.items() for w in ("--policy", "%s:* origin=o %s" % (k, options))]
-    s = server.strata("--threads", 4, "--origin", "o http://127.0.0.1:%d/{key} timeout=5s retries=1 breaker-errors=100%%" % origin.port, *lines,
+    s = server.strata("--threads", 4, "--origin", "o http://127.0.0.1:%d/{key} timeout=5s retries=1 breaker-errors=0%%" % origin.port, *lines,
                       *(("--l2", "on", "--l2-thrash-guard", "off") if l2 else ()), binary=binary)
     stop, wrong, reads = threading.Event(), [], []
     histories = {k: [] for k in KEYS}
     threads = [threading.Thread(target=write, args=(s, k, stop, histories[k], random.Random(i), wrong)) for i, k in enumerate(KEYS)]
     threads += [threading.Thread(target=read, args=(s, stop, reads, random.Random(100 + i))) for i in range(16)]
-    threads += [threading.Thread(target=chaos, args=(s, stop, origin))]
+    threads += [threading.Thread(target=chaos, args=(s, stop, origin, l2))]
     for t in threads:
         t.start()
     time.sleep(seconds)

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "src/base/check.h"
+
 enum { BLOCK = 64 };
 
 /* The first 32 bits of the fractional parts of the cube roots of the first 64 primes. */
@@ -44,7 +46,7 @@ static void take_block(uint32_t state[8], const unsigned char *block) {
     }
 }
 
-void sha256_hex(struct slice s, char out[SHA256_HEX + 1]) {
+void sha256(struct slice s, unsigned char out[SHA256_BYTES]) {
     uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     unsigned char end[2 * BLOCK] = {0};
     const unsigned char *p = (const unsigned char *)s.p;
@@ -63,8 +65,44 @@ void sha256_hex(struct slice s, char out[SHA256_HEX + 1]) {
     for (size_t i = 0; i < blocks; i++) {
         take_block(state, end + i * BLOCK);
     }
+    for (unsigned i = 0; i < SHA256_BYTES; i++) {
+        out[i] = (unsigned char)(state[i / 4] >> (24 - 8 * (i % 4)));
+    }
+}
+
+void sha256_hex(struct slice s, char out[SHA256_HEX + 1]) {
+    unsigned char raw[SHA256_BYTES];
+    sha256(s, raw);
     for (unsigned i = 0; i < SHA256_HEX; i++) {
-        out[i] = "0123456789abcdef"[state[i / 8] >> (28 - 4 * (i % 8)) & 15];
+        out[i] = "0123456789abcdef"[raw[i / 2] >> (i % 2 == 0 ? 4 : 0) & 15];
     }
     out[SHA256_HEX] = '\0';
+}
+
+void hmac_sha256(struct slice key, struct slice message, unsigned char out[SHA256_BYTES]) {
+    unsigned char padded[BLOCK] = {0}, text[BLOCK + HMAC_MESSAGE_MAX];
+    CHECK(message.n <= HMAC_MESSAGE_MAX);
+    if (key.n > BLOCK) {
+        sha256(key, padded);
+    } else if (key.n > 0) {
+        memcpy(padded, key.p, key.n);
+    }
+    for (int i = 0; i < BLOCK; i++) {
+        text[i] = padded[i] ^ 0x36;
+    }
+    memcpy(text + BLOCK, message.p, message.n);
+    sha256(slice_make(text, BLOCK + message.n), out);
+    for (int i = 0; i < BLOCK; i++) {
+        text[i] = padded[i] ^ 0x5c;
+    }
+    memcpy(text + BLOCK, out, SHA256_BYTES);
+    sha256(slice_make(text, BLOCK + SHA256_BYTES), out);
+}
+
+bool sha256_equal(const unsigned char a[SHA256_BYTES], const unsigned char b[SHA256_BYTES]) {
+    unsigned diff = 0;
+    for (int i = 0; i < SHA256_BYTES; i++) {
+        diff |= a[i] ^ b[i];
+    }
+    return diff == 0;
 }

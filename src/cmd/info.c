@@ -93,12 +93,26 @@ static void section_persistence(struct call *c, struct buf *b) {
                (long long)(LOAD(last_save_took_ms) / 1000), (long long)(running ? (c->now_ms - started) / 1000 : -1));
 }
 
+/* The rows of counters.def that name this section. */
+static void put_counters(struct call *c, struct buf *b, const char *wanted) {
+#define COUNTER(field, section, info_name, doc)                      \
+    if (strcmp(section, wanted) == 0) {                              \
+        buf_printf(b, info_name ":%llu\r\n", SUM(field));            \
+    }
+#include "src/stats/counters.def"
+#undef COUNTER
+}
+
 static void section_stats(struct call *c, struct buf *b) {
     struct l1_stats s;
     l1_stats_read(c->l1, &s);
+<<<<<<< ours
 #define COUNTER(field, section, info_name, doc) buf_printf(b, info_name ":%llu\r\n", SUM(field));
 #define COMMAND_SUM(field, section, info_name, doc) buf_printf(b, info_name ":%llu\r\n", COMMANDS(field));
 #include "src/stats/counters.def"
+=======
+    put_counters(c, b, "stats");
+>>>>>>> theirs
     buf_printf(b,
                "instantaneous_ops_per_sec:%llu\r\ninstantaneous_input_kbps:%.2f\r\ninstantaneous_output_kbps:%.2f\r\n"
                "expired_keys:%llu\r\nevicted_keys:%llu\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\n"
@@ -179,6 +193,10 @@ static void section_cluster(struct call *c, struct buf *b) {
     buf_puts(b, "cluster_enabled:0\r\n");
 }
 
+static void section_peers(struct call *c, struct buf *b) {
+    put_counters(c, b, "peers");
+}
+
 static void section_keyspace(struct call *c, struct buf *b) {
     for (unsigned db = 0; db < (unsigned)c->conf->databases; db++) {
         uint8_t physical = c->l1->db_map[db];
@@ -253,6 +271,7 @@ static const struct {
     {"errorstats", "Errorstats", IN_DEFAULT | IN_ALL, section_errorstats},
     {"latencystats", "Latencystats", IN_ALL, section_latencystats},
     {"cluster", "Cluster", IN_DEFAULT | IN_ALL, section_cluster},
+    {"peers", "Peers", IN_DEFAULT | IN_ALL, section_peers},
     {"keyspace", "Keyspace", IN_DEFAULT | IN_ALL, section_keyspace},
     {"tiers", "Tiers", IN_DEFAULT | IN_ALL, section_tiers},
     {"guards", "Guards", IN_DEFAULT | IN_ALL, section_guards},

@@ -8,6 +8,7 @@
 #include "src/base/check.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/net/send.h"
 #include "src/rt/loop.h"
 #include "src/server/park.h"
 #include "src/server/server.h"
@@ -17,7 +18,6 @@ enum {
     OWN_ROOM_BYTES = 16 << 10,       /* read at least so much into an own buffer */
     TURN_READ_BYTES = 128 << 10,     /* a session that sent more in one turn is read again when all of it has run */
     TURN_VALUE_BYTES = 1 << 20,      /* the same while a large request is arriving, which costs reading alone */
-    TURN_WRITE_IOVECS = 64,
     OWN_KEEP_BYTES = 32 << 10        /* an empty own buffer larger than this is freed */
 };
 
@@ -200,44 +200,6 @@ static void give_back_buffer(struct worker *w, struct out *o) {
     }
 }
 
-/* The pieces of o, refs in their places, from byte `from` on; at most max of them. */
-static int out_iovecs(const struct out *o, size_t from, struct iovec *iov, int max) {
-    int n = 0;
-    size_t at = 0, buf_at = 0;
-    for (uint32_t r = 0; r <= o->ref_count && n < max; r++) {
-        size_t stop = r < o->ref_count ? o->refs[r].at : o->buf.n;
-        struct slice parts[2] = {slice_make(o->buf.p + buf_at, stop - buf_at),
-                                 r < o->ref_count ? o->refs[r].bytes : slice_make("", 0)};
-        for (int i = 0; i < 2 && n < max; i++) {
-            size_t skip = from > at ? from - at : 0;
-            if (parts[i].n > skip) {
-                iov[n++] = (struct iovec){(void *)(uintptr_t)(parts[i].p + skip), parts[i].n - skip};
-            }
-            at += parts[i].n;
-        }
-        buf_at = stop;
-    }
-    return n;
-}
-
-/* What a queued tail keeps alive. */
-static void release_out(void *owner) {
-    struct out *o = owner;
-    out_free(o);
-    mem_free(o);
-}
-
-static void queue_rest(struct session *s, struct out *o, size_t sent) {
-    struct out *rest = mem_alloc(sizeof(*rest));
-    *rest = *o;
-    *o = (struct out){.proto = rest->proto};
-    int max = (int)rest->ref_count * 2 + 2;
-    struct iovec *iov = mem_alloc((size_t)max * sizeof(*iov));
-    int n = out_iovecs(rest, sent, iov, max);
-    stream_queue(&s->stream, iov, n, rest, release_out);
-    mem_free(iov);
-}
-
 static bool over_output_limit(struct session *s) {
     const struct conf_output_limit *limit =
         &s->worker->conf->client_output_buffer_limit[CONF_CLASS_NORMAL];
@@ -273,31 +235,18 @@ void session_flush(struct session *s) {
     struct out *o = likely(s->holder.count == 0) ? &s->out : hold_front(s);
     size_t total = out_bytes(o);
     if (total > 0 && s->stream.queued_bytes == 0) {
-        struct iovec iov[TURN_WRITE_IOVECS];
-        ssize_t sent;
-        if (likely(o->ref_count == 0)) {
-            iov[0] = (struct iovec){o->buf.p, o->buf.n};
-            sent = stream_try_writev(&s->stream, iov, 1);
-        } else {
-            int n = out_iovecs(o, 0, iov, TURN_WRITE_IOVECS);
-            sent = stream_try_writev(&s->stream, iov, n);
-        }
+        ssize_t sent = send_out(&s->stream, o);
         if (unlikely(sent < 0)) {
             session_close(s);
             return;
         }
         count_written(s, (size_t)sent);
         if (likely((size_t)sent == total)) {
-            if (o->ref_count > 0) {
-                out_truncate(o, 0, 0);
-            }
             give_back_buffer(s->worker, o);
             atomic_store_explicit(&s->client.out_bytes, 0, memory_order_relaxed);
-        } else {
-            queue_rest(s, o, (size_t)sent);
         }
     } else if (total >= FLUSH_EARLY_BYTES) {
-        queue_rest(s, o, 0); /* in pieces: one buffer that grows would be copied each time it doubles */
+        send_later(&s->stream, o, 0); /* in pieces: one buffer that grows would be copied each time it doubles */
     }
     if (unlikely(s->stream.queued_bytes > 0 || s->holder.count > 0)) {
         if (over_output_limit(s)) {

@@ -4,6 +4,8 @@
 
 #include "src/base/sha256.h"
 
+#include <stdio.h>
+
 static void assert_hash(struct slice s, const char *hex) {
     char out[SHA256_HEX + 1];
     sha256_hex(s, out);
@@ -43,7 +45,42 @@ static void sha256_pads_every_length(void **state) {
     }
 }
 
+static void assert_mac(struct slice key, struct slice message, const char *hex) {
+    unsigned char raw[SHA256_BYTES];
+    char out[SHA256_HEX + 1];
+    hmac_sha256(key, message, raw);
+    for (size_t i = 0; i < SHA256_BYTES; i++) {
+        snprintf(out + 2 * i, 3, "%02x", raw[i]);
+    }
+    assert_string_equal(out, hex);
+}
+
+/* RFC 4231, test cases 2, 3 and 6; and no key at all. */
+static void hmac_sha256_follows_the_rfc(void **state) {
+    (void)state;
+    char key[131], text[50];
+    memset(key, 0xaa, sizeof(key));
+    memset(text, 0xdd, sizeof(text));
+    assert_mac(SLICE("Jefe"), SLICE("what do ya want for nothing?"), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    assert_mac(slice_make(key, 20), slice_make(text, 50), "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe");
+    assert_mac(slice_make(key, 131), SLICE("Test Using Larger Than Block-Size Key - Hash Key First"),
+               "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+    assert_mac(SLICE(""), SLICE(""), "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
+}
+
+static void sha256_equal_sees_every_byte(void **state) {
+    (void)state;
+    unsigned char a[SHA256_BYTES] = {0}, b[SHA256_BYTES] = {0};
+    assert_true(sha256_equal(a, b));
+    for (int i = 0; i < SHA256_BYTES; i++) {
+        b[i] = 1;
+        assert_false(sha256_equal(a, b));
+        b[i] = 0;
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sha256_hashes_the_examples), cmocka_unit_test(sha256_pads_every_length)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sha256_hashes_the_examples), cmocka_unit_test(sha256_pads_every_length),
+                                       cmocka_unit_test(hmac_sha256_follows_the_rfc), cmocka_unit_test(sha256_equal_sees_every_byte)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,7 +229,7 @@ static bool take_greeting(struct link *l, struct slice p, size_t length) {
 
 static void established(struct link *l) {
     l->step = ESTABLISHED;
-    l->up = true;
+    l->up = l->was_up = true;
     STAT_ADD(l->links->stats->peer_links_opened, 1);
     l->ops->up(l);
 }

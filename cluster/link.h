@@ -62,7 +62,7 @@ struct link {
     void *owner;
     char peer[LINK_ID_BYTES + 1]; /* the other's id, once it has said it */
     uint64_t peer_ring;           /* the version in the last head it sent */
-    bool dialed, up, closing;
+    bool dialed, up, was_up, closing;
 
     struct stream stream;
     struct list node, flush_node;

@@ -308,6 +308,6 @@ const struct command bitmap_commands[] = {
      .since = "2.8.7", .cost = "O(N) for N bytes", .summary = "Finds the first bit that is set, or not."},
     {.name = "getbit", .syntax = "key offset", .arity = 3, .keys = "1:R", .flags = CMD_READONLY | CMD_FAST, .run = getbit_run, .since = "2.2.0",
      .cost = "O(1)", .summary = "Returns a bit."},
-    {.name = "setbit", .syntax = "key offset value", .arity = 4, .keys = "1:RW", .flags = WR, .run = setbit_run, .since = "2.2.0",
+    {.name = "setbit", .syntax = "key offset value", .arity = 4, .keys = "1:RW", .flags = WR | CMD_REPEATABLE, .run = setbit_run, .since = "2.2.0",
      .cost = "O(1)", .summary = "Sets a bit and returns the one before."},
     {0}};

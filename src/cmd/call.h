@@ -44,6 +44,13 @@ enum call_step {
 /* What a call did to a key: commit turns it into consequences. */
 enum key_change { CHANGE_NONE, CHANGE_SET, CHANGE_DEL, CHANGE_EXPIRE };
 
+/* What a peer says of a call it sends. */
+enum call_peer {
+    PEER_QUIET = 1,  /* no reply */
+    PEER_GUTTER = 2, /* in place of the slot's owner, which is silent */
+    PEER_STALE = 4   /* the peer's ring is another one than ours: whose the keys are has to be looked at */
+};
+
 struct rule;
 struct rules;
 
@@ -69,6 +76,8 @@ struct call {
     struct stats *stats;    /* this loop's */
     int64_t now_ms;         /* wall clock of this turn */
     uint32_t changed;       /* keys changed so far */
+    uint32_t tag;           /* of a call that came from a peer: its number there */
+    uint8_t peer;           /* enum call_peer bits */
     uint8_t step;
     uint8_t db;             /* physical database of the client's logical one */
     bool exact;             /* it hands lifetimes on as they are (RENAME, COPY): no policy shortens them */

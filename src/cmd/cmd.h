@@ -49,7 +49,18 @@ enum cmd_flags {
     CMD_LEASES = 1 << 27,     /* asks for leases itself: a policy's `wait` does not apply */
     CMD_ADMIN_CATEGORY = 1 << 28, /* ACL category @admin, without the flag */
     CMD_DROPS = 1 << 30,      /* DEL, UNLINK: an origin that takes no writes is not asked for what they are to delete */
+    CMD_REPEATABLE = 1 << 18, /* a write that may be run twice (without NX and the like): the second time it changes nothing */
     CMD_FRESH = 1 << 29       /* DUMP, TOUCH: no look-aside client's read: no leases, no waiting, no value past its lifetime */
+};
+
+/* How the answers of several nodes become one: of a call whose keys several serve, or, without keys, that every node is asked. */
+enum cmd_spread {
+    SPREAD_NONE,  /* keys must be of one slot; without keys, it is about this node */
+    SPREAD_SUM,   /* numbers, added */
+    SPREAD_FIRST, /* all say the same, or one an error */
+    SPREAD_JOIN,  /* arrays: behind one another; for keys, in their order */
+    SPREAD_ANY,   /* any that is a string */
+    SPREAD_SCAN   /* one node after the other, by the cursor */
 };
 
 /* How a call uses a key; also COMMAND's key-spec flags. */
@@ -87,6 +98,7 @@ struct command {
      * Such a command runs with every shard locked (CMD_ALL_SHARDS). */
     int (*other_db)(const struct slice *argv, int argc);
     const struct command *sub; /* subcommands, ended by a row without a name */
+    enum cmd_spread spread;
     const char *since, *cost, *summary;
     const char *group;     /* COMMAND DOCS group when it differs from the family's */
     const char *deprecated_since, *replaced_by; /* COMMAND DOCS */

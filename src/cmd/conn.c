@@ -94,7 +94,7 @@ static void reply_hello(struct call *c) {
     reply_bulk_cstr(c->out, "id");
     reply_int(c->out, (int64_t)c->client->id);
     reply_bulk_cstr(c->out, "mode");
-    reply_bulk_cstr(c->out, "standalone");
+    reply_bulk_cstr(c->out, c->host->rings != NULL ? "cluster" : "standalone");
     reply_bulk_cstr(c->out, "role");
     reply_bulk_cstr(c->out, "master");
     reply_bulk_cstr(c->out, "modules");

@@ -327,7 +327,7 @@ const struct command hash_commands[] = {
      .cost = "O(N) for N fields", .summary = "Returns all fields.", .tips = "nondeterministic_output_order"},
     ROW("hlen", "key", 2, "1:R", CMD_READONLY | CMD_FAST, hlen_run, "2.0.0", "O(1)", "Counts the fields."),
     ROW("hmget", "key field [field ...]", -3, "1:R", CMD_READONLY | CMD_FAST, hmget_run, "2.0.0", "O(N) for N fields", "Returns the values of several fields."),
-    {.name = "hmset", .syntax = "key field value [field value ...]", .arity = -4, .keys = "1:RW", .flags = WR | CMD_FAST, .run = hmset_run,
+    {.name = "hmset", .syntax = "key field value [field value ...]", .arity = -4, .keys = "1:RW", .flags = WR | CMD_FAST | CMD_REPEATABLE, .run = hmset_run,
      .since = "2.0.0", .cost = "O(N) for N fields", .summary = "Sets several fields.", .deprecated_since = "4.0.0", .replaced_by = "`HSET` with multiple field-value pairs"},
     {.name = "hrandfield", .syntax = "key [count [WITHVALUES]]", .arity = -2, .keys = "1:R", .flags = CMD_READONLY, .run = hrandfield_run,
      .since = "6.2.0", .cost = "O(N) for N fields returned", .summary = "Returns random fields.", .tips = "nondeterministic_output"},

@@ -21,7 +21,9 @@ struct client;
 struct conf;
 struct conf_store;
 struct l1;
+struct node_addr;
 struct pool;
+struct ring_store;
 struct stats;
 struct sight;
 struct tier;
@@ -140,6 +142,10 @@ struct host_ops {
     void (*stall)(int64_t ms);
     /* The section Health. */
     void (*health_info)(struct host *h, struct buf *out);
+    /* CLUSTER MEET, FORGET and LEAVE: begun; what comes of it shows in CLUSTER NODES. Only with rings. */
+    void (*cluster_meet)(struct host *h, const struct node_addr *at);
+    bool (*cluster_forget)(struct host *h, const char *id); /* false: no such node, or this one */
+    void (*cluster_leave)(struct host *h);
     /* Sleeps the calling client without blocking its loop, then answers OK: DEBUG SLEEP. */
     enum err (*sleep)(struct call *c, int64_t ms);
 };
@@ -163,6 +169,7 @@ struct host {
     int64_t start_ms, start_mono_us;
     const char *executable, *config_file; /* absolute paths; config_file "" when none */
     int tcp_port; /* the real one */
+    struct ring_store *rings; /* who owns what; NULL without a cluster */
 
     /* atomic */
     _Atomic uint64_t next_client_id;

@@ -40,12 +40,12 @@ static void section_server(struct call *c, struct buf *b) {
     int64_t up = (clock_mono_us() - c->host->start_mono_us) / 1000000;
     buf_printf(b,
                "redis_version:" REDIS_VERSION "\r\nredis_git_sha1:%s\r\nredis_git_dirty:0\r\nredis_build_id:%s\r\n"
-               "redis_mode:standalone\r\nstrata_version:%s\r\nos:%s %s %s\r\narch_bits:%d\r\nmonotonic_clock:POSIX clock_gettime\r\n"
+               "redis_mode:%s\r\nstrata_version:%s\r\nos:%s %s %s\r\narch_bits:%d\r\nmonotonic_clock:POSIX clock_gettime\r\n"
                "multiplexing_api:epoll\r\natomicvar_api:c11-builtin\r\ngcc_version:%d.%d.%d\r\nprocess_id:%d\r\n"
                "process_supervised:no\r\nrun_id:%s\r\ntcp_port:%d\r\nserver_time_usec:%lld\r\nuptime_in_seconds:%lld\r\n"
                "uptime_in_days:%lld\r\nhz:%lld\r\nconfigured_hz:%lld\r\nlru_clock:%lld\r\nexecutable:%s\r\nconfig_file:%s\r\n"
                "io_threads_active:%d\r\n",
-               STRATA_GIT_SHA, STRATA_GIT_SHA, STRATA_VERSION, u.sysname, u.release, u.machine, (int)sizeof(void *) * 8,
+               STRATA_GIT_SHA, STRATA_GIT_SHA, c->host->rings != NULL ? "cluster" : "standalone", STRATA_VERSION, u.sysname, u.release, u.machine, (int)sizeof(void *) * 8,
                __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__, (int)getpid(), c->host->run_id, c->host->tcp_port,
                (long long)clock_now_us(), (long long)up, (long long)(up / 86400), (long long)c->conf->hz,
                (long long)c->conf->hz, (long long)(c->now_ms / 1000 & 0xFFFFFF), c->host->executable,
@@ -93,26 +93,23 @@ static void section_persistence(struct call *c, struct buf *b) {
                (long long)(LOAD(last_save_took_ms) / 1000), (long long)(running ? (c->now_ms - started) / 1000 : -1));
 }
 
+static void put_counter(struct buf *b, const char *wanted, const char *section, const char *name, unsigned long long value) {
+    if (strcmp(section, wanted) == 0) {
+        buf_printf(b, "%s:%llu\r\n", name, value);
+    }
+}
+
 /* The rows of counters.def that name this section. */
 static void put_counters(struct call *c, struct buf *b, const char *wanted) {
-#define COUNTER(field, section, info_name, doc)                      \
-    if (strcmp(section, wanted) == 0) {                              \
-        buf_printf(b, info_name ":%llu\r\n", SUM(field));            \
-    }
+#define COUNTER(field, section, info_name, doc) put_counter(b, wanted, section, info_name, SUM(field));
+#define COMMAND_SUM(field, section, info_name, doc) put_counter(b, wanted, section, info_name, COMMANDS(field));
 #include "src/stats/counters.def"
-#undef COUNTER
 }
 
 static void section_stats(struct call *c, struct buf *b) {
     struct l1_stats s;
     l1_stats_read(c->l1, &s);
-<<<<<<< ours
-#define COUNTER(field, section, info_name, doc) buf_printf(b, info_name ":%llu\r\n", SUM(field));
-#define COMMAND_SUM(field, section, info_name, doc) buf_printf(b, info_name ":%llu\r\n", COMMANDS(field));
-#include "src/stats/counters.def"
-=======
     put_counters(c, b, "stats");
->>>>>>> theirs
     buf_printf(b,
                "instantaneous_ops_per_sec:%llu\r\ninstantaneous_input_kbps:%.2f\r\ninstantaneous_output_kbps:%.2f\r\n"
                "expired_keys:%llu\r\nevicted_keys:%llu\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\n"
@@ -189,8 +186,7 @@ static void section_modules(struct call *c, struct buf *b) {
 }
 
 static void section_cluster(struct call *c, struct buf *b) {
-    (void)c;
-    buf_puts(b, "cluster_enabled:0\r\n");
+    buf_printf(b, "cluster_enabled:%d\r\n", c->host->rings != NULL);
 }
 
 static void section_peers(struct call *c, struct buf *b) {

@@ -122,10 +122,10 @@ static enum err prefix_purge_run(struct call *c) {
 }
 
 const struct command purge_commands[] = {
-    {.name = "tag.add", .syntax = "key tag [tag ...]", .arity = -3, .keys = "1:RW", .flags = CMD_WRITE | CMD_DENYOOM | CMD_FAST, .run = tag_add_run,
+    {.name = "tag.add", .syntax = "key tag [tag ...]", .arity = -3, .keys = "1:RW", .flags = CMD_WRITE | CMD_DENYOOM | CMD_FAST | CMD_REPEATABLE, .run = tag_add_run,
      .since = "7.2.0", .cost = "O(N) for N tags", .summary = "Marks a key's value with tags that TAG.PURGE knows it by."},
-    {.name = "tag.purge", .syntax = "tag [tag ...] [SOFT]", .arity = -2, .flags = CMD_WRITE | CMD_ALL_SHARDS | CMD_KEYSPACE, .run = tag_purge_run,
-     .since = "7.2.0", .cost = "O(N) for N tags", .summary = "Invalidates every value that has one of the tags."},
-    {.name = "prefix.purge", .syntax = "prefix [SOFT]", .arity = -2, .flags = CMD_WRITE | CMD_ALL_SHARDS | CMD_KEYSPACE, .run = prefix_purge_run,
-     .since = "7.2.0", .cost = "O(1)", .summary = "Invalidates every value whose key begins so."},
+    {.name = "tag.purge", .syntax = "tag [tag ...] [SOFT]", .arity = -2, .flags = CMD_WRITE | CMD_ALL_SHARDS | CMD_KEYSPACE | CMD_REPEATABLE, .run = tag_purge_run,
+     .spread = SPREAD_FIRST, .since = "7.2.0", .cost = "O(N) for N tags", .summary = "Invalidates every value that has one of the tags."},
+    {.name = "prefix.purge", .syntax = "prefix [SOFT]", .arity = -2, .flags = CMD_WRITE | CMD_ALL_SHARDS | CMD_KEYSPACE | CMD_REPEATABLE, .run = prefix_purge_run,
+     .spread = SPREAD_FIRST, .since = "7.2.0", .cost = "O(1)", .summary = "Invalidates every value whose key begins so."},
     {0}};

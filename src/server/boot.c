@@ -28,6 +28,7 @@
 #include "src/rt/pool.h"
 #include "src/origin/origin.h"
 #include "src/server/health.h"
+#include "src/server/cluster.h"
 #include "src/server/import.h"
 #include "src/server/preheat.h"
 #include "src/server/profile.h"
@@ -483,6 +484,8 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
         log_warning("%.*s", (int)err.n, err.p);
     } else if (import != NULL && !import_at_start(srv->import, import, &err)) {
         log_warning("%.*s", (int)err.n, err.p);
+    } else if (!cluster_open(srv, conf, &err) || !cluster_start(srv, conf, &err)) {
+        log_warning("%.*s", (int)err.n, err.p);
     } else if (listen_all(srv, conf)) {
         write_pidfile(conf);
         log_notice("Strata %s started: %u threads, %u shards, maxmemory %lld, policy %s",
@@ -507,11 +510,14 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     for (unsigned i = 0; i < srv->listener_count; i++) {
         listener_close(&srv->listeners[i]);
     }
+    cluster_stop(srv);
+    cluster_end_membership(srv);
     preheat_stopping(srv->preheat);
     import_stopping(srv->import);
     profile_stopping(srv->profile);
     profile_destroy(&srv->profile);
     close_workers(srv);
+    cluster_close(srv);
     preheat_destroy(&srv->preheat);
     import_destroy(&srv->import);
     conf_unref(conf);

@@ -7,6 +7,8 @@
 #include "src/base/mem.h"
 #include "src/rt/loop.h"
 #include "src/server/health.h"
+#include "src/server/cluster.h"
+#include "src/server/forward.h"
 #include "src/server/hold.h"
 #include "src/server/monitor.h"
 #include "src/server/park.h"
@@ -146,6 +148,7 @@ static void set_proto(struct call *c, uint8_t proto) {
 static void reset_client(struct call *c) {
     struct client *client = c->client;
     txn_forget(client, c->l1);
+    forward_unwatch(session_of(client), true);
     if (client_is(client, CLIENT_MONITOR)) {
         atomic_fetch_sub_explicit(&c->host->monitors, 1, memory_order_relaxed);
     }
@@ -196,6 +199,7 @@ static void conf_changed(struct host *h) {
     rules_fetch_filters(srv);
     atomic_fetch_add_explicit(&srv->conf_version, 1, memory_order_release);
     worker_post(srv->workers[0], apply_conf, NULL);
+    cluster_conf_changed(srv);
     on_every_worker(h, look_again, NULL);
 }
 
@@ -323,4 +327,7 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .profile = profile_command,
                                     .stall = stall_loop,
                                     .health_info = health_section,
+                                    .cluster_meet = cluster_meet,
+                                    .cluster_forget = cluster_forget,
+                                    .cluster_leave = cluster_leave,
                                     .sleep = sleep_call};

@@ -8,8 +8,10 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/l1/shard.h"
+#include "src/server/channel.h"
 #include "src/server/monitor.h"
 #include "src/server/park.h"
+#include "src/server/route.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/sighting.h"
@@ -214,6 +216,11 @@ static enum err queue(struct call *c) {
     }
     if (cmd->flags & CMD_NO_MULTI) {
         return call_errorf(c, "ERR Command not allowed inside a transaction");
+    }
+    struct session *s = session_of(c->client);
+    e = unlikely(s->worker->peers != NULL) ? route_queued(s, c) : OK;
+    if (e != OK) {
+        return e;
     }
     return l1_deny_writes(c->l1) ? ERR_OOM : txn_queue(c); /* the queue itself takes memory, whatever the command */
 }
@@ -485,8 +492,21 @@ static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
     }
 }
 
-void dispatch_replied(struct session *s, size_t buf_n, uint32_t refs) {
+/* One reply, all there is in s->out; none when the call is held. */
+static void hand_over(struct session *s, const struct call *c) {
+    if (s->closing || (c->peer & PEER_QUIET)) {
+        out_truncate(&s->out, 0, 0);
+    } else if (out_bytes(&s->out) > 0) {
+        s->channel->replied(s->channel, c->tag, &s->out);
+    }
+}
+
+void dispatch_replied(struct session *s, const struct call *c, size_t buf_n, uint32_t refs) {
     struct client *client = &s->client;
+    if (unlikely(s->channel != NULL)) {
+        hand_over(s, c);
+        return;
+    }
     if (likely(!client_is(client, UNUSUAL))) {
         return;
     }
@@ -546,13 +566,27 @@ static void run_admitted(struct session *s, struct call *c, struct worker *w) {
     park_release_reply(s, c);
 }
 
+/* The route step. False: a peer is asked, or the client is told why not. */
+static bool is_ours(struct session *s, struct call *c) {
+    size_t mark = c->out->buf.n;
+    enum err e = route_call(s, c);
+    if (e != OK) {
+        s->worker->lap = clock_ticks();
+    }
+    if (e != OK && e != ERR_PARKED) {
+        answer_error(c, mark, e);
+        STAT_ADD(c->stats->commands[c->cmd->id].rejected, 1);
+    }
+    return e == OK;
+}
+
 void dispatch_run(struct slot *slot) {
     struct session *s = slot->session;
     struct worker *w = s->worker;
     struct call *c = &slot->call;
     session_out_ready(s);
     size_t out_n = s->out.buf.n;
-    uint32_t out_refs = s->out.ref_count;
+    uint32_t out_refs = s->out.ref_count, begun = s->dues.begun;
     if (unlikely(slot->proto_error != NULL)) {
         answer_protocol_error(s, slot->proto_error);
         return;
@@ -560,14 +594,18 @@ void dispatch_run(struct slot *slot) {
     bool unusual = w->slow || !s->client.authenticated || client_is(&s->client, UNUSUAL);
     if (unlikely(!slot->well_formed)) {
         reject(s, c, out_n, form_error(c));
-    } else if (likely(!unusual) || admit_slow(s, c)) {
+    } else if ((likely(!unusual) || admit_slow(s, c)) && (likely(w->peers == NULL) || is_ours(s, c))) {
         run_admitted(s, c, w);
+    }
+    if (unlikely(s->dues.begun != begun)) { /* what was before it went with it */
+        out_n = 0;
+        out_refs = 0;
     }
     if (unlikely(c->adopted != NULL)) {
         blob_unref(c->adopted);
     }
     if (s->parked == NULL) {
-        dispatch_replied(s, out_n, out_refs);
+        dispatch_replied(s, c, out_n, out_refs);
     }
 }
 
@@ -608,12 +646,13 @@ void dispatch_again(struct parked *p) {
     w->lap = clock_ticks();
     p->began = why == PARK_PAUSE ? w->lap : p->began; /* what an administrator wished for is not the call's */
     size_t out_n = s->out.buf.n;
-    uint32_t out_refs = s->out.ref_count;
-    if (why != PARK_PAUSE || !park_while_paused(s, c)) {
+    uint32_t out_refs = s->out.ref_count, begun = s->dues.begun;
+    if (why != PARK_PAUSE || (!park_while_paused(s, c) && (w->peers == NULL || is_ours(s, c)))) {
         run_admitted(s, c, w);
     }
     if (p->why == PARK_NONE) {
-        dispatch_replied(s, out_n, out_refs);
+        bool fresh = s->dues.begun != begun;
+        dispatch_replied(s, c, fresh ? 0 : out_n, fresh ? 0 : out_refs);
         park_done(p);
     }
     session_want_flush(s);

@@ -2,7 +2,7 @@
 /* dispatch: the six steps of a call (src/cmd/call.h), and the only caller of handlers.
  *
  * resolve  look-up, arity, authentication, MULTI's queue; keys found and hashed        dispatch_resolve, dispatch_admit
- * route    whose key is it: this node's, until there are peers                          dispatch_run
+ * route    whose key is it: this node's, or a peer is asked                             is_ours, src/server/route.h
  * fill     under the shards' locks: missing keys are fetched from the slower tiers,
  *          and the call parks until they are resident                                   run_with_keys
  * run      the handler                                                                  run_handler
@@ -24,8 +24,8 @@ void dispatch_run(struct slot *slot);
 /* Runs a parked call again, from admission (after a pause) or from its run step. p is gone afterwards
  * unless it parked again. */
 void dispatch_again(struct parked *p);
-/* A call has been answered, its reply begins at this mark of s->out: CLIENT REPLY OFF and SKIP drop it. */
-void dispatch_replied(struct session *s, size_t buf_n, uint32_t refs);
+/* The call has been answered, its reply begins at this mark of s->out: CLIENT REPLY OFF and SKIP drop it, a channel takes it. */
+void dispatch_replied(struct session *s, const struct call *c, size_t buf_n, uint32_t refs);
 /* Before a parked call runs again: it sees the present time, configuration and policies. */
 void dispatch_refresh(struct call *c, const struct worker *w);
 /* Runs a held call again, its reply into c->out. False when it waits once more. */

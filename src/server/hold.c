@@ -25,10 +25,6 @@ static struct parked *parked_of_hold(struct hold *h) {
     return (struct parked *)((char *)h - offsetof(struct parked, hold));
 }
 
-void holder_init(struct holder *h) {
-    list_init(&h->holds);
-}
-
 static void on_woken(struct loop *loop, struct msg *msg);
 
 /* The lease has ended: the call runs again on its own loop. */
@@ -53,7 +49,7 @@ static bool is_held(const struct call *c) {
 
 /* Held replies of the call's client but its own. A client with one may not be let go to load: it would not hear of it. */
 static unsigned others_held(const struct call *c) {
-    return session_of(c->client)->holder.count - is_held(c);
+    return session_of(c->client)->dues.count - is_held(c);
 }
 
 /* Whether there is a client to be let go, or made to wait, in the state to get replies out of turn: never both at once, for two
@@ -262,47 +258,11 @@ static void forget_timer(struct hold *h) {
     }
 }
 
-struct out *hold_front(struct session *s) {
-    return list_empty(&s->holder.holds) ? &s->out : &LIST_ENTRY(s->holder.holds.next, struct hold, node)->before;
-}
-
-size_t hold_bytes(const struct session *s) {
-    size_t n = 0;
-    for (struct list *at = s->holder.holds.next; at != &s->holder.holds; at = at->next) {
-        const struct hold *h = LIST_ENTRY(at, struct hold, node);
-        n += out_bytes(&h->before) + out_bytes(&h->reply);
-    }
-    return n + (list_empty(&s->holder.holds) ? 0 : out_bytes(&s->out));
-}
-
-/* Everything up to the first reply still missing may go. */
-static void release_front(struct session *s) {
-    while (!list_empty(&s->holder.holds)) {
-        struct hold *h = LIST_ENTRY(s->holder.holds.next, struct hold, node);
-        if (!h->done) {
-            break;
-        }
-        list_remove(&h->node);
-        s->holder.count--;
-        struct out *behind = hold_front(s);
-        uint8_t proto = behind->proto; /* HELLO may have run behind the held reply */
-        out_append(&h->before, &h->reply);
-        out_append(&h->before, behind);
-        out_free(behind);
-        *behind = h->before;
-        behind->proto = proto;
-        h->before = (struct out){0};
-        park_free(parked_of_hold(h));
-    }
-    session_want_flush(s);
-}
-
 static void finish_hold(struct hold *h) {
     struct session *s = parked_of_hold(h)->session;
     forget_timer(h);
-    h->done = true;
     atomic_fetch_sub_explicit(&parked_of_hold(h)->call.host->blocked_clients, 1, memory_order_relaxed);
-    release_front(s);
+    due_done(s, &h->due);
 }
 
 void hold_again(struct parked *p) {
@@ -310,7 +270,7 @@ void hold_again(struct parked *p) {
     struct call *c = &p->call;
     dispatch_refresh(c, w);
     p->filling += clock_ticks() - p->asleep_since;
-    c->out = &p->hold.reply;
+    c->out = &p->hold.due.reply;
     p->why = PARK_NONE;
     if (!dispatch_held(c, w)) {
         return; /* waits again: park_call has seen to it */
@@ -357,31 +317,15 @@ static void on_deadline(void *ctx) {
     }
 }
 
-void hold_begin(struct session *s, struct parked *p, int64_t ms) {
-    struct hold *h = &p->hold;
-    if (!h->held) {
-        h->held = true;
-        h->before = s->out;
-        s->out = (struct out){.proto = h->before.proto};
-        h->reply.proto = h->before.proto;
-        list_push_back(&s->holder.holds, &h->node);
-        s->holder.count++;
-        atomic_fetch_add_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
-        atomic_store_explicit(&s->client.arg_bytes, 0, memory_order_relaxed);
-    }
-    h->timer = timer_create_on(p->worker->loop, on_deadline, p);
-    timer_start(h->timer, ms > 0 ? ms : 1, 0);
-}
+/* ---- a hold's life ---- */
 
-/* ---- the end of a session ---- */
-
-static void drop_hold(struct session *s, struct hold *h) {
+static void drop_hold(struct due *d) {
+    struct hold *h = LIST_ENTRY(d, struct hold, due);
     struct parked *p = parked_of_hold(h);
     struct call *c = &p->call;
-    list_remove(&h->node);
     forget_timer(h);
     p->session = NULL;
-    if (h->done) {
+    if (d->done) {
         park_free(p);
         return;
     }
@@ -394,7 +338,7 @@ static void drop_hold(struct session *s, struct hold *h) {
     l1_lock(c->l1, shard);
     bool woken = h->waiter.woken;
     if (!woken) {
-        lease_leave(lease_find(&s->worker->server->tier.guard->leases[shard], &c->keys[0]), &h->waiter);
+        lease_leave(lease_find(&p->worker->server->tier.guard->leases[shard], &c->keys[0]), &h->waiter);
     }
     l1_unlock(c->l1, shard);
     h->orphan = woken;
@@ -403,11 +347,26 @@ static void drop_hold(struct session *s, struct hold *h) {
     }
 }
 
-void hold_close(struct session *s) {
-    while (!list_empty(&s->holder.holds)) {
-        drop_hold(s, LIST_ENTRY(s->holder.holds.next, struct hold, node));
+static void sent(struct due *d) {
+    park_free(parked_of_hold(LIST_ENTRY(d, struct hold, due)));
+}
+
+void hold_begin(struct session *s, struct parked *p, int64_t ms) {
+    struct hold *h = &p->hold;
+    if (!h->held) {
+        h->held = true;
+        h->due.tag = p->call.tag;
+        h->due.release = sent;
+        h->due.orphan = drop_hold;
+        due_begin(s, &h->due);
+        atomic_fetch_add_explicit(&p->call.host->blocked_clients, 1, memory_order_relaxed);
+        atomic_store_explicit(&s->client.arg_bytes, 0, memory_order_relaxed);
     }
-    s->holder.count = 0;
+    h->timer = timer_create_on(p->worker->loop, on_deadline, p);
+    timer_start(h->timer, ms > 0 ? ms : 1, 0);
+}
+
+void hold_close(struct session *s) {
     if (s->holder.owner != NULL) {
         if (lease_owner_live(s->holder.owner, loop_now_ms(s->worker->loop)) > 0) {
             unsigned n = s->holder.next_ticket < TICKETS_MAX ? s->holder.next_ticket : TICKETS_MAX;

@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* hold: reads under a policy's guard, at the steps before the handler; and replies that are held until another client has
- * written the key.
- *
- * A held reply does not hold up its connection: what the client sent behind it still runs, for it may be the very write that
- * others wait for. Only the replies wait, in order:
- *
- *   session:  [before 1] reply 1? [before 2] reply 2? ... [out]
- *
- * `before 1` may be sent, everything behind a reply still missing may not. */
+ * written the key. A held reply does not hold up its connection (due.h): what the client sent behind it still runs, for it may be the
+ * very write that others wait for. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "src/cmd/call.h"
-#include "src/resp/reply.h"
 #include "src/rt/loop.h"
+#include "src/server/due.h"
 #include "src/tier/guard.h"
 
 struct parked;
@@ -26,20 +20,17 @@ enum { HOLDS_MAX = 128 /* replies of one session held at once */, TICKETS_MAX = 
 
 /* A held call's part of struct parked. */
 struct hold {
-    struct list node; /* in the session's, in order of the replies */
-    struct out before, reply;
+    struct due due;
     struct lease_waiter waiter;
     struct msg woken;
     struct timer *timer;
     int64_t until_ms; /* it has its answer then, whatever happens */
-    bool held, done;
+    bool held;
     bool orphan;  /* the session has closed; a message is still under way */
 };
 
-/* A session's holds and leases. */
+/* A session's leases. */
 struct holder {
-    struct list holds;
-    unsigned count;
     struct lease_owner *owner; /* NULL until it has a lease */
     struct lease_ticket tickets[TICKETS_MAX]; /* the last so many granted */
     unsigned next_ticket;
@@ -58,14 +49,9 @@ bool hold_for(struct call *c, struct lease *lease, int64_t ms);
 /* After a change, before commit: its consequences for those who wait. Returns the key's rule, or NULL. */
 const struct rule *hold_changed(struct call *c, int i, enum key_change change);
 
-void holder_init(struct holder *h);
 /* The call begins to wait, at most so long. */
 void hold_begin(struct session *s, struct parked *p, int64_t ms);
 /* A held call that was parked for a fill, or yielded, runs again. */
 void hold_again(struct parked *p);
-/* The session closes: its holds and leases go. */
+/* The session closes: its leases go. */
 void hold_close(struct session *s);
-/* What may be sent now. */
-struct out *hold_front(struct session *s);
-/* Bytes that wait behind a missing reply. */
-size_t hold_bytes(const struct session *s);

@@ -47,7 +47,7 @@ struct parked *park_detach(struct call *c) {
     p->began = s->worker->lap;
     p->db = atomic_load_explicit(&s->client.db, memory_order_relaxed);
     list_init(&p->node);
-    list_init(&p->hold.node);
+    list_init(&p->hold.due.node);
     p->call = *c;
     c = &p->call;
     c->detached = true;
@@ -93,8 +93,8 @@ void park_free(struct parked *p) {
     }
     fill_end(&p->fill);
     out_free(&p->held);
-    out_free(&p->hold.before);
-    out_free(&p->hold.reply);
+    out_free(&p->hold.due.before);
+    out_free(&p->hold.due.reply);
     arena_free(&p->arena);
     mem_free(p);
 }
@@ -278,7 +278,7 @@ static void sleep_over(void *ctx) {
     size_t out_n = s->out.buf.n;
     uint32_t out_refs = s->out.ref_count;
     reply_ok(&s->out);
-    dispatch_replied(s, out_n, out_refs);
+    dispatch_replied(s, &p->call, out_n, out_refs);
     park_done(p);
     session_want_flush(s);
 }
@@ -399,7 +399,7 @@ static void acks_arrived(struct loop *loop, struct msg *msg) {
     uint32_t out_refs = s->out.ref_count;
     answer(&p->call, s, &p->held);
     mem_free(sync);
-    dispatch_replied(s, out_n, out_refs);
+    dispatch_replied(s, &p->call, out_n, out_refs);
     park_done(p);
     session_want_flush(s);
 }

@@ -9,6 +9,7 @@
 #include "src/cmd/host.h"
 #include "src/tier/tier.h"
 
+struct cluster;
 struct conf;
 struct disk;
 struct listener;
@@ -35,6 +36,7 @@ struct server {
     struct profile *profile; /* DEBUG PROFILE; NULL in tests without threads */
     struct health *health;   /* NULL likewise */
     struct disk *disk; /* the disk tier, NULL without */
+    struct cluster *cluster; /* NULL without */
     struct origins *origins; /* NULL when there is none */
     struct purge_log *purge_log; /* NULL without a disk tier */
     struct chronicle *chronicle;

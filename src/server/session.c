@@ -10,6 +10,8 @@
 #include "src/base/mem.h"
 #include "src/net/send.h"
 #include "src/rt/loop.h"
+#include "src/server/channel.h"
+#include "src/server/forward.h"
 #include "src/server/park.h"
 #include "src/server/server.h"
 #include "src/server/txn.h"
@@ -23,9 +25,9 @@ enum {
 
 /* ---- lists ---- */
 
-/* For its parked call, or braked. */
+/* For its parked call, or braked, or for peers. */
 static bool is_waiting(const struct session *s) {
-    return s->parked != NULL || !list_empty(&s->brake_node);
+    return s->parked != NULL || !list_empty(&s->brake_node) || s->stopped;
 }
 
 void session_make_ready(struct session *s) {
@@ -169,10 +171,33 @@ static void on_data(struct stream *stream, char *p, size_t n) {
     session_make_ready(s);
 }
 
+void session_feed(struct session *s, struct slice bytes, bool whole) {
+    struct worker *w = s->worker;
+    if (s->closing) {
+        return;
+    }
+    if (s->in != s->own.p || s->in_at > s->own.n / 2) {
+        own_input(s);
+    }
+    if (s->in_n - s->in_at + bytes.n > (size_t)w->conf->client_query_buffer_limit || !buf_try_reserve(&s->own, bytes.n)) {
+        close_for_limit(s, "client-query-buffer-limit", &w->stats->client_query_buffer_limit_disconnections);
+        return;
+    }
+    buf_put_slice(&s->own, bytes);
+    s->in = s->own.p;
+    s->in_n = s->own.n;
+    if (list_empty(&s->reader_node)) {
+        list_push_back(&w->readers, &s->reader_node);
+    }
+    if (whole) {
+        session_make_ready(s);
+    }
+}
+
 static void on_end(struct stream *stream, int err) {
     struct session *s = of_stream(stream);
     s->ended = true;
-    if (err != 0 || (s->in_at == s->in_n && s->parked == NULL && s->holder.count == 0 && out_bytes(&s->out) == 0)) {
+    if (err != 0 || (s->in_at == s->in_n && s->parked == NULL && s->dues.count == 0 && out_bytes(&s->out) == 0)) {
         session_close(s);
         return;
     }
@@ -203,7 +228,7 @@ static void give_back_buffer(struct worker *w, struct out *o) {
 static bool over_output_limit(struct session *s) {
     const struct conf_output_limit *limit =
         &s->worker->conf->client_output_buffer_limit[CONF_CLASS_NORMAL];
-    size_t held = s->stream.queued_bytes + (s->holder.count > 0 ? hold_bytes(s) : out_bytes(&s->out));
+    size_t held = s->stream.queued_bytes + (s->dues.count > 0 ? dues_bytes(s) : out_bytes(&s->out));
     atomic_store_explicit(&s->client.out_bytes, held, memory_order_relaxed);
     if (limit->hard_bytes > 0 && held > limit->hard_bytes) {
         return true;
@@ -232,7 +257,13 @@ void session_flush(struct session *s) {
     if (s->closing) {
         return;
     }
-    struct out *o = likely(s->holder.count == 0) ? &s->out : hold_front(s);
+    if (unlikely(s->channel != NULL)) { /* replies have gone their way one by one */
+        if (client_is(&s->client, CLIENT_CLOSE_AFTER_REPLY) && s->parked == NULL) {
+            session_close(s);
+        }
+        return;
+    }
+    struct out *o = likely(s->dues.count == 0) ? &s->out : dues_front(s);
     size_t total = out_bytes(o);
     if (total > 0 && s->stream.queued_bytes == 0) {
         ssize_t sent = send_out(&s->stream, o);
@@ -248,7 +279,7 @@ void session_flush(struct session *s) {
     } else if (total >= FLUSH_EARLY_BYTES) {
         send_later(&s->stream, o, 0); /* in pieces: one buffer that grows would be copied each time it doubles */
     }
-    if (unlikely(s->stream.queued_bytes > 0 || s->holder.count > 0)) {
+    if (unlikely(s->stream.queued_bytes > 0 || s->dues.count > 0)) {
         if (over_output_limit(s)) {
             close_for_limit(s, "client-output-buffer-limit",
                             &s->worker->stats->client_output_buffer_limit_disconnections);
@@ -269,8 +300,7 @@ static void on_drained(struct stream *stream) {
 
 /* ---- life ---- */
 
-static void on_closed(struct stream *stream) {
-    struct session *s = of_stream(stream);
+static void free_session(struct session *s) {
     buf_free(&s->own);
     out_free(&s->out);
     mem_free(s->client.name);
@@ -278,6 +308,26 @@ static void on_closed(struct stream *stream) {
     mem_free(s->client.lib_ver);
     mem_free(s->client.user);
     mem_free(s);
+}
+
+static void on_closed(struct stream *stream) {
+    free_session(of_stream(stream));
+}
+
+void sessions_sweep(struct worker *w) {
+    for (struct list *n; (n = list_pop_front(&w->ended)) != NULL;) {
+        free_session(LIST_ENTRY(n, struct session, client.node));
+    }
+}
+
+/* Sessions that others see, CLIENT LIST among them: the streams' owners. */
+static void leave_listed(struct session *s) {
+    struct worker *w = s->worker;
+    lock_acquire(&w->sessions_lock);
+    list_remove(&s->client.node);
+    w->session_count--;
+    lock_release(&w->sessions_lock);
+    atomic_fetch_sub_explicit(&w->server->host.clients, 1, memory_order_relaxed);
 }
 
 void session_close(struct session *s) {
@@ -296,17 +346,23 @@ void session_close(struct session *s) {
         s->parked = NULL;
         park_orphan(p);
     }
+    dues_close(s);
     hold_close(s);
+    forward_close(s);
     txn_forget(&s->client, h->l1);
     if (client_is(&s->client, CLIENT_MONITOR)) {
         atomic_fetch_sub_explicit(&h->monitors, 1, memory_order_relaxed);
     }
-    lock_acquire(&w->sessions_lock);
-    list_remove(&s->client.node);
-    w->session_count--;
-    lock_release(&w->sessions_lock);
-    atomic_fetch_sub_explicit(&h->clients, 1, memory_order_relaxed);
-    stream_close(&s->stream);
+    if (likely(s->channel == NULL)) {
+        leave_listed(s);
+        stream_close(&s->stream);
+        return;
+    }
+    s->channel->session = NULL;
+    list_push_back(&w->ended, &s->client.node); /* the turn may still look at it */
+    if (s->channel->closed != NULL) {
+        s->channel->closed(s->channel);
+    }
 }
 
 static const struct stream_events events = {.alloc = on_alloc,
@@ -333,23 +389,27 @@ static const char protected_text[] =
     "is set for the default user. In this mode connections are only accepted from the loopback "
     "interface. Set a password (requirepass), bind to loopback only, or turn protected-mode off.\r\n";
 
-static void fill_client(struct session *s, bool is_unix) {
+static void start_client(struct session *s, uint32_t flags) {
     struct client *c = &s->client;
     struct worker *w = s->worker;
-    struct host *h = &w->server->host;
-    c->id = atomic_fetch_add_explicit(&h->next_client_id, 1, memory_order_relaxed);
+    c->id = atomic_fetch_add_explicit(&w->server->host.next_client_id, 1, memory_order_relaxed);
     c->created_ms = loop_now_ms(w->loop);
-    c->fd = stream_fd(&s->stream);
     c->loop_id = (int)w->id;
     c->authenticated = w->conf->requirepass[0] == '\0';
-    stream_peer_name(&s->stream, c->addr, sizeof(c->addr));
-    stream_own_name(&s->stream, c->laddr, sizeof(c->laddr));
     c->user = mem_strdup("default");
-    atomic_init(&c->flags, is_unix ? CLIENT_UNIX : 0);
+    atomic_init(&c->flags, flags);
     atomic_init(&c->proto, 2);
     atomic_init(&c->last_ms, c->created_ms);
     atomic_init(&c->multi_count, -1);
     s->out.proto = 2;
+}
+
+static void fill_client(struct session *s, bool is_unix) {
+    struct client *c = &s->client;
+    start_client(s, is_unix ? CLIENT_UNIX : 0);
+    c->fd = stream_fd(&s->stream);
+    stream_peer_name(&s->stream, c->addr, sizeof(c->addr));
+    stream_own_name(&s->stream, c->laddr, sizeof(c->laddr));
 }
 
 static void note_peak(struct host *h, int64_t clients) {
@@ -358,6 +418,29 @@ static void note_peak(struct host *h, int64_t clients) {
                                  &h->clients_peak, &peak, clients, memory_order_relaxed,
                                  memory_order_relaxed)) {
     }
+}
+
+static struct session *make_session(struct worker *w) {
+    struct session *s = mem_zalloc(sizeof(*s));
+    s->worker = w;
+    dues_init(&s->dues);
+    list_init(&s->ready_node);
+    list_init(&s->reader_node);
+    list_init(&s->flush_node);
+    list_init(&s->brake_node);
+    list_init(&s->client.node);
+    return s;
+}
+
+struct session *session_open_channel(struct worker *w, struct channel *ch, const char *addr) {
+    struct session *s = make_session(w);
+    struct client *c = &s->client;
+    s->channel = ch;
+    c->fd = -1;
+    start_client(s, 0);
+    c->authenticated = true; /* the peer has proved itself, and has asked its client for the password */
+    snprintf(c->addr, sizeof(c->addr), "%s", addr);
+    return s;
 }
 
 void session_open(struct worker *w, int fd, bool is_unix) {
@@ -369,13 +452,7 @@ void session_open(struct worker *w, int fd, bool is_unix) {
         refuse(fd, "-ERR max number of clients reached\r\n");
         return;
     }
-    struct session *s = mem_zalloc(sizeof(*s));
-    s->worker = w;
-    holder_init(&s->holder);
-    list_init(&s->ready_node);
-    list_init(&s->reader_node);
-    list_init(&s->flush_node);
-    list_init(&s->brake_node);
+    struct session *s = make_session(w);
     int e = stream_adopt(&s->stream, w->loop, fd, is_unix, (int)w->conf->tcp_keepalive, &events);
     if (e != 0) {
         atomic_fetch_sub_explicit(&h->clients, 1, memory_order_relaxed);

@@ -11,10 +11,12 @@
 #include "src/cmd/client.h"
 #include "src/net/stream.h"
 #include "src/resp/parse.h"
+#include "src/server/due.h"
 #include "src/server/hold.h"
 #include "src/server/worker.h"
 #include "src/tier/tier.h"
 
+struct channel;
 struct parked;
 
 enum { FLUSH_EARLY_BYTES = 256 << 10 /* so many replies are written, or queued, before the turn ends */ };
@@ -38,10 +40,15 @@ struct session {
     struct out out;
     int64_t out_soft_since_ms; /* above the soft output limit since; 0 not */
 
-    struct holder holder;  /* replies held back, leases held */
+    struct dues dues;      /* replies still missing */
+    struct holder holder;  /* leases held */
     struct parked *parked; /* the call this session waits for; input behind it waits too */
 
     int64_t braked_until_ms; /* while brake_node is in a list */
+
+    struct channel *channel; /* its client is another node's: no stream; NULL: a client of ours */
+    struct far *far;         /* what it has at peers: forward.c; NULL: nothing */
+    bool stopped;            /* not read on until peers have answered */
 
     struct list ready_node, reader_node, flush_node, brake_node;
 };
@@ -52,6 +59,12 @@ static inline struct session *session_of(struct client *c) {
 
 /* Adopts fd, which it owns from now on, also when refused (maxclients, protected mode: told and closed). */
 void session_open(struct worker *w, int fd, bool is_unix);
+/* A session without a stream, whose calls are fed to it and whose replies go to ch, to the end of ch->session. */
+struct session *session_open_channel(struct worker *w, struct channel *ch, const char *addr);
+/* Bytes for a session without a stream; whole: a request ends here. May close it (client-query-buffer-limit). */
+void session_feed(struct session *s, struct slice bytes, bool whole);
+/* Sessions without a stream that have closed: at the end of a turn. */
+void sessions_sweep(struct worker *w);
 /* Begins to close: no more calls, replies dropped. The memory goes when the loop has closed the handle. */
 void session_close(struct session *s);
 /* There is unparsed input, or may be: the worker looks at it in this or the next turn. */

@@ -5,6 +5,7 @@
 #include "src/base/log.h"
 #include "src/net/listener.h"
 #include "src/rt/loop.h"
+#include "src/server/cluster.h"
 #include "src/server/import.h"
 #include "src/server/preheat.h"
 #include "src/server/save.h"
@@ -25,14 +26,15 @@ void shutdown_drain_turn(struct worker *w) {
     for (struct list *n = w->sessions.next, *next; n != &w->sessions; n = next) {
         next = n->next;
         struct session *s = LIST_ENTRY(n, struct session, client.node);
-        bool busy = s->in_at < s->in_n || out_bytes(&s->out) > 0 || s->holder.count > 0 || s->stream.queued_bytes > 0;
+        bool busy = s->in_at < s->in_n || out_bytes(&s->out) > 0 || s->dues.count > 0 || s->stream.queued_bytes > 0;
         if (over || (!busy && s->parked == NULL)) {
             session_close(s);
         }
     }
     bool waiting = w->id == 0 && jobs_stopping(w->server) && !over;
     bool fetching = w->aheads > 0 && !over;
-    if (list_empty(&w->sessions) && !waiting && !fetching && !w->stopped) {
+    bool linked = list_empty(&w->sessions) && cluster_stopping(w) && !over;
+    if (list_empty(&w->sessions) && !waiting && !fetching && !linked && !w->stopped) {
         w->stopped = true;
         loop_stop(w->loop);
     }
@@ -51,6 +53,7 @@ static void begin_on_first(struct worker *w, void *arg) {
         listener_close(&srv->listeners[i]);
     }
     srv->listener_count = 0;
+    cluster_stop(srv);
     for (unsigned i = 0; i < srv->host.loop_count; i++) {
         worker_post(srv->workers[i], drain, NULL);
     }

@@ -281,6 +281,14 @@ static struct call call_of(const struct call *c, const struct queued *q) {
                          .now_ms = c->now_ms};
 }
 
+void txn_each(const struct call *c, void (*fn)(void *ctx, const struct call *queued, int db_after), void *ctx) {
+    const struct txn *t = c->client->txn;
+    for (int i = 0; i < t->count; i++) {
+        const struct call one = call_of(c, &t->calls[i]);
+        fn(ctx, &one, db_after(c, &t->calls[i], t->calls[i].db));
+    }
+}
+
 /* ---- walks go first ----
  *
  * KEYS, SCAN and RANDOMKEY read the disk, and nothing may wait inside EXEC. So their handlers run before it, without a lock and with

@@ -20,6 +20,8 @@ void txn_find_keys(struct call *c);
 /* Walks over all keys that are queued read the slower tiers, which may block: before EXEC takes any lock. True: they have been
  * begun, and EXEC (c) is to be parked (ERR_PARKED) and runs again when they are done. */
 bool txn_walks_first(struct call *c);
+/* The queued calls in order, with the logical database each leaves behind. */
+void txn_each(const struct call *c, void (*fn)(void *ctx, const struct call *queued, int db_after), void *ctx);
 /* Queues a copy of c and replies QUEUED. */
 enum err txn_queue(struct call *c);
 /* Drops queue and watches: the session closes, RESET. Locks the watched shards one by one. */

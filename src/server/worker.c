@@ -13,8 +13,11 @@
 #include "src/rt/loop.h"
 #include "src/server/ahead.h"
 #include "src/server/brake.h"
+#include "src/server/channel.h"
+#include "src/server/cluster.h"
 #include "src/server/dispatch.h"
 #include "src/server/park.h"
+#include "src/server/peers.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/shutdown.h"
@@ -61,12 +64,23 @@ static unsigned take_calls(struct worker *w, struct session *s, struct slot *slo
     size_t at = s->in_at;
     while (n < room && at < s->in_n) {
         struct request r;
-        enum parse_status status = parse_request(slice_make(s->in + at, s->in_n - at), &limits,
-                                                 &s->resume, &w->arena, &r);
+        size_t head = 0, length = s->in_n - at;
+        struct call from = {0};
+        if (unlikely(s->channel != NULL)) {
+            head = channel_head(s, at, &from, &length);
+            if (head == 0) {
+                break;
+            }
+        }
+        enum parse_status status = parse_request(slice_make(s->in + at + head, length), &limits, &s->resume, &w->arena, &r);
+        if (unlikely(s->channel != NULL)) {
+            status = channel_status(status, &r, length);
+        }
         if (status == PARSE_MORE) {
             s->need = r.need;
             break;
         }
+        at += head;
         s->resume = (struct parse_resume){0};
         s->need = 0;
         at += r.used;
@@ -80,6 +94,8 @@ static unsigned take_calls(struct worker *w, struct session *s, struct slot *slo
             slot->proto_error = r.error;
             at = s->in_n; /* nothing behind it can be trusted */
         } else {
+            slot->call.tag = from.tag;
+            slot->call.peer = from.peer;
             slot->call.argc = r.argc;
             slot->call.argv = r.argv;
             dispatch_resolve(slot);
@@ -130,7 +146,7 @@ static void run_window(struct worker *w, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         struct slot *slot = &w->window[i];
         struct session *s = slot->session;
-        if (unlikely(s->closing || s->parked != NULL || !list_empty(&s->brake_node) ||
+        if (unlikely(s->closing || s->parked != NULL || s->stopped || !list_empty(&s->brake_node) ||
                      (client_flags(&s->client) & CLIENT_CLOSE_AFTER_REPLY && !s->ended))) {
             continue;
         }
@@ -141,6 +157,8 @@ static void run_window(struct worker *w, unsigned n) {
             if (s->parked->why == PARK_FILL) {
                 ahead_look(w, s, slot + 1, n - i - 1);
             }
+        } else if (unlikely(s->stopped)) {
+            rewind_input(s, slot);
         } else if (unlikely(slot->call.changed != 0 && brake_is_needed(w) && !s->closing)) {
             rewind_input(s, slot);
             brake_session(s);
@@ -222,6 +240,9 @@ static bool turn(void *ctx) {
     struct worker *w = ctx;
     refresh_conf(w);
     look_around(w);
+    if (unlikely(w->peers != NULL)) {
+        peers_turn(w);
+    }
     park_run_yielded(w);
     if (!list_empty(&w->ready)) {
         run_ready(w);
@@ -230,11 +251,15 @@ static bool turn(void *ctx) {
         session_keep_input(LIST_ENTRY(w->readers.next, struct session, reader_node));
     }
     flush_all(w);
+    if (unlikely(w->peers != NULL)) {
+        peers_turn_end(w);
+    }
     w->read_at = 0;
     STAT_ADD(w->stats->turns, 1);
     if (unlikely(w->draining)) {
         shutdown_drain_turn(w);
     }
+    sessions_sweep(w);
     return !list_empty(&w->ready) || !list_empty(&w->yielded);
 }
 
@@ -246,7 +271,7 @@ static void close_idle(struct worker *w) {
         next = n->next;
         struct session *s = LIST_ENTRY(n, struct session, client.node);
         int64_t last = atomic_load_explicit(&s->client.last_ms, memory_order_relaxed);
-        if (now - last > limit_ms && s->parked == NULL && s->holder.count == 0 &&
+        if (now - last > limit_ms && s->parked == NULL && s->dues.count == 0 &&
             !client_is(&s->client, CLIENT_MONITOR)) {
             STAT_ADD(w->stats->timed_out_clients, 1);
             log_verbose("client id=%llu closed: idle", (unsigned long long)s->client.id);
@@ -327,6 +352,7 @@ struct worker *worker_create(struct server *srv, unsigned id) {
     list_init(&w->yielded);
     list_init(&w->paused);
     list_init(&w->braked);
+    list_init(&w->ended);
     list_init(&w->sessions);
     lock_init(&w->sessions_lock, LOCK_SESSIONS, id);
     w->conf_version = UINT64_MAX;
@@ -348,7 +374,12 @@ void worker_destroy(struct worker **wp) {
     timer_destroy(&w->cron);
     timer_destroy(&w->pause_timer);
     timer_destroy(&w->brake_timer);
-    loop_destroy(&w->loop);
+    (void)cluster_stopping(w);
+    loop_destroy(&w->loop); /* which also runs the ends of what was just closed */
+    sessions_sweep(w);
+    if (w->peers != NULL) {
+        peers_free(&w->peers);
+    }
     for (unsigned i = 0; i < w->spare_out_count; i++) {
         buf_free(&w->spare_out[i]);
     }

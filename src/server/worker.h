@@ -17,6 +17,7 @@
 struct bucket;
 struct loop;
 struct parked;
+struct peers;
 struct server;
 struct session;
 struct timer;
@@ -81,6 +82,8 @@ struct worker {
     struct list yielded; /* parked calls to run again */
     struct list paused;  /* parked calls waiting for the end of a CLIENT PAUSE */
     struct list braked;  /* sessions: src/server/brake.h */
+    struct list ended;   /* sessions without a stream that have closed */
+    struct peers *peers; /* other nodes, as this loop sees them; NULL while there is no cluster */
     unsigned aheads;     /* src/server/ahead.h: keys on their way */
     struct timer *cron, *pause_timer, *brake_timer;
     int64_t last_cron_ms, last_second_ms;

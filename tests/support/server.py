@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 from resp import Conn
 
@@ -139,7 +140,8 @@ class Report:
             fn()
             self.ok(name)
         except AssertionError as e:
-            self.bad(name, e or "assertion")
+            where = traceback.extract_tb(e.__traceback__)[-1]
+            self.bad(name, "%s (line %d: %s)" % (e, where.lineno, where.line))
         except Exception as e:  # a dead server shows as an exception of the client
             self.bad(name, "%s: %s" % (type(e).__name__, e))
 

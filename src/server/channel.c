@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* channel: sessions of other nodes' clients, and the links they come over. */
+#include "src/server/channel.h"
+
+#include "cluster/link.h"
+#include "src/base/check.h"
+#include "src/base/mem.h"
+#include "src/cmd/call.h"
+#include "src/server/peers.h"
+#include "src/server/session.h"
+#include "src/server/worker.h"
+
+void channel_open(struct channel *ch, struct worker *w, const char *addr) {
+    ch->session = session_open_channel(w, ch, addr);
+}
+
+void channel_take(struct channel *ch, const struct frame *f, struct slice bytes, uint32_t at) {
+    struct session *s = ch->session; /* which may close on the way, and ch be freed; s lives to the end of the turn */
+    struct buf head = {0};
+    if (s == NULL) {
+        return;
+    }
+    if (at == 0) {
+        frame_put(&head, f);
+        session_feed(s, buf_slice(&head), false);
+    }
+    session_feed(s, bytes, at + bytes.n == f->length);
+    buf_free(&head);
+}
+
+void channel_close(struct channel *ch) {
+    if (ch->session != NULL) {
+        ch->closed = NULL;
+        session_close(ch->session);
+    }
+}
+
+size_t channel_head(const struct session *s, size_t at, struct call *c, size_t *length) {
+    struct frame f;
+    if (s->in_n - at < FRAME_HEAD) {
+        return 0;
+    }
+    CHECK(frame_get(s->in + at, &f)); /* it was put there by channel_take */
+    if (s->in_n - at - FRAME_HEAD < f.length) {
+        return 0;
+    }
+    c->tag = f.tag;
+    c->peer = (uint8_t)((f.flags & CALL_QUIET ? PEER_QUIET : 0) | (f.flags & CALL_GUTTER ? PEER_GUTTER : 0) |
+                        (f.ring != peers_ring_version(s->worker) ? PEER_STALE : 0));
+    *length = f.length;
+    return FRAME_HEAD;
+}
+
+enum parse_status channel_status(enum parse_status status, struct request *r, size_t length) {
+    if (status == PARSE_ERROR || (status == PARSE_OK && r->used == length)) {
+        return status;
+    }
+    r->used = 0;
+    r->error = "Protocol error: a peer's frame is not one command";
+    return PARSE_ERROR;
+}
+
+/* ---- links that peers have opened ---- */
+
+enum { CHANNEL_INDEX_BITS = 20, CHANNELS_MAX = 1 << CHANNEL_INDEX_BITS };
+
+/* One channel of such a link. */
+struct served_channel {
+    struct channel channel;
+    struct served *served;
+    uint32_t id;
+};
+
+struct served {
+    struct worker *worker;
+    struct link *link;
+    struct served_channel **channels; /* by the low bits of their ids */
+    size_t count;
+    char addr[CLIENT_ADDR_MAX];
+};
+
+static void put_reply(struct served_channel *sc, uint8_t flags, uint32_t tag, struct out *reply) {
+    struct link *l = sc->served->link;
+    size_t n = out_bytes(reply);
+    if (n > UINT32_MAX) { /* no frame is so long */
+        out_truncate(reply, 0, 0);
+        reply_errorf(reply, "ERR the reply is too long to be sent to a peer");
+        n = out_bytes(reply);
+    }
+    link_frame(l, (struct frame){.type = FRAME_REPLY, .flags = flags, .channel = sc->id, .tag = tag, .length = (uint32_t)n});
+    out_append(&l->out, reply);
+    if (link_is_full(l) && !l->paused) {
+        STAT_ADD(sc->served->worker->stats->peer_served_stops, 1);
+        link_pause(l, true);
+    }
+}
+
+static void on_replied(struct channel *ch, uint32_t tag, struct out *reply) {
+    put_reply((struct served_channel *)ch, 0, tag, reply);
+}
+
+static void on_wrong(struct channel *ch, uint32_t tag) {
+    struct out none = {0};
+    put_reply((struct served_channel *)ch, REPLY_WRONG, tag, &none);
+}
+
+static void forget(struct served_channel *sc) {
+    sc->served->channels[sc->id & (CHANNELS_MAX - 1)] = NULL;
+    mem_free(sc);
+}
+
+static void on_closed_itself(struct channel *ch) {
+    struct served_channel *sc = (struct served_channel *)ch;
+    link_frame(sc->served->link, (struct frame){.type = FRAME_CLOSE, .channel = sc->id});
+    forget(sc);
+}
+
+/* The channel of that id, opened when it is new; NULL: the id is out of bounds. */
+static struct served_channel *find(struct served *sv, uint32_t id, bool open) {
+    size_t i = id & (CHANNELS_MAX - 1);
+    if (i >= sv->count && open) {
+        size_t n = (i + 1) * 2;
+        sv->channels = mem_realloc(sv->channels, n * sizeof(*sv->channels));
+        memset(sv->channels + sv->count, 0, (n - sv->count) * sizeof(*sv->channels));
+        sv->count = n;
+    }
+    struct served_channel *sc = i < sv->count ? sv->channels[i] : NULL;
+    if (sc != NULL && sc->id != id) {
+        return NULL;
+    }
+    if (sc == NULL && open) {
+        sc = mem_zalloc(sizeof(*sc));
+        sc->served = sv;
+        sc->id = id;
+        sc->channel.replied = on_replied;
+        sc->channel.wrong = on_wrong;
+        sc->channel.closed = on_closed_itself;
+        sv->channels[i] = sc;
+        channel_open(&sc->channel, sv->worker, sv->addr);
+    }
+    return sc;
+}
+
+static void on_frame(struct link *l, const struct frame *f, struct slice bytes, uint32_t at) {
+    struct served *sv = l->owner;
+    struct served_channel *sc = NULL;
+    switch (f->type) {
+    case FRAME_CALL:
+        sc = find(sv, f->channel, at == 0); /* not there: it has closed by itself while the call was on its way */
+        if (sc != NULL) {
+            STAT_ADD(sv->worker->stats->peer_served_calls, at == 0);
+            channel_take(&sc->channel, f, bytes, at);
+        }
+        return;
+    case FRAME_CLOSE:
+        sc = find(sv, f->channel, false);
+        if (sc != NULL) {
+            channel_close(&sc->channel);
+            forget(sc);
+        }
+        return;
+    default:
+        peers_frame(sv->worker, l, f, bytes);
+    }
+}
+
+static void on_down(struct link *l, const char *why) {
+    struct served *sv = l->owner;
+    (void)why;
+    for (size_t i = 0; i < sv->count; i++) {
+        if (sv->channels[i] != NULL) {
+            channel_close(&sv->channels[i]->channel);
+            mem_free(sv->channels[i]);
+        }
+    }
+    mem_free(sv->channels);
+    mem_free(sv);
+}
+
+static void on_up(struct link *l) {
+    struct served *sv = l->owner;
+    stream_peer_name(&l->stream, sv->addr, sizeof(sv->addr));
+}
+
+static void on_roomy(struct link *l) {
+    link_pause(l, false);
+}
+
+static const struct link_ops served_ops = {.up = on_up, .frame = on_frame, .down = on_down, .roomy = on_roomy};
+
+void served_open(struct worker *w, int fd) {
+    struct served *sv = mem_zalloc(sizeof(*sv));
+    sv->worker = w;
+    sv->link = link_open(peers_links(w), fd, false, &served_ops, sv);
+    if (sv->link == NULL) {
+        mem_free(sv);
+    }
+}
+
+void served_close(struct link *l) {
+    if (l->ops == &served_ops && !l->closing) {
+        link_close(l);
+        on_down(l, "");
+    }
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* cluster: setting up and taking down what a node needs. */
+#include "src/server/cluster.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cluster/agent.h"
+#include "cluster/node_addr.h"
+#include "cluster/node_id.h"
+#include "cluster/ring.h"
+#include "cluster/settings.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/conf/conf.h"
+#include "src/net/listener.h"
+#include "src/rt/loop.h"
+#include "src/server/channel.h"
+#include "src/server/peers.h"
+#include "src/server/server.h"
+#include "src/server/worker.h"
+
+struct cluster {
+    struct ring_store rings;
+    char id[NODE_ID_HEX + 1];
+    struct listener *listeners[MAX_LISTENERS];
+    unsigned listener_count;
+    struct agent *agent;
+};
+
+#define ID_FILE "node.id"
+
+struct ring_store *cluster_rings(struct server *srv) {
+    return &srv->cluster->rings;
+}
+
+const char *cluster_id(const struct server *srv) {
+    return srv->cluster != NULL ? srv->cluster->id : "";
+}
+
+/* ---- the port for peers ---- */
+
+static void adopt(struct worker *w, void *arg) {
+    served_open(w, (int)(uintptr_t)arg);
+}
+
+static void on_accept(void *ctx, int fd, bool is_unix) {
+    struct server *srv = ctx;
+    unsigned i = atomic_fetch_add_explicit(&srv->next_worker, 1, memory_order_relaxed);
+    (void)is_unix;
+    worker_post(srv->workers[i % srv->host.loop_count], adopt, (void *)(uintptr_t)fd);
+}
+
+static bool listen_for_peers(struct server *srv, const struct conf *conf, struct buf *err) {
+    struct cluster *k = srv->cluster;
+    char list[1024], text[256], *save = NULL;
+    int port = cluster_bus_port(conf);
+    snprintf(list, sizeof(list), "%s", conf->bind);
+    for (char *addr = strtok_r(list, " ", &save); addr != NULL; addr = strtok_r(NULL, " ", &save)) {
+        bool optional = addr[0] == '-';
+        struct listener *l = listener_tcp(srv->workers[0]->loop, addr + optional, port, (int)conf->tcp_backlog, on_accept, srv, text, sizeof(text));
+        if (l != NULL) {
+            k->listeners[k->listener_count++] = l;
+        } else if (!optional) {
+            buf_printf(err, "Could not listen for peers: %s", text);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- the membership: what it sends goes out through worker 0 ---- */
+
+struct letter {
+    char id[NODE_ID_HEX + 1];
+    struct node_addr to;
+    size_t n;
+    char bytes[];
+};
+
+static void send_letter(struct worker *w, void *arg) {
+    struct letter *l = arg;
+    if (!w->peers->closing) {
+        peers_send(w->peers, l->id, &l->to, slice_make(l->bytes, l->n));
+    }
+    mem_free(l);
+}
+
+static void on_send(void *ctx, const char *id, const struct node_addr *to, struct slice bytes) {
+    struct server *srv = ctx;
+    struct letter *l = mem_try_alloc(sizeof(*l) + bytes.n);
+    if (l != NULL) {
+        snprintf(l->id, sizeof(l->id), "%s", id);
+        l->to = *to;
+        l->n = bytes.n;
+        memcpy(l->bytes, bytes.p, bytes.n);
+        worker_post(srv->workers[0], send_letter, l);
+    }
+}
+
+static void on_doubted(void *ctx) {
+    (void)ctx;
+    log_warning("cluster: this node had been given up for a while, and others stood in for it");
+}
+
+void cluster_failed(struct server *srv, const char *id) {
+    agent_failed(srv->cluster->agent, id);
+}
+
+void cluster_is_self(struct server *srv, const struct node_addr *at, const char *host) {
+    struct node_addr addr = *at;
+    snprintf(addr.host, sizeof(addr.host), "%s", host);
+    agent_is_self(srv->cluster->agent, &addr);
+}
+
+void cluster_hear(struct server *srv, const char *id, const char *addr, struct slice bytes) {
+    char host[NODE_HOST_BYTES];
+    const char *start = addr + (addr[0] == '['), *end = strrchr(addr, ':');
+    size_t n = end == NULL ? 0 : (size_t)(end - start) - (addr[0] == '[');
+    snprintf(host, sizeof(host), "%.*s", (int)n, start);
+    agent_hear(srv->cluster->agent, id, host, bytes);
+}
+
+void cluster_meet(struct host *h, const struct node_addr *at) {
+    agent_meet(server_of(h)->cluster->agent, at);
+}
+
+bool cluster_forget(struct host *h, const char *id) {
+    return agent_forget(server_of(h)->cluster->agent, id);
+}
+
+void cluster_leave(struct host *h) {
+    agent_leave(server_of(h)->cluster->agent);
+}
+
+void cluster_conf_changed(struct server *srv) {
+    if (srv->cluster != NULL) {
+        struct conf *conf = conf_store_current(srv->host.conf_store);
+        agent_configure(srv->cluster->agent, conf);
+        conf_unref(conf);
+    }
+}
+
+/* ---- life ---- */
+
+bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) {
+    if (!conf->cluster_enabled) {
+        return true;
+    }
+    struct cluster *k = mem_zalloc(sizeof(*k));
+    if (!node_id_load(ID_FILE, k->id, err)) {
+        mem_free(k);
+        return false;
+    }
+    srv->cluster = k;
+    ring_store_init(&k->rings);
+    srv->host.rings = &k->rings;
+    k->agent = agent_create(conf, k->id, &k->rings, &(struct agent_hooks){.ctx = srv, .send = on_send, .doubted = on_doubted});
+    for (unsigned i = 0; i < srv->host.loop_count; i++) {
+        srv->workers[i]->peers = peers_create(srv->workers[i], k->id, conf->cluster_secret);
+    }
+    return true;
+}
+
+bool cluster_start(struct server *srv, const struct conf *conf, struct buf *err) {
+    if (srv->cluster == NULL) {
+        return true;
+    }
+    if (!listen_for_peers(srv, conf, err)) {
+        return false;
+    }
+    agent_start(srv->cluster->agent);
+    return true;
+}
+
+void cluster_stop(struct server *srv) {
+    struct cluster *k = srv->cluster;
+    for (unsigned i = 0; k != NULL && i < k->listener_count; i++) {
+        listener_close(&k->listeners[i]);
+    }
+    if (k != NULL) {
+        k->listener_count = 0;
+    }
+}
+
+bool cluster_stopping(struct worker *w) {
+    if (w->peers == NULL) {
+        return false;
+    }
+    if (!w->peers->closing) {
+        peers_close(w->peers);
+    }
+    return !w->peers->closed;
+}
+
+void cluster_end_membership(struct server *srv) {
+    if (srv->cluster != NULL) {
+        agent_destroy(&srv->cluster->agent);
+    }
+}
+
+void cluster_close(struct server *srv) {
+    if (srv->cluster == NULL) {
+        return;
+    }
+    ring_store_fini(&srv->cluster->rings);
+    mem_free(srv->cluster);
+    srv->cluster = NULL;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* peers: links to the nodes of the ring, and whom to ask. */
+#include "src/server/peers.h"
+
+#include <stdio.h>
+
+#include "src/base/check.h"
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/base/rng.h"
+#include "src/conf/conf.h"
+#include "src/net/dial.h"
+#include "src/rt/loop.h"
+#include "src/server/channel.h"
+#include "src/server/cluster.h"
+#include "src/server/forward.h"
+#include "src/server/server.h"
+#include "src/server/worker.h"
+
+enum { TICK_MS = 50, BACKOFF_MIN_MS = 50, BACKOFF_MAX_MS = 2000, SUCCESSORS_MAX = 8, LINK_BUFFER_BYTES = 64 << 20,
+       LETTERS_MAX_BYTES = 4 << 20, KEEP_UNUSED_MS = 30000 };
+
+static int64_t now_ms(void) {
+    return clock_mono_us() / 1000;
+}
+
+struct links *peers_links(struct worker *w) {
+    return &w->peers->links;
+}
+
+uint64_t peers_ring_version(const struct worker *w) {
+    return w->peers->links.ring;
+}
+
+/* ---- one peer ---- */
+
+/* Nothing is on its way to it, and no ring names it. */
+static bool is_unused(const struct peer *peer, int64_t now) {
+    return peer->index == RING_NONE && peer->dial == NULL && list_empty(&peer->waiting) && list_empty(&peer->aways) &&
+           list_empty(&peer->peers->timed) && now - peer->used_ms > KEEP_UNUSED_MS;
+}
+
+static void drop_link(struct peer *peer) {
+    if (peer->dial != NULL) {
+        dial_cancel(&peer->dial);
+    }
+    if (peer->link != NULL) {
+        link_close(peer->link);
+        peer->link = NULL;
+    }
+}
+
+static void peer_free(struct peer *peer) {
+    drop_link(peer);
+    list_remove(&peer->node);
+    mem_free(peer->channels);
+    buf_free(&peer->letters);
+    mem_free(peer);
+}
+
+/* It did not answer: others stand in for it until it does. */
+static void failed(struct peer *peer, const char *why) {
+    int shift = peer->failures < 6 ? (int)peer->failures : 6;
+    int64_t ms = (int64_t)BACKOFF_MIN_MS << shift;
+    ms = ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
+    peer->retry_ms = now_ms() + ms / 2 + (int64_t)rng_below((uint64_t)ms / 2 + 1);
+    peer->failures++;
+    if (!peer->down) {
+        log_notice("peer %.8s at %s:%u does not answer: %s", peer->id, peer->host, peer->bus_port, why);
+    }
+    peer->down = true;
+    buf_free(&peer->letters);
+    if (peer->id[0] != '\0') {
+        cluster_failed(peer->peers->worker->server, peer->id);
+    }
+    forward_peer_lost(peer, false);
+}
+
+static void put_letter(struct link *l, struct slice bytes) {
+    link_frame(l, (struct frame){.type = FRAME_MEMBERS, .length = (uint32_t)bytes.n});
+    buf_put_slice(&l->out.buf, bytes);
+}
+
+static void send_letters(struct peer *peer) {
+    struct buf *b = &peer->letters;
+    for (size_t at = 0; at < b->n;) {
+        size_t n;
+        memcpy(&n, b->p + at, sizeof(n));
+        put_letter(peer->link, slice_make(b->p + at + sizeof(n), n));
+        at += sizeof(n) + n;
+    }
+    buf_free(b);
+}
+
+static void on_up(struct link *l) {
+    struct peer *peer = l->owner;
+    struct peers *p = peer->peers;
+    if (peer->id[0] == '\0' && strcmp(l->peer, p->links.id) == 0) {
+        cluster_is_self(p->worker->server, &(struct node_addr){.port = peer->port, .bus_port = peer->bus_port}, peer->host);
+    } else if (peer->id[0] != '\0' && strcmp(l->peer, peer->id) != 0) { /* another node has its address now: the membership will hear of that */
+        link_close(l);
+        peer->link = NULL;
+        failed(peer, "another node is there");
+        return;
+    }
+    if (peer->down) {
+        log_notice("peer %.8s at %s:%u answers again", peer->id, peer->host, peer->bus_port);
+    }
+    peer->down = false;
+    peer->failures = 0;
+    send_letters(peer);
+    forward_peer_up(peer);
+}
+
+static void on_frame(struct link *l, const struct frame *f, struct slice bytes, uint32_t at) {
+    struct peer *peer = l->owner;
+    if (f->type == FRAME_REPLY) {
+        forward_reply(peer, f, bytes, at);
+    } else if (f->type == FRAME_CLOSE) {
+        forward_closed(peer, f->channel);
+    } else {
+        peers_frame(peer->peers->worker, l, f, bytes);
+    }
+}
+
+/* A link that was up and broke is tried once more at once: a node that was restarted is back; one that is gone says so. */
+static void on_down(struct link *l, const char *why) {
+    struct peer *peer = l->owner;
+    bool was_up = l->was_up, silent = strcmp(why, "no answer") == 0;
+    peer->link = NULL;
+    if (was_up && !silent) {
+        forward_peer_lost(peer, true);
+    } else {
+        failed(peer, why);
+    }
+}
+
+static const struct link_ops peer_ops = {.up = on_up, .frame = on_frame, .down = on_down};
+
+static void on_dialed(void *ctx, int fd, const char *error) {
+    struct peer *peer = ctx;
+    peer->dial = NULL;
+    if (fd >= 0) {
+        peer->link = link_open(&peer->peers->links, fd, true, &peer_ops, peer);
+    }
+    if (peer->link == NULL) {
+        failed(peer, fd >= 0 ? "no memory for a connection" : error);
+    }
+}
+
+void peer_want(struct peer *peer) {
+    struct peers *p = peer->peers;
+    if (peer->link != NULL || peer->dial != NULL || p->closing) {
+        return;
+    }
+    if (peer->tried) {
+        STAT_ADD(p->worker->stats->peer_reconnects, 1);
+    }
+    peer->tried = true;
+    peer->dial = dial_start(p->dialer, peer->host, peer->bus_port, p->links.silence_ms, on_dialed, peer);
+}
+
+/* ---- the ring ---- */
+
+static struct peer *peer_make(struct peers *p) {
+    struct peer *peer = mem_zalloc(sizeof(*peer));
+    peer->peers = p;
+    peer->index = RING_NONE;
+    peer->used_ms = now_ms();
+    list_init(&peer->waiting);
+    list_init(&peer->aways);
+    list_push_back(&p->all, &peer->node);
+    return peer;
+}
+
+static struct peer *find_peer(struct peers *p, const struct ring_node *node) {
+    for (struct list *n = p->all.next; n != &p->all; n = n->next) {
+        struct peer *peer = LIST_ENTRY(n, struct peer, node);
+        if (strcmp(peer->id, node->id) == 0) {
+            return peer;
+        }
+    }
+    struct peer *peer = peer_make(p);
+    snprintf(peer->id, sizeof(peer->id), "%s", node->id);
+    return peer;
+}
+
+static void take_ring(struct peers *p) {
+    const struct ring *ring = p->ring.ring;
+    p->links.ring = ring->version;
+    for (struct list *n = p->all.next; n != &p->all; n = n->next) {
+        LIST_ENTRY(n, struct peer, node)->index = RING_NONE;
+    }
+    p->by_index = mem_realloc(p->by_index, (ring->n + 1) * sizeof(*p->by_index));
+    for (unsigned i = 0; i < ring->n; i++) {
+        const struct ring_node *node = &ring->nodes[i];
+        p->by_index[i] = NULL; /* this node */
+        if (i == ring->self) {
+            continue;
+        }
+        struct peer *peer = find_peer(p, node);
+        if (strcmp(peer->host, node->host) != 0 || peer->bus_port != node->bus_port) {
+            snprintf(peer->host, sizeof(peer->host), "%s", node->host);
+            peer->port = node->port;
+            peer->bus_port = node->bus_port;
+            peer->retry_ms = 0; /* it may answer there */
+        }
+        peer->index = (uint16_t)i;
+        p->by_index[i] = peer;
+    }
+}
+
+bool peers_serve(const struct peers *p, unsigned slot) {
+    return ring_serves(p->ring.ring, slot);
+}
+
+struct peer *peers_at(const struct peers *p, unsigned index) {
+    return p->by_index[index];
+}
+
+struct peer *peers_for_slot(struct peers *p, unsigned slot, bool *gutter) {
+    const struct ring *ring = p->ring.ring;
+    unsigned first = ring->serving[slot], i = first;
+    for (unsigned k = 0; k <= SUCCESSORS_MAX && i != RING_NONE; k++, i = ring_successor(ring, slot, k)) {
+        struct peer *peer = p->by_index[i];
+        bool silent = ring->nodes[i].state == NODE_SUSPECT || ring->nodes[i].state == NODE_DEAD;
+        if (peer == NULL || (!peer->down && (i == first || !silent))) {
+            *gutter = i != ring->owner[slot];
+            return peer;
+        }
+    }
+    *gutter = true;
+    return NULL; /* nobody answers: we do */
+}
+
+/* ---- turns ---- */
+
+static void take_conf(struct peers *p) {
+    const struct conf *conf = p->worker->conf;
+    p->conf_version = p->worker->conf_version;
+    p->links.secret = p->secret;
+    p->links.silence_ms = conf->cluster_call_timeout;
+    p->links.max_unsent_bytes = conf->cluster_link_sendbuf_limit > 0 ? (size_t)conf->cluster_link_sendbuf_limit : LINK_BUFFER_BYTES;
+}
+
+void peers_turn(struct worker *w) {
+    struct peers *p = w->peers;
+    if (unlikely(p->conf_version != w->conf_version)) {
+        take_conf(p);
+    }
+    if (unlikely(ring_reader_refresh(&p->ring, cluster_rings(w->server)))) {
+        take_ring(p);
+    }
+}
+
+void peers_turn_end(struct worker *w) {
+    links_flush(&w->peers->links);
+}
+
+static void on_tick(void *ctx) {
+    struct peers *p = ctx;
+    int64_t now = now_ms();
+    links_tick(&p->links);
+    forward_tick(p, now);
+    for (struct list *n = p->all.next, *next; n != &p->all; n = next) {
+        next = n->next;
+        struct peer *peer = LIST_ENTRY(n, struct peer, node);
+        if (is_unused(peer, now)) {
+            peer_free(peer);
+        } else if (peer->down && peer->index != RING_NONE && now >= peer->retry_ms) {
+            peer_want(peer);
+        }
+    }
+}
+
+/* ---- what is not about calls ---- */
+
+/* The node with that id if there is one, else whoever is at the address. */
+static struct peer *addressee(struct peers *p, const char *id, const struct node_addr *to) {
+    struct peer *at = NULL;
+    for (struct list *n = p->all.next; n != &p->all; n = n->next) {
+        struct peer *peer = LIST_ENTRY(n, struct peer, node);
+        if (id[0] != '\0' && strcmp(peer->id, id) == 0) {
+            return peer;
+        }
+        if (peer->id[0] == '\0' && peer->bus_port == to->bus_port && strcmp(peer->host, to->host) == 0) {
+            at = peer;
+        }
+    }
+    if (at == NULL) {
+        at = peer_make(p);
+        snprintf(at->host, sizeof(at->host), "%s", to->host);
+        at->port = to->port;
+        at->bus_port = to->bus_port;
+    }
+    return at;
+}
+
+void peers_send(struct peers *p, const char *id, const struct node_addr *to, struct slice bytes) {
+    struct peer *peer = addressee(p, id, to);
+    peer->used_ms = now_ms();
+    if (peer->link != NULL && peer->link->up) {
+        put_letter(peer->link, bytes);
+    } else if (peer->letters.n + bytes.n <= LETTERS_MAX_BYTES) {
+        buf_put(&peer->letters, &bytes.n, sizeof(bytes.n));
+        buf_put_slice(&peer->letters, bytes);
+    }
+    peer_want(peer);
+}
+
+void peers_frame(struct worker *w, struct link *l, const struct frame *f, struct slice bytes) {
+    if (f->type == FRAME_MEMBERS) {
+        char addr[128];
+        stream_peer_name(&l->stream, addr, sizeof(addr));
+        cluster_hear(w->server, l->peer, addr, bytes);
+    } else {
+        link_blame(l, "a frame at the wrong end");
+    }
+}
+
+/* ---- life ---- */
+
+struct peers *peers_create(struct worker *w, const char *id, const char *secret) {
+    struct peers *p = mem_zalloc(sizeof(*p));
+    p->worker = w;
+    p->secret = mem_strdup(secret);
+    links_init(&p->links, w->loop, w->stats, id);
+    p->dialer = dialer_create(w->loop);
+    list_init(&p->all);
+    list_init(&p->timed);
+    list_init(&p->later);
+    list_init(&p->broken);
+    take_conf(p);
+    p->tick = timer_create_on(w->loop, on_tick, p);
+    timer_start(p->tick, TICK_MS, TICK_MS);
+    return p;
+}
+
+static void on_dialer_closed(void *ctx) {
+    ((struct peers *)ctx)->closed = true;
+}
+
+void peers_close(struct peers *p) {
+    p->closing = true;
+    timer_destroy(&p->tick);
+    while (!list_empty(&p->links.all)) { /* those that peers have opened first close their channels */
+        struct link *l = LIST_ENTRY(p->links.all.next, struct link, node);
+        if (l->ops == &peer_ops) {
+            struct peer *peer = l->owner;
+            peer->link = NULL;
+            link_close(l);
+        } else {
+            served_close(l);
+        }
+    }
+    while (!list_empty(&p->all)) {
+        peer_free(LIST_ENTRY(p->all.next, struct peer, node));
+    }
+    dialer_close(&p->dialer, on_dialer_closed, p);
+}
+
+void peers_free(struct peers **pp) {
+    struct peers *p = *pp;
+    *pp = NULL;
+    ring_reader_release(&p->ring);
+    mem_free(p->by_index);
+    mem_free(p->secret);
+    mem_free(p);
+}

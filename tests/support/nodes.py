@@ -1,0 +1,116 @@
+"""Clusters: several Stratas on loopback that share one ring."""
+import time
+
+import server
+from resp import Conn, Error
+
+SECRET = "a word that all nodes share"
+
+
+def slot(key):
+    """Redis's hash slot: CRC16 of what is between the first braces, if anything is, else of the whole."""
+    key = key.encode() if isinstance(key, str) else key
+    start = key.find(b"{")
+    if start >= 0:
+        end = key.find(b"}", start + 1)
+        if end > start + 1:
+            key = key[start + 1 : end]
+    crc = 0
+    for byte in key:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x1021) & 0xFFFF if crc & 0x8000 else crc << 1 & 0xFFFF
+    return crc % 16384
+
+
+class Node(server.Server):
+    """A server with fixed ports: the others have been told them."""
+
+    def __init__(self, port, bus, directives, binary=None):
+        self.wanted, self.bus = port, bus
+        super().__init__(binary or server.STRATA, "--enable-debug-command", "yes", "--cluster-port", bus, *directives)
+
+    def start(self):
+        if not self.start_on(self.wanted):
+            raise SystemExit("a node did not start: %s" % self.output()[-2000:])
+
+
+class Cluster:
+    def __init__(self, n, *directives, binary=None, each=None):
+        ports = set()
+        while len(ports) < 2 * n:
+            ports.add(server.free_port())
+        ports = sorted(ports)
+        self.places = [(ports[2 * i], ports[2 * i + 1]) for i in range(n)]
+        self.peers = " ".join("127.0.0.1:%d@%d" % place for place in self.places)
+        self.directives = ["--cluster-enabled", "yes", "--cluster-secret", SECRET, "--peers", self.peers, "--cluster-announce-addr"]
+        self.extra = list(directives)
+        self.binary = binary
+        self.nodes = []
+        for i, (port, bus) in enumerate(self.places):
+            own = [str(d) for d in (each(i) if each else [])]
+            self.nodes.append(self.make(port, bus, own))
+        self.settle()
+
+    def make(self, port, bus, own=()):
+        return Node(port, bus, self.directives + ["127.0.0.1:%d@%d" % (port, bus)] + self.extra + list(own), self.binary)
+
+    def __getitem__(self, i):
+        return self.nodes[i]
+
+    def __len__(self):
+        return len(self.nodes)
+
+    def owners(self, via=0):
+        """The port that serves each slot, as a node sees it."""
+        c = self.nodes[via].conn()
+        out = [None] * 16384
+        for line in c.cmd("CLUSTER", "NODES").decode().splitlines():
+            words = line.split(" ")
+            port = int(words[1].split("@")[0].rsplit(":", 1)[1])
+            for r in words[8:]:
+                first, last = r.split("-")[0], r.split("-")[-1]
+                out[int(first) : int(last) + 1] = [port] * (int(last) - int(first) + 1)
+        c.close()
+        return out
+
+    def owner(self, key, via=0):
+        port = self.owners(via)[slot(key)]
+        return next(i for i, n in enumerate(self.nodes) if n.port == port)
+
+    def key_of(self, i, prefix="k", via=0):
+        """A key that node i owns."""
+        owners = self.owners(via)
+        return next(k for k in ("%s%d" % (prefix, j) for j in range(100000)) if owners[slot(k)] == self.nodes[i].port)
+
+    def settle(self, seconds=60, nodes=None):
+        """Until all see the same owners, each of these nodes among them."""
+        nodes = list(range(len(self.nodes))) if nodes is None else nodes
+        ports = {self.nodes[i].port for i in nodes}
+        deadline = time.time() + seconds
+        while True:
+            views = [self.owners(i) for i in nodes]
+            if all(v == views[0] for v in views) and set(views[0]) == ports:
+                return
+            assert time.time() < deadline, "the nodes do not agree: %s" % [sorted(set(v), key=str) for v in views]
+            time.sleep(0.02)
+
+    def sum(self, name, section="peers"):
+        return sum(int(info(n.conn(), section)[name]) for n in self.nodes if n.proc.poll() is None)
+
+    def stop(self):
+        """What was wrong, or None."""
+        wrong = [n.stop() for n in self.nodes if n.proc.poll() is None]
+        return next((w for w in wrong if w), None)
+
+
+def info(c, section):
+    lines = c.cmd("INFO", section).decode().split("\r\n")
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def until(what, fn, seconds=30):
+    deadline = time.time() + seconds
+    while not fn():
+        assert time.time() < deadline, "never: " + what
+        time.sleep(0.01)

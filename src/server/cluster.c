@@ -14,6 +14,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/conf/conf.h"
+#include "src/l1/l1.h"
 #include "src/net/listener.h"
 #include "src/rt/loop.h"
 #include "src/server/channel.h"
@@ -99,9 +100,20 @@ static void on_send(void *ctx, const char *id, const struct node_addr *to, struc
     }
 }
 
+/* What was changed at the stand-ins, this node does not know: it forgets what it has. */
+static void forget_all(struct worker *w, void *arg) {
+    struct host *h = &w->server->host;
+    (void)arg;
+    l1_lock_all(h->l1);
+    bool done = tier_flush(h->tier, -1);
+    l1_unlock_all(h->l1);
+    log_warning("cluster: this node had been given up for a while, and others stood in for it: %s",
+                done ? "its keys are dropped" : "its keys are being dropped already");
+}
+
 static void on_doubted(void *ctx) {
-    (void)ctx;
-    log_warning("cluster: this node had been given up for a while, and others stood in for it");
+    struct server *srv = ctx;
+    worker_post(srv->workers[0], forget_all, NULL);
 }
 
 void cluster_failed(struct server *srv, const char *id) {

@@ -86,7 +86,9 @@ static bool redirects(const struct session *s) {
 }
 
 static enum err route_slot(struct session *s, struct call *c, unsigned slot) {
-    if (likely(peers_serve(s->worker->peers, slot))) {
+    const struct peers *p = s->worker->peers;
+    if (likely(peers_serve(p, slot))) {
+        c->peer |= ring_owns(p->ring.ring, slot) ? 0 : PEER_GUTTER;
         return OK;
     }
     if (redirects(s)) {
@@ -183,6 +185,7 @@ static enum err route_exec(struct session *s, struct call *c) {
     slot = slot >= 0 ? slot : watched;
     bool here = slot < 0 || peers_serve(s->worker->peers, (unsigned)slot);
     if (here && watched < 0) {
+        c->peer |= slot < 0 || ring_owns(s->worker->peers->ring.ring, (unsigned)slot) ? 0 : PEER_GUTTER;
         return OK;
     }
     if (here || s->client.watch_count > 0 || forward_watch_lost(s)) {

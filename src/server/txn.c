@@ -278,6 +278,7 @@ static struct call call_of(const struct call *c, const struct queued *q) {
                          .conf = c->conf,
                          .rules = c->rules,
                          .stats = c->stats,
+                         .peer = c->peer,
                          .now_ms = c->now_ms};
 }
 

@@ -385,6 +385,7 @@ void origins_json(struct origins *all, struct buf *out) {
         buf_printf(out, ",\"latency_us\":{\"mean\":%llu,\"p99\":%llu,\"max\":%llu}}",
                    (unsigned long long)(answers > 0 ? STAT_GET(s->latency_us_sum) / answers : 0), (unsigned long long)latency_p99(s),
                    (unsigned long long)STAT_GET(s->latency_us_max));
+    }
 }
 
 void origins_load(const struct origins *all, uint64_t *in_flight, uint64_t *queued) {

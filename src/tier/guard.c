@@ -251,7 +251,7 @@ void guard_abandon(struct guard *g, const struct lease_ticket *tickets, unsigned
 static bool look(const struct guard *g, const struct guard_read *r, struct item_view *v, struct item_extra *e) {
     bool found = l1_get(g->l1, r->key, r->now_ms, L1_NOTOUCH | L1_STALE, v);
     if (!found && r->rule->target != NULL && g->tier->source_count != 0) { /* a value in its grace below is as good */
-        found = tier_probe(g->tier, r->key, r->now_ms) == PROBE_FOUND && l1_get(g->l1, r->key, r->now_ms, L1_NOTOUCH | L1_STALE, v);
+        found = tier_probe(g->tier, r->key, r->now_ms, NULL) == PROBE_FOUND && l1_get(g->l1, r->key, r->now_ms, L1_NOTOUCH | L1_STALE, v);
     }
     return found && item_extra_get(v->extra, e);
 }

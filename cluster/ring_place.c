@@ -19,7 +19,7 @@ enum {
     ROUNDS = 4, /* of the permutation */
     SLOT_BITS = 14,
     SLACK_SHARE = 40,      /* a node may have a fortieth more or less than its share, */
-    SLACK_FOURTH_ROOTS = 5 /* or five times the share's fourth root, where that is more: to meet small shares closely moves much */
+    SLACK_FOURTH_ROOTS = 6 /* or six times the share's fourth root, where that is more: to meet small shares closely moves much */
 };
 
 struct candidate {

@@ -210,6 +210,7 @@ static enum err big_run(struct call *c) {
 static enum err cache_help_run(struct call *c) {
     static const char *const lines[] = {
         "BIGKEYS [COUNT <n>]", "    Return the largest keys in memory that were written, largest first.",
+        "EXPLAIN <key>", "    Return where the key is, how long it lives, and what the guards know of it.",
         "EXPORT <json|history|prometheus>", "    Return all statistics as one text: see docs/api.md.",
         "HOTKEYS [COUNT <n>]", "    Return the keys used most in the last minutes, from a sample.",
         "MRC [POLICY <pattern>]", "    Return the hit rates that tiers of other sizes would have.",
@@ -430,6 +431,7 @@ static enum err hotkeys_help_run(struct call *c) {
 
 static const struct command cache_subs[] = {
     {.name = "bigkeys", .syntax = "[COUNT n]", .arity = -2, .flags = CMD_NOSCRIPT | CMD_DANGEROUS | CMD_WHOLE, .run = big_run, .since = "7.2.0", .cost = "O(1): at most 128 keys are known", .summary = "Returns the largest keys in memory that were written."},
+    {.name = "explain", .syntax = "key", .arity = 3, .keys = "2:N", .flags = CMD_NOSCRIPT | CMD_DANGEROUS, .run = cache_explain_run, .since = "7.2.0", .cost = "O(1)", .summary = "Tells where a key is, how long it lives, and what the guards know of it."},
     {.name = "export", .syntax = "form", .arity = 3, .flags = ADM | CMD_NO_MULTI, .run = cache_export_run, .since = "7.2.0", .cost = "O(N) for N commands and policies", .summary = "Returns all statistics as one text."},
     {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = cache_help_run, .since = "7.2.0", .cost = "O(1)", .summary = "Lists the subcommands."},
     {.name = "hotkeys", .syntax = "[COUNT n]", .arity = -2, .flags = TELLS, .run = hot_run, .since = "7.2.0", .cost = "O(1): at most 64 keys are known", .summary = "Returns the keys used most in the last minutes."},

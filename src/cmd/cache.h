@@ -6,6 +6,8 @@
 
 struct call;
 
+/* cache_explain.c */
+enum err cache_explain_run(struct call *c);
 /* cache_stats.c */
 enum err cache_stats_run(struct call *c);
 enum err cache_export_run(struct call *c);

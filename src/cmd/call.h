@@ -87,6 +87,8 @@ struct call {
     uint8_t see;            /* enum guard_see: what its reads see */
     bool far;               /* its reads are more than a look into memory: asked, or see, say how; or the client wants to be told */
     bool stale;             /* some read was answered with a value past its lifetime */
+    bool read;              /* far: a read has noted the value's deadline: */
+    int64_t read_expire_ms; /* L1_NO_TTL; INT64_MIN: there was none */
     bool waited;            /* was held as long as it may be: must answer now */
     bool ahead;             /* will be inside EXEC: runs now, without locks, as far as call_wait; state is kept until then */
     bool remapped;          /* databases were flushed or swapped: where replies wait for the sinks, this one waits for that, too */
@@ -109,14 +111,14 @@ static inline const struct rule *call_rule(const struct call *c, int i) {
 /* ---- keys: index i is the i-th key of the call ---- */
 
 /* What is rare of a read: which tier it counts for. */
-void call_read_far(struct call *c, int i, bool found, bool stale);
+void call_read_far(struct call *c, int i, const struct item_view *v);
 
-/* Counts a keyspace hit or miss. */
-static inline void call_count_read(struct call *c, int i, bool found, bool stale) {
+/* Counts a keyspace hit, or a miss: v is what was found, or NULL. */
+static inline void call_count_read(struct call *c, int i, const struct item_view *v) {
     struct cmd_stats *s = &c->stats->commands[c->cmd->id];
-    STAT_ADD(*(found ? &s->hits : &s->misses), 1);
+    STAT_ADD(*(v != NULL ? &s->hits : &s->misses), 1);
     if (unlikely(c->far)) {
-        call_read_far(c, i, found, stale);
+        call_read_far(c, i, v);
     }
 }
 
@@ -126,7 +128,7 @@ static inline bool call_get(struct call *c, int i, struct item_view *v) {
     bool found = l1_get(c->l1, &c->keys[i], c->now_ms, flags | (c->see == SEE_STALE ? L1_STALE : 0), v) &&
                  likely(c->see != SEE_NOTHING);
     if (c->cmd->flags & CMD_READONLY) {
-        call_count_read(c, i, found, found && v->stale);
+        call_count_read(c, i, found ? v : NULL);
     }
     return found;
 }

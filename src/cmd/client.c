@@ -220,6 +220,10 @@ static enum err no_touch_run(struct call *c) {
     return on_off(c, CLIENT_NO_TOUCH);
 }
 
+static enum err attributes_run(struct call *c) {
+    return on_off(c, CLIENT_ATTRIBUTES);
+}
+
 static enum err reply_run(struct call *c) {
     if (arg_is(c, 2, "on")) {
         client_flag(c->client, CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT, false);
@@ -291,6 +295,7 @@ static enum err unblock_run(struct call *c) {
 
 static enum err help_run(struct call *c) {
     static const char *const lines[] = {
+        "ATTRIBUTES (ON|OFF)", "    Say with each reply to a read of one key, under RESP3, where the value came from.",
         "GETNAME", "    Return the name of the current connection.",
         "ID", "    Return the ID of the current connection.",
         "INFO", "    Return information about the current client connection.",
@@ -316,6 +321,7 @@ static enum err help_run(struct call *c) {
      .summary = text, .tips = "nondeterministic_output"}
 
 const struct command client_subs[] = {
+    ROW("attributes", "ON | OFF", 3, 0, attributes_run, "7.2.0", "Whether replies to reads say where the value came from."),
     ROW("getname", "", 2, 0, getname_run, "2.6.9", "Returns the name of the connection."),
     {.name = "help", .syntax = "", .arity = 2, .flags = SUB & ~CMD_NOSCRIPT, .run = help_run, .since = "5.0.0", .cost = "O(1)", .summary = "Lists the subcommands."},
     ROW("id", "", 2, 0, id_run, "5.0.0", "Returns the number of the connection."),

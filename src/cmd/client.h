@@ -27,7 +27,8 @@ enum client_flags {
     CLIENT_NO_TOUCH = 1 << 8,
     CLIENT_UNIX = 1 << 9,
     CLIENT_READONLY = 1 << 10, /* READONLY of cluster clients */
-    CLIENT_BLOCKED = 1 << 11
+    CLIENT_BLOCKED = 1 << 11,
+    CLIENT_ATTRIBUTES = 1 << 12 /* replies to reads say where the value came from (RESP3) */
 };
 
 enum { CLIENT_ADDR_MAX = 128 };

@@ -68,7 +68,8 @@ enum key_access {
     KEY_R = 1,  /* needs the value */
     KEY_RW = 2, /* reads, then changes */
     KEY_W = 3,  /* overwrites or removes whatever is there: no load needed */
-    KEY_M = 4   /* presence or metadata only */
+    KEY_M = 4,  /* presence or metadata only */
+    KEY_N = 5   /* what is known of it here: nobody is asked */
 };
 
 /* One key position rule: argv[first], argv[first+step], ... argv[last] (last < 0 counts from the end). */

@@ -55,7 +55,7 @@ static void reply_tips(struct out *o, const struct cmd *cmd) {
 }
 
 static const char *const access_flags[][4] = {
-    [KEY_R] = {"RO", "access"}, [KEY_RW] = {"RW", "access", "update"}, [KEY_W] = {"OW", "update"}, [KEY_M] = {"RO"}};
+    [KEY_R] = {"RO", "access"}, [KEY_RW] = {"RW", "access", "update"}, [KEY_W] = {"OW", "update"}, [KEY_M] = {"RO"}, [KEY_N] = {"RO"}};
 
 static void reply_spec(struct out *o, const struct key_spec *s) {
     int n = 0;

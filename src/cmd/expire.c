@@ -91,7 +91,7 @@ enum err persist_run(struct call *c) {
 static enum err ttl_generic(struct call *c, bool in_ms, bool absolute) {
     struct item_view v;
     bool found = call_peek(c, 0, &v);
-    call_count_read(c, 0, found, false);
+    call_count_read(c, 0, found ? &v : NULL);
     if (!found || v.expire_ms == L1_NO_TTL) {
         reply_int(c->out, found ? -1 : -2);
         return OK;

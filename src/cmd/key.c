@@ -19,7 +19,7 @@ static enum err exists_run(struct call *c) {
     int64_t n = 0;
     for (int i = 0; i < c->nkeys; i++) {
         bool found = call_peek(c, i, &v);
-        call_count_read(c, i, found, false);
+        call_count_read(c, i, found ? &v : NULL);
         n += found;
     }
     reply_int(c->out, n);

@@ -83,7 +83,7 @@ static enum err lease_get_run(struct call *c) {
     bool fresh = found && !v.stale, wins = c->host->ops->may_lease(c);
     bool usable = found && v.stale && o.stale_ms >= 0 && v.expire_ms + o.stale_ms > c->now_ms;
     struct lease *l = guard_lease(c->host->tier->guard, rule_of(c), &c->keys[0], (unsigned)c->client->loop_id, c->now_ms);
-    call_count_read(c, 0, fresh, false);
+    call_count_read(c, 0, fresh ? &v : NULL);
     if (fresh) {
         bool early = o.early_ms >= 0 && v.expire_ms != L1_NO_TTL && v.expire_ms - c->now_ms <= o.early_ms && l == NULL && wins;
         return early ? reply_lease(c, "won", &v, win(c)) : reply_lease(c, "hit", &v, NULL);

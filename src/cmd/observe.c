@@ -10,9 +10,15 @@
 
 /* ---- SLOWLOG ---- */
 
+struct slow_listing {
+    struct out *out;
+    bool steps; /* with the elements that Redis does not have: some clients read no more than six */
+};
+
 static void reply_slow(void *ctx, const struct slow_entry *e) {
-    struct out *o = ctx;
-    reply_array(o, 6);
+    const struct slow_listing *l = ctx;
+    struct out *o = l->out;
+    reply_array(o, l->steps ? 9 : 6);
     reply_int(o, e->id);
     reply_int(o, e->time_s);
     reply_int(o, (int64_t)e->us);
@@ -22,18 +28,24 @@ static void reply_slow(void *ctx, const struct slow_entry *e) {
     }
     reply_bulk_cstr(o, e->addr);
     reply_bulk_cstr(o, e->name);
+    if (l->steps) {
+        reply_bulk_cstr(o, e->where.step);
+        reply_bulk_cstr(o, e->where.tier);
+        reply_int(o, (int64_t)e->where.waited_us);
+    }
 }
 
 static enum err slowlog_get_run(struct call *c) {
     int64_t n = 10;
-    if (c->argc > 3) {
+    struct slow_listing l = {.out = c->out, .steps = c->argc == 4 && arg_is(c, 3, "steps")};
+    if (c->argc > 3 && !l.steps) {
         return call_arity_error(c);
     }
-    if (c->argc == 3 && (!num_parse_i64(c->argv[2], &n) || n < -1)) {
+    if (c->argc >= 3 && (!num_parse_i64(c->argv[2], &n) || n < -1)) {
         return call_errorf(c, "ERR count should be greater than or equal to -1");
     }
     struct reply_deferred d = reply_defer(c->out, '*');
-    size_t got = slowlog_each(c->host->slowlog, n < 0 ? SIZE_MAX : (size_t)n, reply_slow, c->out);
+    size_t got = slowlog_each(c->host->slowlog, n < 0 ? SIZE_MAX : (size_t)n, reply_slow, &l);
     reply_defer_end(c->out, d, (int64_t)got);
     return OK;
 }
@@ -50,10 +62,11 @@ static enum err slowlog_reset_run(struct call *c) {
 }
 
 static enum err slowlog_help_run(struct call *c) {
-    static const char *const lines[] = {"GET [<count>]", "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
+    static const char *const lines[] = {"GET [<count> [STEPS]]", "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
                                         "    Entries are made of:",
                                         "    id, timestamp, time in microseconds, arguments array, client IP and port,",
-                                        "    client name",
+                                        "    client name; with STEPS also the step and the tier the time went to, and",
+                                        "    the microseconds that the call waited for its keys",
                                         "LEN", "    Return the length of the slowlog.", "RESET", "    Reset the slowlog.", NULL};
     return call_reply_help(c, lines);
 }
@@ -61,7 +74,7 @@ static enum err slowlog_help_run(struct call *c) {
 #define ADM (CMD_ADMIN | CMD_LOADING | CMD_STALE | CMD_DANGEROUS)
 
 const struct command slowlog_subs[] = {
-    {.name = "get", .syntax = "[count]", .arity = -2, .flags = ADM, .run = slowlog_get_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Returns slow calls, newest first.", .tips = "request_policy:all_nodes,nondeterministic_output"},
+    {.name = "get", .syntax = "[count [STEPS]]", .arity = -2, .flags = ADM, .run = slowlog_get_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Returns slow calls, newest first.", .tips = "request_policy:all_nodes,nondeterministic_output"},
     {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = slowlog_help_run, .since = "6.2.0", .cost = "O(1)", .summary = "Lists the subcommands."},
     {.name = "len", .syntax = "", .arity = 2, .flags = ADM, .run = slowlog_len_run, .since = "2.2.12", .cost = "O(1)", .summary = "Counts the slow calls remembered.", .tips = "request_policy:all_nodes,response_policy:agg_sum,nondeterministic_output"},
     {.name = "reset", .syntax = "", .arity = 2, .flags = ADM, .run = slowlog_reset_run, .since = "2.2.12", .cost = "O(N) for N entries", .summary = "Forgets the slow calls.", .tips = "request_policy:all_nodes,response_policy:all_succeeded"},

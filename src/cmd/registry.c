@@ -138,8 +138,8 @@ static void parse_specs(struct cmd *cmd, const char *text) {
             s->access = KEY_RW;
             text += 2;
         } else {
-            CHECK(*text == 'R' || *text == 'W' || *text == 'M');
-            s->access = *text == 'R' ? KEY_R : *text == 'W' ? KEY_W : KEY_M;
+            CHECK(*text == 'R' || *text == 'W' || *text == 'M' || *text == 'N');
+            s->access = *text == 'R' ? KEY_R : *text == 'W' ? KEY_W : *text == 'M' ? KEY_M : KEY_N;
             text++;
         }
         while (*text == ' ') {

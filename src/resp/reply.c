@@ -77,6 +77,17 @@ static inline void put_text(struct out *o, const char *text, size_t n) {
 
 #define PUT(o, literal) put_text((o), literal, sizeof(literal) - 1)
 
+void out_insert(struct out *o, size_t at, struct slice bytes) {
+    size_t behind = o->buf.n - at;
+    buf_reserve(&o->buf, bytes.n);
+    memmove(o->buf.p + at + bytes.n, o->buf.p + at, behind);
+    memcpy(o->buf.p + at, bytes.p, bytes.n);
+    buf_commit(&o->buf, bytes.n);
+    for (uint32_t i = o->ref_count; i-- > 0 && o->refs[i].at > at;) {
+        o->refs[i].at += bytes.n;
+    }
+}
+
 void reply_ok(struct out *o) {
     PUT(o, "+OK\r\n");
 }

@@ -37,6 +37,9 @@ void out_append(struct out *dst, struct out *src);
 /* Drops what was appended since the mark out_bytes/out->buf.n/ref_count said, as when a call is rolled back. */
 void out_truncate(struct out *o, size_t buf_n, uint32_t ref_count);
 
+/* Puts bytes in at a place of buf, which must be within or at the end of the last reply. */
+void out_insert(struct out *o, size_t at, struct slice bytes);
+
 void reply_ok(struct out *o);
 void reply_status(struct out *o, const char *text); /* +text */
 /* -text; text starts with its code ("ERR ..."). CR and LF become spaces. */

@@ -154,7 +154,7 @@ static void reset_client(struct call *c) {
     }
     client_flag(client,
                 CLIENT_MONITOR | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT |
-                    CLIENT_NO_EVICT | CLIENT_NO_TOUCH | CLIENT_READONLY,
+                    CLIENT_NO_EVICT | CLIENT_NO_TOUCH | CLIENT_READONLY | CLIENT_ATTRIBUTES,
                 false);
     set_client_text(c->host, client, &client->name, slice_make("", 0));
     atomic_store_explicit(&client->db, 0, memory_order_relaxed);

@@ -155,6 +155,7 @@ static void reject(struct session *s, struct call *c, size_t mark, enum err e) {
     if (client_is(&s->client, CLIENT_MULTI)) {
         client_flag(&s->client, CLIENT_DIRTY_EXEC, true);
     }
+    STAT_ADD(c->stats->tiers[STAT_L1].rejects[REJECT_oom], e == ERR_OOM);
     if (c->cmd != NULL && !is_unknown_sub(c)) {
         STAT_ADD(c->stats->commands[c->cmd->id].rejected, 1);
     }
@@ -247,6 +248,7 @@ static bool admit_slow(struct session *s, struct call *c) {
         }
         return false;
     }
+    c->far |= client_is(&s->client, CLIENT_ATTRIBUTES);
     if (park_while_paused(s, c)) {
         return false;
     }
@@ -257,7 +259,7 @@ static bool admit_slow(struct session *s, struct call *c) {
     return true;
 }
 
-enum { UNUSUAL = CLIENT_MULTI | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT };
+enum { UNUSUAL = CLIENT_MULTI | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT | CLIENT_ATTRIBUTES };
 
 static void call_finish(struct call *c, struct worker *w, size_t mark, enum err e, uint64_t ticks);
 
@@ -470,6 +472,15 @@ static void account_far(struct call *c, uint64_t ticks) {
     }
 }
 
+/* A waiting call's time is that of all its steps. */
+static void note_slow(struct call *c, uint64_t ticks) {
+    uint64_t filling = park_filling(c);
+    struct slow_where where = {.step = filling > ticks - filling ? "fill" : "run",
+                               .tier = tier_names[tier_of_call(c)].name,
+                               .waited_us = clock_ticks_to_us(filling)};
+    slowlog_add(c->host->slowlog, c->now_ms, clock_ticks_to_us(ticks), c->argv, c->argc, c->client->addr, c->client->name, &where);
+}
+
 static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
     struct cmd_stats *cs = &c->stats->commands[c->cmd->id];
     STAT_ADD(cs->calls, 1);
@@ -483,8 +494,7 @@ static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
     atomic_store_explicit(&client->last_cmd, c->cmd, memory_order_relaxed);
     atomic_store_explicit(&client->last_ms, c->now_ms, memory_order_relaxed);
     if (unlikely(ticks >= w->slow_ticks) && !(c->cmd->flags & CMD_SKIP_SLOWLOG)) {
-        slowlog_add(c->host->slowlog, c->now_ms, clock_ticks_to_us(ticks), c->argv, c->argc,
-                    client->addr, client->name);
+        note_slow(c, ticks);
     }
     if (unlikely(ticks >= w->latency_ticks)) {
         latency_add(c->host->latency, c->cmd->flags & CMD_FAST ? "fast-command" : "command",
@@ -517,8 +527,30 @@ void dispatch_replied(struct session *s, const struct call *c, size_t buf_n, uin
     client_flag(client, CLIENT_REPLY_SKIP_NEXT, false);
 }
 
+/* Before the reply that begins at the mark: where the value came from. */
+static void put_attributes(struct call *c, size_t mark) {
+    struct out before = {.proto = 3};
+    bool found = c->read_expire_ms != INT64_MIN, ends = found && c->read_expire_ms != L1_NO_TTL;
+    reply_attribute(&before, 3);
+    reply_bulk_cstr(&before, "tier");
+    reply_bulk_cstr(&before, found ? tier_names[tier_of_call(c)].name : "none");
+    reply_bulk_cstr(&before, "ttl_ms");
+    reply_int(&before, ends ? c->read_expire_ms - c->now_ms : found ? -1 : -2);
+    reply_bulk_cstr(&before, "stale");
+    reply_bool(&before, c->stale);
+    out_insert(c->out, mark, buf_slice(&before.buf));
+    out_free(&before);
+}
+
+static bool wants_attributes(const struct call *c) {
+    return c->read && c->nkeys == 1 && c->out->proto == 3 && !c->in_exec && client_is(c->client, CLIENT_ATTRIBUTES);
+}
+
 static void call_finish(struct call *c, struct worker *w, size_t mark, enum err e, uint64_t ticks) {
     c->step = STEP_REPLY;
+    if (unlikely(c->far) && e == OK && wants_attributes(c)) {
+        put_attributes(c, mark);
+    }
     if (unlikely(e != OK)) {
         answer_error(c, mark, e);
         STAT_ADD(c->stats->commands[c->cmd->id].failed, 1);

@@ -113,8 +113,9 @@ static struct slow_entry *make_entry(int64_t now_ms, uint64_t us, const struct s
 }
 
 void slowlog_add(struct slowlog *s, int64_t now_ms, uint64_t us, const struct slice *argv, int argc,
-                 const char *addr, const char *name) {
+                 const char *addr, const char *name, const struct slow_where *where) {
     struct slow_entry *e = make_entry(now_ms, us, argv, argc, addr, name);
+    e->where = *where;
     lock_acquire(&s->lock);
     e->id = s->next_id++;
     if (s->max == 0) {

@@ -9,9 +9,16 @@
 
 enum { SLOWLOG_MAX_ARGS = 32, SLOWLOG_MAX_ARG_BYTES = 128 };
 
+/* Where the time of a call went. */
+struct slow_where {
+    const char *step, *tier; /* static: the step that took most of it, and the last tier that was asked */
+    uint64_t waited_us;      /* for its keys, and for other clients' loads of them */
+};
+
 struct slow_entry {
     int64_t id, time_s;
     uint64_t us;
+    struct slow_where where;
     int argc;
     char *argv[SLOWLOG_MAX_ARGS]; /* owned, cut with "... (N more bytes)" */
     size_t argn[SLOWLOG_MAX_ARGS];
@@ -24,7 +31,7 @@ struct slowlog *slowlog_create(size_t max_len);
 void slowlog_destroy(struct slowlog **s);
 void slowlog_set_max(struct slowlog *s, size_t max_len);
 void slowlog_add(struct slowlog *s, int64_t now_ms, uint64_t us, const struct slice *argv, int argc,
-                 const char *addr, const char *name);
+                 const char *addr, const char *name, const struct slow_where *where);
 size_t slowlog_len(struct slowlog *s);
 void slowlog_reset(struct slowlog *s);
 /* Calls fn for the newest max entries, newest first, under the lock: fn must only copy. Returns how many. */

@@ -10,6 +10,8 @@
 
 enum { MOST = 2000 };
 
+static const struct slow_where here = {.step = "run", .tier = "l1"};
+
 static struct slowlog *log_;
 static uint64_t model[MOST]; /* microseconds of the entries, oldest first; each is its own number */
 static size_t model_n, limit;
@@ -17,7 +19,7 @@ static int64_t next_id;
 
 static void note(uint64_t us) {
     struct slice argv[] = {SLICE("SET"), SLICE("key"), SLICE("value")};
-    slowlog_add(log_, 1234567, us, argv, 3, "127.0.0.1:1", NULL);
+    slowlog_add(log_, 1234567, us, argv, 3, "127.0.0.1:1", NULL, &here);
     next_id++;
 }
 
@@ -111,7 +113,7 @@ static void slowlog_cuts_what_is_long(void **state) {
         argv[i] = slice_make(text, i == 0 ? 128 : i == 1 ? 129 : i == 2 ? 1000 : 0);
     }
     log_ = slowlog_create(4);
-    slowlog_add(log_, 0, 1, argv, 100, "a", "name");
+    slowlog_add(log_, 0, 1, argv, 100, "a", "name", &here);
     slowlog_each(log_, 1, take_copy, &e);
     assert_int_equal(e.argc, SLOWLOG_MAX_ARGS);
     assert_int_equal(e.argn[0], 128);
@@ -120,7 +122,7 @@ static void slowlog_cuts_what_is_long(void **state) {
     assert_int_equal(e.argn[3], 0);
     assert_slice(slice_make(e.argv[31], e.argn[31]), "... (69 more arguments)");
     assert_string_equal(e.name, "name");
-    slowlog_add(log_, 0, 1, argv + 3, 32, "a", NULL);
+    slowlog_add(log_, 0, 1, argv + 3, 32, "a", NULL, &here);
     slowlog_each(log_, 1, take_copy, &e);
     assert_int_equal(e.argc, 32); /* all of them fit */
     assert_int_equal(e.argn[31], 0);

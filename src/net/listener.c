@@ -107,15 +107,14 @@ static int bound_port(int fd) {
                                           : ((struct sockaddr_in *)&ss)->sin_port);
 }
 
-struct listener *listener_tcp(struct loop *loop, const char *addr, int port, int backlog,
-                              listener_accept_fn fn, void *ctx, char *err, size_t errlen) {
+int listener_open_tcp(const char *addr, int port, int backlog, int *real_port, char *err, size_t errlen) {
     struct sockaddr_storage ss;
     socklen_t len;
     int on = 1;
     err[0] = '\0';
     if (!numeric_address(addr, port, &ss, &len)) {
         snprintf(err, errlen, "'%s' is not a numeric address", addr);
-        return NULL;
+        return -1;
     }
     int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
@@ -129,10 +128,20 @@ struct listener *listener_tcp(struct loop *loop, const char *addr, int port, int
         if (fd >= 0) {
             close(fd);
         }
+        return -1;
+    }
+    *real_port = bound_port(fd);
+    return fd;
+}
+
+struct listener *listener_tcp(struct loop *loop, const char *addr, int port, int backlog,
+                              listener_accept_fn fn, void *ctx, char *err, size_t errlen) {
+    int real_port, fd = listener_open_tcp(addr, port, backlog, &real_port, err, errlen);
+    if (fd < 0) {
         return NULL;
     }
     struct listener *l = watch_fd(loop, fd, fn, ctx);
-    l->port = bound_port(fd);
+    l->port = real_port;
     return l;
 }
 

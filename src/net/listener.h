@@ -16,6 +16,9 @@ typedef void (*listener_accept_fn)(void *ctx, int fd, bool is_unix);
  * NULL on failure with the reason in err. */
 struct listener *listener_tcp(struct loop *loop, const char *addr, int port, int backlog,
                               listener_accept_fn fn, void *ctx, char *err, size_t errlen);
+/* Only the listening socket, for those who accept by themselves; the caller closes it. Addresses as above. -1 with the reason
+ * in err. */
+int listener_open_tcp(const char *addr, int port, int backlog, int *real_port, char *err, size_t errlen);
 /* Unix socket with permission bits set before anybody can connect (umask; 0: leave). Removes a stale socket file,
  * refuses a live one. The file is unlinked by listener_close. */
 struct listener *listener_unix(struct loop *loop, const char *path, unsigned perm, int backlog,

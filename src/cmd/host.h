@@ -170,6 +170,8 @@ struct host {
     const char *executable, *config_file; /* absolute paths; config_file "" when none */
     int tcp_port; /* the real one */
     struct ring_store *rings; /* who owns what; NULL without a cluster */
+    int http_port; /* the real one, 0 without */
+    const char *http_state; /* "on", "off", or "failed": the port was taken */
 
     /* atomic */
     _Atomic uint64_t next_client_id;

@@ -44,12 +44,12 @@ static void section_server(struct call *c, struct buf *b) {
                "multiplexing_api:epoll\r\natomicvar_api:c11-builtin\r\ngcc_version:%d.%d.%d\r\nprocess_id:%d\r\n"
                "process_supervised:no\r\nrun_id:%s\r\ntcp_port:%d\r\nserver_time_usec:%lld\r\nuptime_in_seconds:%lld\r\n"
                "uptime_in_days:%lld\r\nhz:%lld\r\nconfigured_hz:%lld\r\nlru_clock:%lld\r\nexecutable:%s\r\nconfig_file:%s\r\n"
-               "io_threads_active:%d\r\n",
+               "io_threads_active:%d\r\nhttp_port:%d\r\nhttp_state:%s\r\n",
                STRATA_GIT_SHA, STRATA_GIT_SHA, c->host->rings != NULL ? "cluster" : "standalone", STRATA_VERSION, u.sysname, u.release, u.machine, (int)sizeof(void *) * 8,
                __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__, (int)getpid(), c->host->run_id, c->host->tcp_port,
                (long long)clock_now_us(), (long long)up, (long long)(up / 86400), (long long)c->conf->hz,
                (long long)c->conf->hz, (long long)(c->now_ms / 1000 & 0xFFFFFF), c->host->executable,
-               c->host->config_file, c->host->loop_count > 1);
+               c->host->config_file, c->host->loop_count > 1, c->host->http_port, c->host->http_state);
 }
 
 static void section_clients(struct call *c, struct buf *b) {

@@ -2,6 +2,7 @@
 /* rows: the directives as data: parse, print, check. */
 #include "src/conf/rows.h"
 
+#include <arpa/inet.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -576,6 +577,23 @@ bool conf_parse_admission(const char *text, int *rule, uint32_t *ppm) {
 
 enum { WRITE_THROUGH = 1, DURABILITY_ALWAYS = 2 /* places among the choices */ };
 
+static bool check_http(const struct conf *c, const char **name, struct buf *why) {
+    unsigned char bytes[sizeof(struct in6_addr)];
+    const char *bind = c->http_bind, *colon = strchr(c->http_auth, ':');
+    *name = "http-bind";
+    if (strcmp(bind, "*") != 0 && strcmp(bind, "::*") != 0 && strcmp(bind, "localhost") != 0 && inet_pton(AF_INET, bind, bytes) != 1 &&
+        inet_pton(AF_INET6, bind, bytes) != 1) {
+        buf_puts(why, "not an address; allowed: one numeric address, localhost, *, ::*");
+        return false;
+    }
+    *name = "http-auth";
+    if (c->http_auth[0] != '\0' && (colon == NULL || colon == c->http_auth || colon[1] == '\0')) {
+        buf_puts(why, "wrong form; allowed: USER:PASSWORD, or nothing");
+        return false;
+    }
+    return true;
+}
+
 bool conf_finish(struct conf *c, const char **name, struct buf *why) {
     if (c->maxmemory == -1) {
         c->maxmemory_is_auto = true;
@@ -614,6 +632,9 @@ bool conf_finish(struct conf *c, const char **name, struct buf *why) {
     *name = "l1-shards";
     if ((c->l1_shards & (c->l1_shards - 1)) != 0) {
         buf_puts(why, "not a power of two; allowed: 0, 1, 2, 4, ... 4096");
+        return false;
+    }
+    if (!check_http(c, name, why)) {
         return false;
     }
     *name = "unixsocketperm";

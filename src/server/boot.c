@@ -29,6 +29,7 @@
 #include "src/origin/origin.h"
 #include "src/server/health.h"
 #include "src/server/cluster.h"
+#include "src/server/http.h"
 #include "src/server/import.h"
 #include "src/server/preheat.h"
 #include "src/server/profile.h"
@@ -85,7 +86,7 @@ static unsigned choose_shards(const struct conf *conf, unsigned threads) {
 /* As many file descriptors as maxclients needs, or fewer clients. */
 static void raise_fd_limit(const struct conf *conf) {
     struct rlimit lim;
-    rlim_t want = (rlim_t)conf->maxclients + SPARE_FDS;
+    rlim_t want = (rlim_t)(conf->maxclients + 2 * conf->http_max_connections) + SPARE_FDS;
     if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur >= want) {
         return;
     }
@@ -332,6 +333,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
     struct conf *conf = conf_store_current(store);
     struct buf policy = {0};
     h->ops = &server_ops;
+    h->http_state = "off";
     h->conf_store = store;
     h->executable = executable;
     h->config_file = conf_store_file(store);
@@ -479,6 +481,8 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     srv->preheat = preheat_create(srv);
     srv->import = import_create(srv);
     srv->profile = profile_create();
+    atomic_store(&srv->host.loading, true);
+    srv->http = http_start(srv); /* before what takes its time: /readyz says that it does */
     bool purges_known = srv->disk == NULL || open_purge_log(srv, conf, &err);
     if (!purges_known || (srv->disk == NULL && !save_load(srv, &err)) || !open_write_log(srv, conf, &err)) {
         log_warning("%.*s", (int)err.n, err.p);
@@ -487,6 +491,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     } else if (!cluster_open(srv, conf, &err) || !cluster_start(srv, conf, &err)) {
         log_warning("%.*s", (int)err.n, err.p);
     } else if (listen_all(srv, conf)) {
+        atomic_store(&srv->host.loading, false);
         write_pidfile(conf);
         log_notice("Strata %s started: %u threads, %u shards, maxmemory %lld, policy %s",
                    STRATA_VERSION, srv->host.loop_count, srv->host.l1->shard_count,
@@ -504,6 +509,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
         }
         log_notice("Strata is now ready to exit, bye bye...");
     }
+    http_stop(&srv->http);
     close_origins(srv);
     close_disk(srv);
     purge_log_close(&srv->purge_log);

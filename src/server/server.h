@@ -12,6 +12,7 @@
 struct cluster;
 struct conf;
 struct disk;
+struct http;
 struct listener;
 struct import;
 struct origins;
@@ -40,6 +41,7 @@ struct server {
     struct origins *origins; /* NULL when there is none */
     struct purge_log *purge_log; /* NULL without a disk tier */
     struct chronicle *chronicle;
+    struct http *http; /* NULL when http-port is 0 or was taken */
     struct worker **workers; /* host.loop_count of them */
     struct listener *listeners[MAX_LISTENERS];
     unsigned listener_count;

@@ -34,6 +34,8 @@ class Server:
         self.binary = binary
         self.file = [file] if file else []
         self.directives = [str(d) for d in directives]
+        if "strata" in os.path.basename(binary) and "--http-port" not in self.directives:
+            self.directives += ["--http-port", "0"]
         self.env = dict(os.environ, **(env or {}))
         self.start()
 

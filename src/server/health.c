@@ -52,8 +52,10 @@ enum alarm {
     ALARMS
 };
 
-static const char *const alarm_names[] = {
-#define ALARM(field, name, doc) name,
+static const struct {
+    const char *name, *doc;
+} alarms[] = {
+#define ALARM(field, name, doc) {name, doc},
 #define HEALTH(field, name, doc)
 #include "src/server/health.def"
 #undef ALARM
@@ -107,7 +109,7 @@ static void __attribute__((format(printf, 3, 4))) raise_alarm(struct health *h, 
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    log_warning("health: %s: %s (%llu more since the last such line)", alarm_names[a], text, (unsigned long long)s->unlogged);
+    log_warning("health: %s: %s (%llu more since the last such line)", alarms[a].name, text, (unsigned long long)s->unlogged);
     s->logged_us = now_us;
     s->unlogged = 0;
 }
@@ -315,19 +317,28 @@ void health_stop(struct health **hp) {
 
 /* ---- what it shows ---- */
 
+void health_alarms(struct health *h, void (*fn)(void *ctx, const char *name, const char *doc), void *ctx) {
+    for (unsigned i = 0; h != NULL && i < ALARMS; i++) {
+        if (lasts(&h->alarms[i])) {
+            fn(ctx, alarms[i].name, alarms[i].doc);
+        }
+    }
+}
+
+static void put_alarm(void *ctx, const char *name, const char *doc) {
+    (void)doc;
+    struct buf *out = ctx;
+    buf_printf(out, "%s%s", out->n > 0 ? "," : "", name);
+}
+
 void health_info(struct health *h, struct buf *out) {
-    bool any = false;
+    struct buf status = {0};
     if (h == NULL) {
         return;
     }
-    buf_puts(out, "health_status:");
-    for (unsigned i = 0; i < ALARMS; i++) {
-        if (lasts(&h->alarms[i])) {
-            buf_printf(out, "%s%s", any ? "," : "", alarm_names[i]);
-            any = true;
-        }
-    }
-    buf_puts(out, any ? "\r\n" : "ok\r\n");
+    health_alarms(h, put_alarm, &status);
+    buf_printf(out, "health_status:%.*s\r\n", status.n > 0 ? (int)status.n : 2, status.n > 0 ? status.p : "ok");
+    buf_free(&status);
 #define ALARM(field, name, doc) \
     buf_printf(out, "health_alarms_" name ":%llu\r\n", (unsigned long long)atomic_load_explicit(&h->alarms[ALARM_##field].count, memory_order_relaxed));
 #define HEALTH(field, name, doc) buf_printf(out, "health_" name ":%llu\r\n", (unsigned long long)GET(field));

@@ -13,5 +13,7 @@ struct health *health_start(struct server *srv);
 void health_stop(struct health **h);
 /* The section of INFO. Any thread. */
 void health_info(struct health *h, struct buf *out);
+/* Calls fn for each alarm that lasts, with its name and what it means. NULL has none. Any thread. */
+void health_alarms(struct health *h, void (*fn)(void *ctx, const char *name, const char *doc), void *ctx);
 /* Calls row for each row of health.def, for --print. */
 void health_rows(void (*row)(void *ctx, const char *name, const char *doc), void *ctx);

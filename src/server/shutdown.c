@@ -8,6 +8,7 @@
 #include "src/server/cluster.h"
 #include "src/server/import.h"
 #include "src/server/preheat.h"
+#include "src/server/profile.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/session.h"
@@ -64,6 +65,9 @@ void server_begin_shutdown(struct server *srv) {
         return;
     }
     log_notice("User requested shutdown...");
+    if (srv->profile != NULL) {
+        profile_stopping(srv->profile);
+    }
     worker_post(srv->workers[0], begin_on_first, NULL);
 }
 

@@ -9,8 +9,11 @@
 #include "src/conf/conf.h"
 #include "src/guard/rule.h"
 #include "src/origin/origin.h"
+#include "src/rt/loop.h"
+#include "src/server/health.h"
 #include "src/server/server.h"
 #include "src/server/sight_int.h"
+#include "src/server/worker.h"
 #include "src/sight/sight.h"
 #include "src/stats/stats.h"
 #include "src/tier/guard.h"
@@ -326,12 +329,23 @@ static void put_peers(struct json *j) {
     json_close(j, '}');
 }
 
+static void put_alarm(void *ctx, const char *name, const char *doc) {
+    (void)name;
+    json_text(ctx, NULL, slice_cstr(doc));
+}
+
 static void put_health(struct json *j, struct server *srv) {
     struct buf why = {0};
     bool ready = sight_ready(srv, &why);
     json_open(j, "health", '{');
     json_bool(j, "ready", ready);
     json_open(j, "loop_lag_us", '[');
+    for (unsigned i = 0; i < srv->host.loop_count; i++) {
+        json_open(j, NULL, '{');
+        json_u64(j, "worker", i);
+        json_u64(j, "max_us", loop_most_turn_us(srv->workers[i]->loop));
+        json_close(j, '}');
+    }
     json_close(j, ']');
     json_open(j, "alarms", '[');
     for (size_t at = 0; at < why.n;) {
@@ -339,6 +353,7 @@ static void put_health(struct json *j, struct server *srv) {
         json_text(j, NULL, slice_make(why.p + at, end - at));
         at = end + 1;
     }
+    health_alarms(srv->health, put_alarm, j);
     json_close(j, ']');
     json_close(j, '}');
     buf_free(&why);

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* chunk: a pool of chunks. The fullest extents are served first, so that the emptiest can become empty. */
+/* chunk: a pool of chunks. The fullest extents are served first, so that the emptiest can become empty.
+ *
+ * The first touch of a huge page clears 2 MiB, which takes its caller a millisecond or ten when the system has to look for one. So once
+ * the tier is not small any more, a thread has the next extent ready. Who comes before it is gets one of small pages. */
 #include "src/l1/chunk.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
 
@@ -10,6 +14,7 @@
 #include "src/base/list.h"
 #include "src/base/lock.h"
 #include "src/base/mem.h"
+#include "src/rt/pool.h"
 
 enum {
     TRIM_EXTENTS = 32, /* looked at in one trim: it holds the pool's lock */
@@ -29,6 +34,10 @@ struct chunk_pool {
     struct list some; /* extents with free chunks, fuller ones first */
     struct extent **all;
     size_t count, cap, trim_at; /* trim_at: the extent the next trim looks at first */
+    struct pool *helper;        /* one thread; NULL as long as the tier is small */
+    struct job prepare;
+    bool preparing;             /* prepare is the helper's */
+    char *ready;                /* an extent of resident huge pages, or NULL */
     _Atomic size_t bytes, resident;
 };
 
@@ -56,21 +65,55 @@ static char *map_extent(void) {
     return (char *)aligned;
 }
 
+static void prepare_run(struct job *job) {
+    struct chunk_pool *p = (struct chunk_pool *)((char *)job - offsetof(struct chunk_pool, prepare));
+    char *base = map_extent();
+    if (base != NULL) {
+        madvise(base, EXTENT_BYTES, MADV_HUGEPAGE);
+        madvise(base, EXTENT_BYTES, MADV_POPULATE_WRITE); /* an older kernel leaves that to the first touch */
+        atomic_fetch_add_explicit(&p->resident, EXTENT_BYTES, memory_order_relaxed);
+    }
+    lock_acquire(&p->lock);
+    p->ready = base;
+    lock_release(&p->lock);
+}
+
+static void prepare_done(struct job *job) {
+    struct chunk_pool *p = (struct chunk_pool *)((char *)job - offsetof(struct chunk_pool, prepare));
+    lock_acquire(&p->lock);
+    p->preparing = false;
+    lock_release(&p->lock);
+}
+
+/* Has the next extent made, unless it is there or on its way. */
+static void prepare_next(struct chunk_pool *p) {
+    if (p->count < SMALL_EXTENTS || p->preparing || p->ready != NULL) {
+        return;
+    }
+    if (p->helper == NULL) {
+        p->helper = pool_create(&(struct pool_options){.name = "chunks", .threads = 1, .lanes = 1, .depth = 1});
+    }
+    p->prepare = (struct job){.run = prepare_run, .done = prepare_done};
+    p->preparing = pool_submit(p->helper, 0, &p->prepare);
+}
+
 static void ask_huge(struct extent *e, bool huge) {
     madvise(e->base, EXTENT_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     e->asks_huge = huge;
 }
 
 static struct extent *add_extent(struct chunk_pool *p) {
-    char *base = map_extent();
+    bool ready = p->ready != NULL;
+    char *base = ready ? p->ready : map_extent();
+    p->ready = NULL;
+    prepare_next(p);
     if (base == NULL) {
         return NULL;
     }
     struct extent *e = mem_zalloc(sizeof(*e));
     e->base = base;
-    if (p->count >= SMALL_EXTENTS) {
-        ask_huge(e, true);
-    }
+    e->asks_huge = ready;
+    e->touched_bits = ready ? UINT64_MAX : 0;
     e->free_bits = UINT64_MAX;
     if (p->count == p->cap) {
         p->cap = p->cap == 0 ? 16 : p->cap * 2;
@@ -131,8 +174,13 @@ static struct extent *extent_of(const struct chunk_pool *p, const char *chunk) {
 static size_t release(struct chunk_pool *p, struct extent *e, uint64_t bits) {
     size_t n = 0;
     e->touched_bits &= ~bits;
-    for (; bits != 0; bits &= bits - 1, n += CHUNK_BYTES) {
-        madvise(e->base + (size_t)__builtin_ctzll(bits) * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED);
+    while (bits != 0) { /* neighbours at once */
+        unsigned first = (unsigned)__builtin_ctzll(bits);
+        uint64_t behind = ~(bits >> first);
+        unsigned run = behind != 0 ? (unsigned)__builtin_ctzll(behind) : CHUNKS_PER_EXTENT;
+        madvise(e->base + (size_t)first * CHUNK_BYTES, (size_t)run * CHUNK_BYTES, MADV_DONTNEED);
+        n += (size_t)run * CHUNK_BYTES;
+        bits &= first + run < CHUNKS_PER_EXTENT ? UINT64_MAX << (first + run) : 0;
     }
     atomic_fetch_sub_explicit(&p->resident, n, memory_order_relaxed);
     return n;
@@ -183,6 +231,12 @@ void chunk_pool_destroy(struct chunk_pool **pool) {
     struct chunk_pool *p = *pool;
     *pool = NULL;
     CHECK(chunk_pool_bytes(p) == 0);
+    if (p->helper != NULL) {
+        pool_destroy(&p->helper);
+    }
+    if (p->ready != NULL) {
+        munmap(p->ready, EXTENT_BYTES);
+    }
     for (size_t i = 0; i < p->count; i++) {
         munmap(p->all[i]->base, EXTENT_BYTES);
         mem_free(p->all[i]);

@@ -12,10 +12,10 @@
 enum {
     PUBLISH_BYTES = 4096,     /* a shard's drift from what it has reported */
     SHARE_SLACK = 16,         /* a shard with a sixteenth more is larger */
-    TICK_BUCKETS = 64,        /* buckets looked at for expiry per slice */
+    TICK_BUCKETS = 16,        /* buckets looked at for expiry per slice */
     TICK_VICTIMS = 32,        /* evictions per slice */
     TICK_FREES = 512,         /* elements of large values freed per slice */
-    TICK_SWEEP = 64,          /* buckets swept for flushed databases per slice */
+    TICK_SWEEP = 16,          /* buckets swept for flushed databases per slice */
     TICK_MERGES = 32,         /* buckets merged per slice */
     COMPACT_LOOK = 64,        /* chunks looked at per slice */
     COMPACT_BLOCKS = 512,     /* blocks moved per slice */

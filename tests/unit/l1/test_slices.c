@@ -14,7 +14,7 @@
 enum {
     KEYS = 120000,
     NOW = 1 << 20,
-    SLICE_BUCKETS = 64,     /* of the tick, as room.c has them: looked at for expiry, or swept */
+    SLICE_BUCKETS = 16,     /* of the tick, as room.c has them: looked at for expiry, or swept */
     SLICE_VICTIMS = 32,
     SLICE_MERGES = 32,
     CHAIN = 40,             /* more items than any chain here has */

@@ -126,6 +126,8 @@ static inline int bucket_slots(const struct bucket *b) {
 
 /* wheel.c */
 void wheel_init(struct shard *s, int64_t now_ms);
+/* When somebody must look at the item: at its deadline, or at the end of its grace; INT64_MAX: never. */
+int64_t wheel_next(const struct shard *s, const unsigned char *it);
 /* The bucket holds an item with this deadline. */
 void wheel_schedule(struct shard *s, uint32_t bucket, int64_t deadline_ms);
 /* Removes what is due; at most about budget buckets. True when more is due. */

@@ -269,9 +269,8 @@ void table_grow(struct shard *s) {
         at.bucket->handle[at.slot] = items[i].handle;
         at.bucket->tag[at.slot] = items[i].tag;
         at.bucket->meta[at.slot] = items[i].meta;
-        if (home == fresh && item_is(it, ITEM_TTL) && item_expire(it) < earliest) {
-            earliest = item_expire(it);
-        }
+        int64_t next = home == fresh ? wheel_next(s, it) : INT64_MAX;
+        earliest = next < earliest ? next : earliest;
     }
     if (earliest != INT64_MAX) {
         wheel_schedule(s, fresh, earliest);
@@ -325,9 +324,8 @@ static bool merge(struct shard *s) {
         at.bucket->handle[at.slot] = items[i].handle;
         at.bucket->tag[at.slot] = items[i].tag;
         at.bucket->meta[at.slot] = items[i].meta;
-        if (items[i].meta & META_TTL && item_expire(it) < earliest) {
-            earliest = item_expire(it);
-        }
+        int64_t next = items[i].meta & META_TTL || s->l1->purging ? wheel_next(s, it) : INT64_MAX;
+        earliest = next < earliest ? next : earliest;
     }
     if (earliest != INT64_MAX) {
         wheel_schedule(s, last - ((uint32_t)1 << level), earliest); /* what the wheel has of the bucket that went is passed over */

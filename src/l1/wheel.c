@@ -61,14 +61,19 @@ void wheel_schedule(struct shard *s, uint32_t index, int64_t deadline_ms) {
          index);
 }
 
+int64_t wheel_next(const struct shard *s, const unsigned char *it) {
+    if (unlikely(item_is_resting(it))) {
+        struct key key = {item_key(it), 0, it[1]};
+        return s->l1->purging ? shard_rest_end(s, &key, it) : item_last(it);
+    }
+    return item_is(it, ITEM_TTL) ? item_expire(it) : INT64_MAX;
+}
+
 /* When the item is due; one past its deadline, in its grace, rests from now on. */
 static int64_t last_of(struct shard *s, unsigned char *it, int64_t now_ms) {
-    struct key key = {item_key(it), 0, it[1]};
-    if (s->l1->purging && item_is_resting(it)) {
-        return shard_rest_end(s, &key, it);
-    }
-    int64_t deadline = item_expire(it);
-    if (deadline <= now_ms && item_has_extra(it) && item_last(it) > now_ms) {
+    int64_t deadline = wheel_next(s, it);
+    if (deadline <= now_ms && item_is(it, ITEM_TTL) && item_has_extra(it) && !item_is_resting(it) && item_last(it) > now_ms) {
+        struct key key = {item_key(it), 0, it[1]};
         shard_rest(s, &key, it);
         deadline = item_last(it);
     }

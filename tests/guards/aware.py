@@ -231,39 +231,50 @@ def purges_and_writes_race(s, c):
 
 
 def purges_outlive_kills_in_both_tiers():
-    """Acknowledged, a purge holds after kill -9 of what is on disk and of what comes back from there, and of an RDB file, too."""
-    dir = tempfile.mkdtemp(prefix="strata-test-")
+    """Acknowledged, a purge holds after kill -9 of what is on disk and of what comes back from there."""
     for durability in ("none", "everysec", "always"):
+        dir = tempfile.mkdtemp(prefix="strata-test-")
         args = ("--l2", "on", "--l2-write-policy", "through", "--l2-durability", durability, "--l2-thrash-guard", "off", "--threads", "2", "--policy",
                 "soft:* grace=1h")
-        s = server.strata(*args, dir=dir)
-        c = s.conn()
-        c.cmd("FLUSHALL")
-        for i in range(300):
-            c.cmd("SET", "gone:%d" % i, "x", "EX", 1000)
-            c.cmd("SET", "soft:%d" % i, "x", "EX", 1000)
-            c.cmd("SET", "stay:%d" % i, "x")
-            if i % 3 == 0:
-                c.cmd("TAG.ADD", "stay:%d" % i, "third")
-        c.cmd("DEBUG", "EVICT")
-        until("it is on disk", lambda: int(info(c, "tiers")["l2_queue_bytes"]) == 0)
-        assert all(c.cmd("GET", "gone:%d" % i) == b"x" for i in range(0, 300, 2)), "half of it in memory again"
-        assert c.cmd("PREFIX.PURGE", "gone:") == "OK" and c.cmd("TAG.PURGE", "third") == "OK" and c.cmd("PREFIX.PURGE", "soft:", "SOFT") == "OK"
-        c.cmd("SET", "gone:7", "after")
-        s.kill()
-        s = server.strata(*args, dir=dir)
-        c = s.conn()
-        left = [i for i in range(300) if c.cmd("GET", "gone:%d" % i) not in (None, b"after")]
-        assert not left, (durability, left)
-        assert c.cmd("GET", "gone:7") in ((b"after",) if durability == "always" else (b"after", None))
-        assert all(c.cmd("GET", "soft:%d" % i) is None for i in range(300))
-        assert lease(c, "soft:1", "STALE", 3000)["value"] == b"x", "stale, not gone"
-        for i in range(300):
-            want = (None,) if i % 3 == 0 else (b"x",) if durability == "always" else (b"x", None)
-            assert c.cmd("GET", "stay:%d" % i) in want, (durability, i)
-        wrong = s.stop()
+        servers = [server.strata(*args, dir=dir)]
+        try:
+            purge_and_kill(servers[0])
+            servers.append(server.strata(*args, dir=dir))
+            look_after_the_kill(servers[1].conn(), durability)
+        except Exception:
+            for s in servers:
+                s.kill()
+            raise
+        wrong = servers[1].stop()
         assert wrong is None, wrong
-    shutil.rmtree(dir, ignore_errors=True)
+        shutil.rmtree(dir, ignore_errors=True)
+
+
+def purge_and_kill(s):
+    c = s.conn()
+    for i in range(300):
+        c.cmd("SET", "gone:%d" % i, "x", "EX", 1000)
+        c.cmd("SET", "soft:%d" % i, "x", "EX", 1000)
+        c.cmd("SET", "stay:%d" % i, "x")
+        if i % 3 == 0:
+            c.cmd("TAG.ADD", "stay:%d" % i, "third")
+    c.cmd("DEBUG", "EVICT")
+    until("it is on disk", lambda: int(info(c, "tiers")["l2_queue_bytes"]) == 0)
+    assert all(c.cmd("GET", "gone:%d" % i) == b"x" for i in range(0, 300, 2)), "half of it in memory again"
+    assert c.cmd("PREFIX.PURGE", "gone:") == "OK" and c.cmd("TAG.PURGE", "third") == "OK" and c.cmd("PREFIX.PURGE", "soft:", "SOFT") == "OK"
+    c.cmd("SET", "gone:7", "after")
+    s.kill()
+
+
+def look_after_the_kill(c, durability):
+    left = [i for i in range(300) if c.cmd("GET", "gone:%d" % i) not in (None, b"after")]
+    assert not left, (durability, left)
+    assert c.cmd("GET", "gone:7") in ((b"after",) if durability == "always" else (b"after", None))
+    assert all(c.cmd("GET", "soft:%d" % i) is None for i in range(300))
+    assert lease(c, "soft:1", "STALE", 3000)["value"] == b"x", "stale, not gone"
+    for i in range(300):
+        want = (None,) if i % 3 == 0 else (b"x",) if durability == "always" else (b"x", None)
+        assert c.cmd("GET", "stay:%d" % i) in want, (durability, i)
 
 
 EVERY = (one_wins_and_the_others_hear_so, in_resp3_it_is_a_map, what_is_written_or_deleted_meanwhile_counts, a_lease_ends_with_its_time, stale_and_early,

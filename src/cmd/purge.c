@@ -44,28 +44,46 @@ static enum err tag_add_run(struct call *c) {
 /* A purge on its way: noted by a pool thread, then made. */
 struct purging {
     struct call_job job;
-    struct call *call;
+    struct host *host;
     uint8_t db; /* physical, when the call came */
     bool tags, soft;
-    int first, count; /* its names among the arguments */
-    int error;        /* errno of noting it */
+    const struct slice *names; /* of a job its own: the call's arguments move when it parks */
+    int count;
+    int error; /* errno of noting it */
+    int64_t now_ms;
 };
 
-static bool note_all(struct call *c, struct purging *p) {
-    for (int i = 0; i < p->count; i++) {
-        uint32_t tag = p->tags ? purge_tag_hash(p->db, c->argv[p->first + i]) : 0;
-        struct slice prefix = p->tags ? slice_make("", 0) : c->argv[p->first + i];
-        if (!c->host->ops->note_purge(c->host, p->db, tag, prefix, p->soft, c->now_ms)) {
+static void note_all(struct purging *p) {
+    for (int i = 0; i < p->count && p->error == 0; i++) {
+        uint32_t tag = p->tags ? purge_tag_hash(p->db, p->names[i]) : 0;
+        if (!p->host->ops->note_purge(p->host, p->db, tag, p->tags ? slice_make("", 0) : p->names[i], p->soft, p->now_ms)) {
             p->error = errno;
-            return false;
         }
     }
-    return true;
 }
 
 static void note_job(struct job *job) {
-    struct purging *p = (struct purging *)job;
-    note_all(p->call, p);
+    note_all((struct purging *)job);
+}
+
+/* For a job: with the names copied behind it. */
+static struct purging *make_job(const struct purging *now) {
+    size_t bytes = 0;
+    for (int i = 0; i < now->count; i++) {
+        bytes += now->names[i].n;
+    }
+    struct purging *p = mem_alloc(sizeof(*p) + (size_t)now->count * sizeof(struct slice) + bytes);
+    struct slice *names = (struct slice *)(p + 1);
+    char *at = (char *)(names + now->count);
+    *p = *now;
+    p->names = names;
+    p->job.job.run = note_job;
+    for (int i = 0; i < now->count; i++) {
+        memcpy(at, now->names[i].p, now->names[i].n);
+        names[i] = slice_make(at, now->names[i].n);
+        at += now->names[i].n;
+    }
+    return p;
 }
 
 static enum err make_purge(struct call *c, const struct purging *p) {
@@ -74,9 +92,8 @@ static enum err make_purge(struct call *c, const struct purging *p) {
         return call_errorf(c, "ERR the purge could not be noted on disk: %s", strerror(p->error));
     }
     for (int i = 0; i < p->count; i++) {
-        struct slice name = c->argv[p->first + i];
-        bool ok = p->tags ? guard_purge_tag(g, purge_tag_hash(p->db, name), p->soft, c->now_ms)
-                          : guard_purge_prefix(g, p->db, name, p->soft, c->now_ms);
+        bool ok = p->tags ? guard_purge_tag(g, purge_tag_hash(p->db, p->names[i]), p->soft, c->now_ms)
+                          : guard_purge_prefix(g, p->db, p->names[i], p->soft, c->now_ms);
         if (!ok) {
             return call_errorf(c, "ERR too many purges: see purge-max");
         }
@@ -88,10 +105,9 @@ static enum err make_purge(struct call *c, const struct purging *p) {
 static enum err purge(struct call *c, bool tags, int first, int count, bool soft) {
     struct purging *p = c->state;
     bool lasting = c->host->ops->note_purge != NULL && c->host->ops->lasting_purges(c->host);
+    struct purging now = {.host = c->host, .db = c->db, .tags = tags, .soft = soft, .names = &c->argv[first], .count = count, .now_ms = c->now_ms};
     if (p == NULL && lasting && call_may_yield(c)) {
-        p = mem_zalloc(sizeof(*p));
-        *p = (struct purging){.call = c, .db = c->db, .tags = tags, .soft = soft, .first = first, .count = count};
-        p->job.job.run = note_job;
+        p = make_job(&now);
         c->state = p;
         c->state_free = mem_free;
         return call_wait(c, &p->job);
@@ -100,13 +116,13 @@ static enum err purge(struct call *c, bool tags, int first, int count, bool soft
         p->job.refused = false;
         return call_wait(c, &p->job);
     }
-    struct purging now = p != NULL ? *p : (struct purging){.db = c->db, .tags = tags, .soft = soft, .first = first, .count = count};
     if (p == NULL && lasting) {
-        note_all(c, &now); /* in EXEC, which cannot wait */
+        note_all(&now); /* in EXEC, which cannot wait */
     }
+    enum err e = make_purge(c, p != NULL ? p : &now);
     mem_free(p);
     c->state = NULL;
-    return make_purge(c, &now);
+    return e;
 }
 
 static enum err tag_purge_run(struct call *c) {

@@ -110,7 +110,7 @@ static void curves_are_within_two_points(void **state) {
         assert_false(r.rough);
         for (unsigned i = 0; i < MRC_SCALES; i++) {
             double want = full(policies[p], 3000 * ITEM * mrc_scales[i]);
-            assert_true(fabs(r.l1_hit[i] - want) < 0.025); /* of 250 items at the smallest */
+            assert_true(fabs(r.l1_hit[i] - want) < (i < MRC_TODAY ? 0.04 : 0.02)); /* the smallest has 250 items */
         }
         assert_true(r.has_shadow && fabs(r.shadow_hit - full(tiers.shadow, 3000 * ITEM)) < 0.02);
         assert_true(r.memory < 1 << 20);

@@ -364,8 +364,9 @@ void mrc_reads(struct mrc *m, uint64_t reads, const uint64_t *rules, uint64_t lo
     m->counts[ALL].all += (double)reads * rate - (double)lost;
     m->counts[ALL].l2_all += (double)reads * l2_rate - part;
     for (unsigned g = 1; rules != NULL && g < GROUPS; g++) {
-        m->counts[g].all += (double)rules[g - 1] * rate;
-        m->counts[g].l2_all += (double)rules[g - 1] * l2_rate;
+        double of_rule = reads > 0 ? (double)rules[g - 1] / (double)reads : 0; /* so many of the lost were of it, about */
+        m->counts[g].all += (double)rules[g - 1] * rate - (double)lost * of_rule;
+        m->counts[g].l2_all += (double)rules[g - 1] * l2_rate - part * of_rule;
     }
 }
 

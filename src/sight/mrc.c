@@ -30,6 +30,7 @@ struct mrc {
     struct mini *front; /* memory before the disk's miniatures */
     struct shelf *l2[MRC_SCALES];
     uint32_t below, l2_below;
+    double lost; /* sampled reads not yet taken from those that there should be */
     struct counts counts[GROUPS];
 };
 
@@ -184,6 +185,7 @@ static void thin_l2(struct mrc *m, int64_t now_ms) {
 
 /* Counts are in units of the sample as it is: what was counted of a larger one must not outweigh what follows. */
 static void rescale(struct mrc *m, double factor, double l2_factor) {
+    m->lost *= factor;
     for (unsigned g = 0; g < GROUPS; g++) {
         struct counts *c = &m->counts[g];
         c->reads *= factor;
@@ -359,13 +361,18 @@ void mrc_feed(struct mrc *m, const struct mrc_event *e, int64_t now_ms) {
     keep_size(m, now_ms);
 }
 
+void mrc_lost(struct mrc *m, uint64_t n) {
+    m->lost += (double)n;
+}
+
 void mrc_reads(struct mrc *m, uint64_t reads, const uint64_t *rules, uint64_t lost) {
-    double rate = share(m->below), l2_rate = share(m->l2_below), part = (double)lost * (rate > 0 ? l2_rate / rate : 0);
-    m->counts[ALL].all += (double)reads * rate - (double)lost;
+    double rate = share(m->below), l2_rate = share(m->l2_below), all_lost = m->lost + (double)lost, part = all_lost * (rate > 0 ? l2_rate / rate : 0);
+    m->lost = 0;
+    m->counts[ALL].all += (double)reads * rate - all_lost;
     m->counts[ALL].l2_all += (double)reads * l2_rate - part;
     for (unsigned g = 1; rules != NULL && g < GROUPS; g++) {
         double of_rule = reads > 0 ? (double)rules[g - 1] / (double)reads : 0; /* so many of the lost were of it, about */
-        m->counts[g].all += (double)rules[g - 1] * rate - (double)lost * of_rule;
+        m->counts[g].all += (double)rules[g - 1] * rate - all_lost * of_rule;
         m->counts[g].l2_all += (double)rules[g - 1] * l2_rate - part * of_rule;
     }
 }

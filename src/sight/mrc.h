@@ -61,6 +61,8 @@ void mrc_feed(struct mrc *m, const struct mrc_event *e, int64_t now_ms);
 /* So many reads of keys of any hash there have been since the last call, of those of each rule (may be NULL), and so many sampled ones
  * that were lost on the way. */
 void mrc_reads(struct mrc *m, uint64_t reads, const uint64_t *rules, uint64_t lost);
+/* So many sampled reads were lost on the way, at the present rate: told before that changes, counted by the next mrc_reads. */
+void mrc_lost(struct mrc *m, uint64_t n);
 /* The sample takes too much time: three quarters of it. False when it is as small as it gets. */
 bool mrc_lower_rate(struct mrc *m, int64_t now_ms);
 /* The opposite, for a sample that has become much smaller than it may be: the miniatures begin anew. */

@@ -129,7 +129,7 @@ static uint64_t since(uint64_t *before, uint64_t now) {
 
 /* What the cron has said last. */
 static void take_now(struct sight_state *st, const struct sight_now *now) {
-    uint64_t rules[MRC_RULES], lost = lost_of(st);
+    uint64_t rules[MRC_RULES];
     mrc_set_tiers(st->mrc, &now->tiers);
     if (now->rules_version != st->rules_version) {
         mrc_forget_rules(st->mrc);
@@ -141,7 +141,7 @@ static void take_now(struct sight_state *st, const struct sight_now *now) {
     }
     uint64_t reads = since(&st->reads, now->reads);
     if (st->counting) {
-        mrc_reads(st->mrc, reads, rules, since(&st->lost, lost));
+        mrc_reads(st->mrc, reads, rules, 0);
     }
     st->counting = true;
     if (now->now_ms - st->faded_ms >= FADE_MS || now->now_ms < st->faded_ms) {
@@ -190,15 +190,14 @@ static void run(struct job *job) {
     bool told = st->told;
     st->told = false;
     lock_release(&st->lock);
-    uint64_t lost = st->lost;
     for (unsigned i = 0; i < st->options.loops; i++) {
         drain_ring(st, &st->rings[i], now_ms);
     }
-    bool overflowed = lost_of(st) != lost;
+    uint64_t lost = since(&st->lost, lost_of(st));
+    bool overflowed = lost > 0;
+    mrc_lost(st->mrc, lost);
     if (told) {
         take_now(st, &now);
-    } else {
-        overflowed = false; /* seen when its loss is accounted for, once */
     }
     int64_t mono_us = clock_mono_us();
     if (told && (mono_us - st->published_us >= PUBLISH_US || st->options.inline_jobs)) {

@@ -491,7 +491,6 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     } else if (!cluster_open(srv, conf, &err) || !cluster_start(srv, conf, &err)) {
         log_warning("%.*s", (int)err.n, err.p);
     } else if (listen_all(srv, conf)) {
-        atomic_store(&srv->host.loading, false);
         write_pidfile(conf);
         log_notice("Strata %s started: %u threads, %u shards, maxmemory %lld, policy %s",
                    STRATA_VERSION, srv->host.loop_count, srv->host.l1->shard_count,
@@ -500,8 +499,9 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
         rules_fetch_filters(srv);
         text_let_go();
         srv->health = health_start(srv);
+        atomic_store(&srv->host.loading, false); /* who asks over HTTP may look at all of srv now */
         serve(srv);
-        health_stop(&srv->health);
+        health_stop(srv->health);
         warm_end(&srv->warm);
         code = save_at_exit(srv, conf) ? 0 : 1;
         if (conf->pidfile[0] != '\0') {
@@ -510,6 +510,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
         log_notice("Strata is now ready to exit, bye bye...");
     }
     http_stop(&srv->http);
+    health_destroy(&srv->health);
     close_origins(srv);
     close_disk(srv);
     purge_log_close(&srv->purge_log);

@@ -300,19 +300,21 @@ struct health *health_start(struct server *srv) {
     return h;
 }
 
-void health_stop(struct health **hp) {
-    struct health *h = *hp;
+void health_stop(struct health *h) {
     uint64_t one = 1;
-    if (h == NULL) {
-        return;
-    }
-    *hp = NULL;
     atomic_store(&h->stopping, true);
     profile_stopping(h->srv->profile);
     CHECK(write(h->wake, &one, sizeof(one)) == sizeof(one));
     pthread_join(h->thread, NULL);
-    close(h->wake);
-    mem_free(h);
+}
+
+void health_destroy(struct health **hp) {
+    struct health *h = *hp;
+    *hp = NULL;
+    if (h != NULL) {
+        close(h->wake);
+        mem_free(h);
+    }
 }
 
 /* ---- what it shows ---- */

@@ -9,8 +9,10 @@ struct server;
 
 /* With everything else running. */
 struct health *health_start(struct server *srv);
-/* Before anything of it goes. NULL is fine. */
-void health_stop(struct health **h);
+/* Nothing is watched any more: before anything of the server goes. What it has seen can still be read. */
+void health_stop(struct health *h);
+/* When nobody reads it any more. NULL is fine. */
+void health_destroy(struct health **h);
 /* The section of INFO. Any thread. */
 void health_info(struct health *h, struct buf *out);
 /* Calls fn for each alarm that lasts, with its name and what it means. NULL has none. Any thread. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* sight_json: the numbers as one JSON object: docs/api.md. Members that do not apply are empty, never absent. */
+#include <stdio.h>
 #include <unistd.h>
 
+#include "cluster/ring.h"
 #include "src/base/clock.h"
 #include "src/base/json.h"
 #include "src/base/mem.h"
@@ -10,6 +12,7 @@
 #include "src/guard/rule.h"
 #include "src/origin/origin.h"
 #include "src/rt/loop.h"
+#include "src/server/cluster.h"
 #include "src/server/health.h"
 #include "src/server/server.h"
 #include "src/server/sight_int.h"
@@ -321,12 +324,39 @@ static void put_mrc(struct json *j, struct server *srv) {
     json_close(j, '}');
 }
 
-static void put_peers(struct json *j) {
+/* Who asks over HTTP may come while the last parts of the server are being made. */
+static bool is_complete(const struct server *srv) {
+    return !atomic_load(&srv->host.loading);
+}
+
+static void put_node(struct json *j, const struct ring_node *n) {
+    char addr[NODE_HOST_BYTES + 16];
+    snprintf(addr, sizeof(addr), strchr(n->host, ':') != NULL ? "[%s]:%u" : "%s:%u", n->host, n->port);
+    json_open(j, NULL, '{');
+    json_cstr(j, "id", n->id);
+    json_cstr(j, "addr", addr);
+    json_cstr(j, "state", node_state_name(n->state));
+    json_bool(j, "self", n->self);
+    json_u64(j, "weight", n->weight);
+    json_u64(j, "slots", n->slots);
+    json_double(j, "share", (double)n->slots / RING_SLOTS);
+    json_close(j, '}');
+}
+
+static void put_peers(struct json *j, struct server *srv) {
+    bool there = is_complete(srv) && srv->cluster != NULL;
+    struct ring *ring = there ? ring_store_current(cluster_rings(srv)) : NULL;
     json_open(j, "peers", '{');
-    json_u64(j, "version", 0);
+    json_u64(j, "version", ring != NULL ? ring->version : 0);
     json_open(j, "nodes", '[');
+    for (unsigned i = 0; ring != NULL && i < ring->n; i++) {
+        put_node(j, &ring->nodes[i]);
+    }
     json_close(j, ']');
     json_close(j, '}');
+    if (ring != NULL) {
+        ring_unref(ring);
+    }
 }
 
 static void put_alarm(void *ctx, const char *name, const char *doc) {
@@ -353,7 +383,7 @@ static void put_health(struct json *j, struct server *srv) {
         json_text(j, NULL, slice_make(why.p + at, end - at));
         at = end + 1;
     }
-    health_alarms(srv->health, put_alarm, j);
+    health_alarms(is_complete(srv) ? srv->health : NULL, put_alarm, j);
     json_close(j, ']');
     json_close(j, '}');
     buf_free(&why);
@@ -432,7 +462,7 @@ void sight_json(struct server *srv, struct buf *out) {
     put_hot_keys(&j, srv, conf);
     put_big_keys(&j, srv, conf);
     put_mrc(&j, srv);
-    put_peers(&j);
+    put_peers(&j, srv);
     put_health(&j, srv);
     put_history(&j, srv, false);
     json_close(&j, '}');

@@ -207,6 +207,8 @@ static void members_think_a_hung_node_dead_until_it_contradicts(void **state) {
     (void)state;
     struct net *net = start_all(6, 12, 6);
     assert_agrees_within(net, 2);
+    net->delay_min_ms = net->delay_max_ms = 200; /* so that it is waiting for answers when it falls asleep */
+    net_run(net, TIMEOUT);
     net->nodes[2].hung = true;
     assert_in_range(run_until_seen(net, 2, NODE_DEAD, 2 * TIMEOUT), 1, 2 * TIMEOUT);
     net_run(net, 10 * TIMEOUT);

@@ -316,7 +316,7 @@ static enum err hincrbyfloat_run(struct call *c) {
     {.name = nm, .syntax = args, .arity = n, .keys = access, .flags = fl, .run = fn, .since = ver, .cost = big_o, .summary = text}
 
 const struct command hash_commands[] = {
-    ROW("hdel", "key field [field ...]", -3, "1:RW", CMD_WRITE | CMD_FAST, hdel_run, "2.0.0", "O(N) for N fields", "Deletes fields, and the hash with its last one."),
+    ROW("hdel", "key field [field ...]", -3, "1:RW", CMD_WRITE | CMD_FAST | CMD_REPEATABLE, hdel_run, "2.0.0", "O(N) for N fields", "Deletes fields, and the hash with its last one."),
     ROW("hexists", "key field", 3, "1:R", CMD_READONLY | CMD_FAST, hexists_run, "2.0.0", "O(1)", "Tells whether a field exists."),
     ROW("hget", "key field", 3, "1:R", CMD_READONLY | CMD_FAST, hget_run, "2.0.0", "O(1)", "Returns the value of a field."),
     {.name = "hgetall", .syntax = "key", .arity = 2, .keys = "1:R", .flags = CMD_READONLY, .run = hgetall_run, .since = "2.0.0",
@@ -333,7 +333,7 @@ const struct command hash_commands[] = {
      .since = "6.2.0", .cost = "O(N) for N fields returned", .summary = "Returns random fields.", .tips = "nondeterministic_output"},
     {.name = "hscan", .syntax = "key cursor [MATCH pattern] [COUNT count]", .arity = -3, .keys = "1:R", .flags = CMD_READONLY, .run = hscan_run,
      .since = "2.8.0", .cost = "O(1) a call, O(N) for all fields", .summary = "Returns fields and values, some at a time.", .tips = "nondeterministic_output"},
-    ROW("hset", "key field value [field value ...]", -4, "1:RW", WR | CMD_FAST, hset_run, "2.0.0", "O(N) for N fields", "Sets fields."),
+    ROW("hset", "key field value [field value ...]", -4, "1:RW", WR | CMD_FAST | CMD_REPEATABLE, hset_run, "2.0.0", "O(N) for N fields", "Sets fields."),
     ROW("hsetnx", "key field value", 4, "1:RW", WR | CMD_FAST, hsetnx_run, "2.0.0", "O(1)", "Sets a field unless it exists."),
     ROW("hstrlen", "key field", 3, "1:R", CMD_READONLY | CMD_FAST, hstrlen_run, "3.2.0", "O(1)", "Returns the length of a field's value."),
     {.name = "hvals", .syntax = "key", .arity = 2, .keys = "1:R", .flags = CMD_READONLY, .run = hvals_run, .since = "2.0.0",

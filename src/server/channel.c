@@ -2,6 +2,8 @@
 /* channel: sessions of other nodes' clients, and the links they come over. */
 #include "src/server/channel.h"
 
+#include <unistd.h>
+
 #include "cluster/link.h"
 #include "src/base/check.h"
 #include "src/base/mem.h"
@@ -189,6 +191,10 @@ static void on_roomy(struct link *l) {
 static const struct link_ops served_ops = {.up = on_up, .frame = on_frame, .down = on_down, .roomy = on_roomy};
 
 void served_open(struct worker *w, int fd) {
+    if (w->peers->closing) {
+        close(fd);
+        return;
+    }
     struct served *sv = mem_zalloc(sizeof(*sv));
     sv->worker = w;
     sv->link = link_open(peers_links(w), fd, false, &served_ops, sv);

@@ -604,6 +604,8 @@ static bool is_ours(struct session *s, struct call *c) {
     enum err e = route_call(s, c);
     if (e != OK) {
         s->worker->lap = clock_ticks();
+        atomic_store_explicit(&s->client.last_cmd, c->cmd, memory_order_relaxed);
+        atomic_store_explicit(&s->client.last_ms, c->now_ms, memory_order_relaxed);
     }
     if (e != OK && e != ERR_PARKED) {
         answer_error(c, mark, e);

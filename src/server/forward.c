@@ -23,7 +23,9 @@ enum {
     DEADLINE_FACTOR = 60,     /* of cluster-call-timeout, which is for silence */
     CHANNEL_INDEX_BITS = 20,
     CHANNELS_MAX = 1 << CHANNEL_INDEX_BITS,
-    UNKNOWN_DB = 255
+    UNKNOWN_DB = 255,
+    IDLE_MS = 120000,         /* a channel that is not used is closed: it costs memory at the other end */
+    SWEEP_MS = 5000
 };
 
 /* A session's channel at one node. */
@@ -35,6 +37,7 @@ struct away {
     uint32_t id;
     uint8_t db, proto;     /* of the session there */
     bool no_touch, watching;
+    int64_t used_ms;
     struct list sent;      /* calls without their replies, oldest first */
     struct channel inner;  /* of this node itself */
 };
@@ -287,6 +290,7 @@ static void send_over(struct away *a, struct forward *f) {
     f->away = a;
     f->ran_at = a->peer;
     f->tag = ++p->last_tag;
+    a->used_ms = now_ms();
     list_remove(&f->node);
     list_push_back(&a->sent, &f->node);
     put_state(a, f);
@@ -545,11 +549,37 @@ void forward_lose_watch(struct session *s) {
 
 /* ---- time, and the end ---- */
 
+static void away_close(struct away *a) {
+    if (a->peer == NULL) {
+        channel_close(&a->inner);
+    } else if (a->peer->link != NULL) {
+        link_frame(a->peer->link, (struct frame){.type = FRAME_CLOSE, .channel = a->id});
+    }
+    away_free(a);
+}
+
+static void close_idle(struct peers *p, int64_t now) {
+    for (struct list *n = p->all.next; n != &p->all; n = n->next) {
+        struct peer *peer = LIST_ENTRY(n, struct peer, node);
+        for (struct list *m = peer->aways.next, *next; m != &peer->aways; m = next) {
+            struct away *a = LIST_ENTRY(m, struct away, peer_node);
+            next = m->next;
+            if (list_empty(&a->sent) && !a->watching && now - a->used_ms > IDLE_MS) {
+                away_close(a);
+            }
+        }
+    }
+}
+
 void forward_tick(struct peers *p, int64_t now) {
     struct list due;
     list_init(&due);
     while (!list_empty(&p->broken)) {
         lose_one(LIST_ENTRY(p->broken.next, struct away, peer_node));
+    }
+    if (now - p->swept_ms > SWEEP_MS) {
+        p->swept_ms = now;
+        close_idle(p, now);
     }
     while (!list_empty(&p->timed) && LIST_ENTRY(p->timed.next, struct forward, timed)->deadline_ms <= now) {
         forward_fail(LIST_ENTRY(p->timed.next, struct forward, timed), "The key's node did not answer in time");
@@ -580,13 +610,7 @@ void forward_close(struct session *s) {
     }
     CHECK(far->calls == 0);
     while (!list_empty(&far->aways)) {
-        struct away *a = LIST_ENTRY(far->aways.next, struct away, node);
-        if (a->peer != NULL && a->peer->link != NULL) {
-            link_frame(a->peer->link, (struct frame){.type = FRAME_CLOSE, .channel = a->id});
-        } else {
-            channel_close(&a->inner);
-        }
-        away_free(a);
+        away_close(LIST_ENTRY(far->aways.next, struct away, node));
     }
     mem_free(far);
     s->far = NULL;

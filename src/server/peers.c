@@ -246,6 +246,9 @@ static void take_conf(struct peers *p) {
 
 void peers_turn(struct worker *w) {
     struct peers *p = w->peers;
+    if (unlikely(p->closing)) {
+        return;
+    }
     if (unlikely(p->conf_version != w->conf_version)) {
         take_conf(p);
     }

@@ -57,6 +57,7 @@ struct peers {
     char *secret;
     bool closing, closed;
     uint64_t conf_version;
+    int64_t swept_ms; /* idle channels */
 };
 
 /* For each worker when cluster-enabled. id: this node's. */

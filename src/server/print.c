@@ -86,7 +86,9 @@ static void docs_rows(struct buf *out, const char *title, const struct tier_row 
     for (unsigned i = 0; i < n; i++) {
         buf_printf(out, "| `%s` | ", rows[i].name);
         for (enum stat_tier t = 0; rows[i].in != (1u << STAT_TIERS) - 1 && t < STAT_TIERS; t++) {
-            buf_printf(out, tier_has(t, &rows[i]) ? "%s: " : "", tier_names[t].name);
+            if (tier_has(t, &rows[i])) {
+                buf_printf(out, "%s: ", tier_names[t].name);
+            }
         }
         buf_printf(out, "%s |\n", rows[i].doc);
     }

@@ -6,12 +6,14 @@
 #include "src/base/check.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
+#include "src/base/num.h"
 #include "src/cmd/cmd.h"
 #include "src/conf/conf.h"
 #include "src/guard/rule.h"
 #include "src/l1/l1.h"
 #include "src/origin/origin.h"
 #include "src/rt/pool.h"
+#include "src/server/health.h"
 #include "src/server/server.h"
 #include "src/stats/stats.h"
 #include "src/tier/guard.h"
@@ -124,6 +126,31 @@ void sight_gauges(struct server *srv, const struct conf *conf, struct gauges *ou
 
 double sight_fragmentation(const struct gauges *g) {
     return g->memory_used_bytes > 0 ? (double)g->memory_rss_bytes / (double)g->memory_used_bytes : 1;
+}
+
+void sight_health(struct server *srv, struct buf *out) {
+    if (!LOAD(srv->host.shutting_down) && !LOAD(srv->host.loading)) { /* it begins later than whoever asks, and ends before */
+        health_info(srv->health, out);
+    }
+}
+
+bool info_value(struct slice info, const char *name, struct slice *value) {
+    size_t n = strlen(name);
+    for (size_t at = 0; at < info.n;) {
+        const char *stop = memchr(info.p + at, '\r', info.n - at);
+        size_t end = stop != NULL ? (size_t)(stop - info.p) : info.n;
+        if (end - at > n && info.p[at + n] == ':' && memcmp(info.p + at, name, n) == 0) {
+            *value = slice_make(info.p + at + n + 1, end - at - n - 1);
+            return true;
+        }
+        at = end + 2;
+    }
+    return false;
+}
+
+bool info_number(struct slice info, const char *name, uint64_t *value) {
+    struct slice text;
+    return info_value(info, name, &text) && num_parse_u64(text, value);
 }
 
 /* ---- tiers ---- */

@@ -40,3 +40,8 @@ static inline uint64_t gauge_value(const struct gauges *g, const struct gauge_ro
 /* Reads what there is. conf: the present snapshot. */
 void sight_gauges(struct server *srv, const struct conf *conf, struct gauges *out);
 double sight_fragmentation(const struct gauges *g);
+/* INFO's section Health, or nothing while there is no such thing. */
+void sight_health(struct server *srv, struct buf *out);
+/* The value of a line "name:value" of a section of INFO; as a number. False: there is no such line, or no number in it. */
+bool info_value(struct slice info, const char *name, struct slice *value);
+bool info_number(struct slice info, const char *name, uint64_t *value);

@@ -359,18 +359,43 @@ static void put_peers(struct json *j, struct server *srv) {
     }
 }
 
+/* Each line of the text, or each word, as an element. */
+static void put_pieces(struct json *j, struct slice text, char between) {
+    for (size_t at = 0, end; at < text.n; at = end + 1) {
+        const char *stop = memchr(text.p + at, between, text.n - at);
+        end = stop != NULL ? (size_t)(stop - text.p) : text.n;
+        json_text(j, NULL, slice_make(text.p + at, end - at));
+    }
+}
+
+struct health_text {
+    struct json *j;
+    struct buf info; /* INFO's section */
+};
+
+static void put_health_row(void *ctx, const char *name, const char *doc) {
+    const struct health_text *t = ctx;
+    uint64_t v;
+    (void)doc;
+    if (info_number(buf_slice(&t->info), name, &v)) {
+        json_u64(t->j, name + strlen("health_"), v);
+    }
+}
+
 static void put_alarm(void *ctx, const char *name, const char *doc) {
     (void)name;
     json_text(ctx, NULL, slice_cstr(doc));
 }
 
 static void put_health(struct json *j, struct server *srv) {
+    struct health_text t = {.j = j};
     struct buf why = {0};
     bool ready = sight_ready(srv, &why);
+    sight_health(srv, &t.info);
     json_open(j, "health", '{');
     json_bool(j, "ready", ready);
     json_open(j, "loop_lag_us", '[');
-    for (unsigned i = 0; i < srv->host.loop_count; i++) {
+    for (unsigned i = 0; i < srv->host.loop_count && srv->workers != NULL; i++) {
         json_open(j, NULL, '{');
         json_u64(j, "worker", i);
         json_u64(j, "max_us", loop_most_turn_us(srv->workers[i]->loop));
@@ -378,15 +403,15 @@ static void put_health(struct json *j, struct server *srv) {
     }
     json_close(j, ']');
     json_open(j, "alarms", '[');
-    for (size_t at = 0; at < why.n;) {
-        size_t end = (size_t)((const char *)memchr(why.p + at, '\n', why.n - at) - why.p);
-        json_text(j, NULL, slice_make(why.p + at, end - at));
-        at = end + 1;
+    put_pieces(j, buf_slice(&why), '\n');
+    if (t.info.n > 0) {
+        health_alarms(srv->health, put_alarm, j);
     }
-    health_alarms(is_complete(srv) ? srv->health : NULL, put_alarm, j);
     json_close(j, ']');
+    health_rows(put_health_row, &t);
     json_close(j, '}');
     buf_free(&why);
+    buf_free(&t.info);
 }
 
 /* ---- history ---- */

@@ -8,6 +8,7 @@
 #include "src/cmd/cmd.h"
 #include "src/conf/conf.h"
 #include "src/guard/rule.h"
+#include "src/server/health.h"
 #include "src/server/server.h"
 #include "src/server/sight_int.h"
 #include "src/stats/errors.h"
@@ -87,19 +88,46 @@ static void put_counters(struct host *h, struct buf *out) {
 #include "src/stats/counters.def"
 }
 
-/* Units in full, times in seconds: "pool_wait_us" as "strata_pool_wait_seconds_total". Returns what a value is multiplied with. */
-static double gauge_name(char *out, const struct gauge_row *row) {
+/* Units in full, times in seconds: "pool" "wait_us" as "strata_pool_wait_seconds_total". Returns what a value is multiplied with. */
+static double gauge_name(char *out, const char *group, const char *name, bool counts) {
     static const struct {
         const char *end, *instead;
         double unit;
     } units[] = {{"_us", "_seconds", 1e-6}, {"_s", "_seconds", 1}, {"_sec", "_second", 1}, {"", "", 1}};
-    size_t n = strlen(row->name), u = 0;
-    while (n < strlen(units[u].end) || strcmp(row->name + n - strlen(units[u].end), units[u].end) != 0) {
+    size_t n = strlen(name), u = 0;
+    while (n < strlen(units[u].end) || strcmp(name + n - strlen(units[u].end), units[u].end) != 0) {
         u++;
     }
-    snprintf(out, NAME_MAX_BYTES, "strata_%s_%.*s%s%s", row->group, (int)(n - strlen(units[u].end)), row->name, units[u].instead,
-             row->kind[0] == 'c' ? "_total" : "");
+    snprintf(out, NAME_MAX_BYTES, "strata_%s_%.*s%s%s", group, (int)(n - strlen(units[u].end)), name, units[u].instead, counts ? "_total" : "");
     return units[u].unit;
+}
+
+static void put_gauge(struct buf *out, const char *group, const char *row, bool counts, const char *doc, uint64_t v) {
+    char name[NAME_MAX_BYTES];
+    double unit = gauge_name(name, group, row, counts);
+    put_head(out, name, counts ? "counter" : "gauge", doc);
+    buf_printf(out, "%s %.17g\n", name, (double)v * unit);
+}
+
+struct health_text {
+    struct buf *out;
+    struct buf info; /* INFO's section */
+};
+
+static void put_health_row(void *ctx, const char *name, const char *doc) {
+    const struct health_text *t = ctx;
+    const char *row = name + strlen("health_");
+    uint64_t v;
+    if (info_number(buf_slice(&t->info), name, &v)) {
+        put_gauge(t->out, "health", row, strncmp(row, "alarms_", 7) == 0, doc, v);
+    }
+}
+
+static void put_health(struct server *srv, struct buf *out) {
+    struct health_text t = {.out = out};
+    sight_health(srv, &t.info);
+    health_rows(put_health_row, &t);
+    buf_free(&t.info);
 }
 
 static void put_gauges(struct server *srv, const struct conf *conf, struct buf *out) {
@@ -107,10 +135,7 @@ static void put_gauges(struct server *srv, const struct conf *conf, struct buf *
     sight_gauges(srv, conf, &g);
     for (unsigned i = 0; i < gauge_count; i++) {
         const struct gauge_row *row = &gauge_rows[i];
-        char name[NAME_MAX_BYTES];
-        double unit = gauge_name(name, row);
-        put_head(out, name, row->kind, row->doc);
-        buf_printf(out, "%s %.17g\n", name, (double)gauge_value(&g, row) * unit);
+        put_gauge(out, row->group, row->name, row->kind[0] == 'c', row->doc, gauge_value(&g, row));
     }
     put_head(out, "strata_memory_fragmentation_ratio", "gauge", "Resident bytes over bytes in use.");
     buf_printf(out, "strata_memory_fragmentation_ratio %.4f\n", sight_fragmentation(&g));
@@ -254,6 +279,7 @@ void sight_prom(struct server *srv, struct buf *out) {
     struct conf *conf = conf_store_current(srv->host.conf_store);
     put_gauges(srv, conf, out);
     put_counters(&srv->host, out);
+    put_health(srv, out);
     put_tiers(srv, out);
     put_commands(&srv->host, out);
     put_policies(srv, out);

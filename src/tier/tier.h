@@ -35,7 +35,7 @@ struct tier {
     struct sink *sinks[TIER_MAX_SINKS];
     unsigned source_count, sink_count;
     bool every_change, acks; /* some sink says so */
-    int64_t fill_deadline_ms; /* how long one key's chain may take */
+    _Atomic int64_t fill_deadline_ms; /* CONFIG SET changes it; how long one key's chain may take */
     struct guard *guard;      /* NULL: no rules, ever */
     struct writes *writes;    /* NULL: nothing is ever written to an origin */
     void (*ask)(void *target, struct request *r); /* sends a request to the origin that a rule names */

@@ -613,7 +613,7 @@ static void the_rule_and_the_origin_agree_on_a_lifetime(void **state) {
         {"a1", {-1, -1, -1, false}, -1, 0},           {"a2", {5000, 9000, -1, false}, -1, 0}, /* advice nobody asked for */
         {"a3", {5000, -1, -1, true}, 5000, 0},        {"b1", {-1, -1, -1, false}, 10000, 0},
         {"b2", {60000, -1, -1, true}, 10000, 0},      {"b3", {3000, -1, -1, true}, 3000, 0},
-        {"b4", {3000, -1, -1, false}, 10000, 0},      {"c1", {-1, -1, -1, false}, -1, 0},
+        {"b4", {3000, -1, -1, false}, 10000, 0},      {"c1", {-1, -1, -1, false}, -1, 2000}, /* for soft purges */
         {"c2", {7000, 1000, -1, false}, 7000, 2000},  {"c3", {7000, 1000, 8000, false}, 7000, 8000},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -900,10 +900,10 @@ static void a_value_without_a_lifetime_gets_the_rules(void **state) {
     changed("k", SINK_EXPIRE); /* PERSIST is taken at its word */
     l1_unlock(t->l1, shard);
     assert_int_equal(ttl_of("k"), -1);
-    assert_int_equal(grace_of("k"), 0);
+    assert_int_equal(grace_of("k"), 5000); /* for a soft purge */
     set("g", "v", -1);
     assert_int_equal(ttl_of("g"), -1);
-    assert_int_equal(grace_of("g"), 0);
+    assert_int_equal(grace_of("g"), 5000);
     set("g", "v", 1000);
     assert_int_equal(grace_of("g"), 5000);
     set("x", "v", -1); /* no rule */

@@ -390,6 +390,10 @@ static void mapped(struct sink *s, const uint8_t *map, uint64_t emptied) {
         }
     }
     state_set_map(d->state, map);
+    if (emptied != 0) {
+        atomic_store(&d->flushed, true);
+        writer_wake(d);
+    }
 }
 
 static void sync_map(struct sink *s) {

@@ -14,6 +14,7 @@ enum {
     UNSURE_LEAST = 1000,  /* keys before counting again is thought of */
     FAILS_IN_A_ROW = 32,  /* reads, after which the device has a rest */
     READS_REST_MS = 1000,
+    RECLAIM_LOOK_S = 30,  /* between two looks at what is dead; the writer wakes as often */
     STALL_MS = 1000       /* that a step of the writer may take before nobody waits for it any more */
 };
 
@@ -24,7 +25,7 @@ enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 
 struct disk_counters {
     _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, reads_skipped, corrupt;
-    _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts;
+    _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts, reclaims;
     _Atomic uint64_t queue_full, stalls, packed, packed_from, packed_to, dropped; /* dropped: records, about, with their windows */
 };
 
@@ -43,7 +44,7 @@ struct disk {
     /* the writer's */
     struct packer *packer;
     uint64_t unsure; /* keys counted by the filters' word since the last recount */
-    int64_t recounted_us;
+    int64_t recounted_us, looked_us;
     pthread_mutex_t mutex; /* only to sleep and be woken */
     pthread_cond_t wake, settled;
     /* mutex */
@@ -53,6 +54,9 @@ struct disk {
     /* atomic */
     _Atomic int mode;         /* enum disk_mode */
     _Atomic bool recounting, closing;
+    _Atomic uint64_t vanished; /* records that have gone without the writer's doing since the keys were counted */
+    _Atomic bool flushed, looking, reclaiming; /* reclaim.c */
+    _Atomic int64_t reclaimed_us;              /* asked for last; 0 never */
     _Atomic bool asleep;      /* the writer is, or is about to be */
     _Atomic uint64_t queued, done; /* changes ever queued and ever finished */
     _Atomic uint32_t watch_count;
@@ -119,6 +123,9 @@ bool disk_unpack(struct source *s, struct slice record, struct found *out);
 
 /* recount.c: by the writer, between batches. */
 void recount_if_unsure(struct disk *d);
+
+/* reclaim.c: by the writer, between batches. */
+void reclaim_if_due(struct disk *d);
 
 /* open.c: the source's info. */
 void disk_info(struct source *s, struct buf *b);

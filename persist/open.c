@@ -25,7 +25,12 @@ static bool is_dead(void *ctx, struct slice key, struct slice value) {
     if (!record_split_key(key, &generation, &position, &name) || !record_last(value, &expire_ms)) {
         return false;
     }
-    return !state_is_live(d->state, generation) || (expire_ms != -1 && expire_ms <= clock_now_ms());
+    if (!state_is_live(d->state, generation)) {
+        return true;
+    }
+    bool expired = expire_ms != -1 && expire_ms <= clock_now_ms();
+    disk_count(&d->vanished, expired); /* it may have been replaced or deleted before, and counted then: nobody can say here */
+    return expired;
 }
 
 struct notes {
@@ -337,4 +342,5 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "packed_to_bytes", c->packed_to);
     line(b, "rebuilds", c->rebuilds);
     line(b, "recounts", c->recounts);
+    line(b, "reclaims", c->reclaims);
 }

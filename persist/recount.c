@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* recount: the numbers of keys put right. A hurried writer believes the filters about keys it has no time to look for; when it has
  * done so for a hundredth of the keys they are counted, as of a mark set between two batches, so that what changes meanwhile
- * stays counted. */
+ * stays counted. So they are when a tenth may have gone with a window, or as expired when files were merged, but more seldom. */
 #include <string.h>
 
 #include "persist/disk_int.h"
@@ -10,7 +10,7 @@
 #include "src/base/mem.h"
 #include "src/rt/pool.h"
 
-enum { UNSURE_PART = 100, PAUSE_US = 60000000 };
+enum { UNSURE_PART = 100, PAUSE_US = 60000000, VANISHED_PART = 10, LONG_PAUSE_US = 600000000 };
 
 struct recount {
     struct job job;
@@ -56,13 +56,19 @@ static void done(struct job *job) {
     mem_free(job);
 }
 
-void recount_if_unsure(struct disk *d) {
-    int64_t total = 0, now_us = clock_mono_us();
+static bool is_due(const struct disk *d, int64_t now_us) {
+    int64_t total = 0, unsure = (int64_t)d->unsure, vanished = (int64_t)atomic_load(&d->vanished);
+    int64_t since_us = d->recounted_us == 0 ? INT64_MAX : now_us - d->recounted_us;
     for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
         total += atomic_load(&d->keys[i]);
     }
-    if (d->unsure < UNSURE_LEAST || (int64_t)d->unsure < total / UNSURE_PART || now_us - d->recounted_us < PAUSE_US ||
-        d->store->mark == NULL || atomic_exchange(&d->recounting, true)) {
+    return (unsure >= UNSURE_LEAST && unsure >= total / UNSURE_PART && since_us >= PAUSE_US) ||
+           (vanished > 0 && vanished >= total / VANISHED_PART && since_us >= LONG_PAUSE_US);
+}
+
+void recount_if_unsure(struct disk *d) {
+    int64_t now_us = clock_mono_us();
+    if (!is_due(d, now_us) || d->store->mark == NULL || atomic_exchange(&d->recounting, true)) {
         return;
     }
     if (!disk_enter(d)) {
@@ -78,6 +84,7 @@ void recount_if_unsure(struct disk *d) {
         r->generation[i] = state_generation(d->state, (uint8_t)i);
     }
     d->unsure = 0;
+    atomic_store(&d->vanished, 0);
     d->recounted_us = now_us;
     if (!pool_submit(d->pool, READS_IN_BACKGROUND, &r->job)) {
         d->store->unmark(d->store, r->mark);

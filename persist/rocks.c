@@ -380,6 +380,46 @@ static void rocks_stats(struct store *s, struct store_stats *out) {
     view_drop(v);
 }
 
+/* ---- space of what is dead ---- */
+
+static void rocks_sizes(struct store *s, const struct store_range *ranges, size_t n, uint64_t *bytes) {
+    struct rocks *r = rocks_of(s);
+    struct view *v = view_take(r);
+    memset(bytes, 0, n * sizeof(*bytes));
+    for (unsigned i = 0; i < v->n; i++) {
+        for (size_t k = 0; k < n; k++) {
+            const struct store_range *range = &ranges[k];
+            uint64_t some = 0;
+            char *message = NULL;
+            rocksdb_approximate_sizes_cf(r->db, v->windows[i].cf, 1, &range->from.p, &range->from.n, &range->to.p, &range->to.n, &some, &message);
+            rocksdb_free(message);
+            bytes[k] += some;
+        }
+    }
+    view_drop(v);
+}
+
+/* Files that lie in dead ranges go at once. The others become too old for the period of a moment, of which RocksDB takes note as the
+ * option is set, and are merged without what the filter finds dead. */
+static void rocks_reclaim(struct store *s, bool on, const struct store_range *dead, size_t n) {
+    static const char *const name[] = {"periodic_compaction_seconds"}, *const seconds[] = {"0", "1"};
+    struct rocks *r = rocks_of(s);
+    struct view *v = view_take(r);
+    for (unsigned i = 0; i < v->n; i++) {
+        char text[256], *message = NULL;
+        for (size_t k = 0; k < n; k++) {
+            rocksdb_delete_file_in_range_cf(r->db, v->windows[i].cf, dead[k].from.p, dead[k].from.n, dead[k].to.p, dead[k].to.n, &message);
+            rocksdb_free(message);
+            message = NULL;
+        }
+        rocksdb_set_options_cf(r->db, v->windows[i].cf, 1, name, &seconds[on], &message);
+        if (failed(message, text, sizeof(text))) {
+            log_warning("disk tier: space is not given back: %s", text);
+        }
+    }
+    view_drop(v);
+}
+
 /* ---- compaction filter ---- */
 
 static unsigned char filter_record(void *ctx, int level, const char *key, size_t key_n, const char *value, size_t value_n,
@@ -415,12 +455,11 @@ static rocksdb_block_based_table_options_t *table_options(struct rocks *r) {
     return t;
 }
 
-/* Options the C API has no function for; the string keeps what was set before. What is dead leaves cold files within minutes
- * of this period. */
+/* Options the C API has no function for; the string keeps what was set before. No period of merging, until rocks_reclaim. */
 static void add_what_c_lacks(struct rocks *r) {
     rocksdb_options_t *more = rocksdb_options_create();
     char *message = NULL, text[256];
-    rocksdb_get_options_from_string(r->opts, "periodic_compaction_seconds=600", more, &message);
+    rocksdb_get_options_from_string(r->opts, "periodic_compaction_seconds=0", more, &message);
     if (failed(message, text, sizeof(text))) {
         log_warning("disk tier: option refused: %s", text);
         rocksdb_options_destroy(more);
@@ -606,6 +645,8 @@ struct store *rocks_open(const struct rocks_options *o, bool erase, char *err, s
                               .unmark = rocks_unmark,
                               .each_at = rocks_each_at,
                               .maintain = rocks_maintain,
+                              .sizes = rocks_sizes,
+                              .reclaim = rocks_reclaim,
                               .stats = rocks_stats,
                               .reset = rocks_reset,
                               .close = rocks_close};

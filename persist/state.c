@@ -227,6 +227,24 @@ bool state_is_live(const struct state *s, uint32_t generation) {
     return false;
 }
 
+unsigned state_live(const struct state *s, uint32_t *out) {
+    uint32_t maps_set;
+    unsigned n;
+    do { /* again when the map was replaced meanwhile */
+        maps_set = atomic_load(&s->h->maps_set);
+        for (n = 0; n < STATE_LOGICAL; n++) {
+            uint8_t physical = __atomic_load_n(&map_at(s, maps_set)[n], __ATOMIC_ACQUIRE);
+            uint32_t g = atomic_load_explicit(&s->h->generation[physical], memory_order_relaxed);
+            unsigned at = n;
+            for (; at > 0 && out[at - 1] > g; at--) {
+                out[at] = out[at - 1];
+            }
+            out[at] = g;
+        }
+    } while (atomic_load(&s->h->maps_set) != maps_set);
+    return n;
+}
+
 uint64_t state_count(const struct state *s, uint8_t physical) {
     return s->h->count[physical];
 }

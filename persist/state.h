@@ -49,6 +49,8 @@ void state_set_map(struct state *s, const uint8_t *map);
 /* The generation of a physical database; a fresh one makes all its records dead. Any thread. */
 uint32_t state_generation(const struct state *s, uint8_t physical);
 void state_renew(struct state *s, uint8_t physical);
+/* The generations of all logical databases in rising order, into out (room for STATE_LOGICAL); returns how many. Any thread. */
+unsigned state_live(const struct state *s, uint32_t *out);
 /* Whether any logical database has this generation. Any thread. */
 bool state_is_live(const struct state *s, uint32_t generation);
 /* Keys in the store of a physical database, as of the last orderly close. */

@@ -28,6 +28,11 @@ struct store_write {
     bool unlogged;           /* a kill may undo it */
 };
 
+/* Keys from the first on, before the second. */
+struct store_range {
+    struct slice from, to;
+};
+
 /* Numbers for INFO; 0 where the store does not know. */
 struct store_stats {
     uint64_t disk_bytes, memory_bytes, index_bytes, keys_estimate, pending_compaction_bytes, windows, dropped_windows;
@@ -57,6 +62,11 @@ struct store {
     /* After writes, by the writer: starts and drops windows to stay within the size; returns about how many records went.
      * May block. */
     uint64_t (*maintain)(struct store *s, int64_t max_bytes);
+    /* About how many bytes in files the keys of each range take. Any thread; no reads. */
+    void (*sizes)(struct store *s, const struct store_range *ranges, size_t n, uint64_t *bytes);
+    /* on: files are to be rewritten soon, in the background, without what is dead; of the ranges all is. Off, a little later: that
+     * is over. May block for a moment. NULL: it sees to it by itself. */
+    void (*reclaim)(struct store *s, bool on, const struct store_range *dead, size_t n);
     void (*stats)(struct store *s, struct store_stats *out);
     /* Forgets everything, reopens empty. No other call may be under way. */
     bool (*reset)(struct store *s, char *err, size_t errcap);

@@ -234,6 +234,7 @@ static bool rebuild(struct disk *d) {
 static void uncount_dropped(struct disk *d, uint64_t records) {
     int64_t total = 0;
     disk_count(&d->count.dropped, records);
+    disk_count(&d->vanished, records);
     for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
         total += atomic_load(&d->keys[i]);
     }
@@ -263,22 +264,25 @@ static void each_second(struct disk *d, uint64_t *synced) {
     atomic_store(&d->admission.full, max > 0 && st.disk_bytes > (uint64_t)max / 100 * FULL_PERCENT);
     uncount_dropped(d, d->store->maintain(d->store, max));
     recount_if_unsure(d);
+    reclaim_if_due(d);
 }
 
-/* Until something is queued, or a second has passed when there is work each second. */
+/* Something is to be seen to within a second. */
+static bool is_restless(const struct disk *d, uint64_t synced) {
+    return synced != atomic_load(&d->count.batches) || atomic_load(&d->max_bytes) > 0 || d->unsure >= UNSURE_LEAST ||
+           atomic_load(&d->flushed) || atomic_load(&d->reclaiming);
+}
+
+/* Until something is queued, or a second has passed when there is work each second, or half a minute. */
 static void sleep_a_while(struct disk *d, bool by_time) {
     pthread_mutex_lock(&d->mutex);
     atomic_store(&d->asleep, true);
     if (atomic_load(&d->queued) == atomic_load(&d->done) && !d->stopping) {
         pthread_cond_broadcast(&d->settled);
-        if (by_time) {
-            struct timespec until;
-            clock_gettime(CLOCK_REALTIME, &until);
-            until.tv_sec++;
-            pthread_cond_timedwait(&d->wake, &d->mutex, &until);
-        } else {
-            pthread_cond_wait(&d->wake, &d->mutex);
-        }
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += by_time ? 1 : RECLAIM_LOOK_S;
+        pthread_cond_timedwait(&d->wake, &d->mutex, &until);
     }
     atomic_store(&d->asleep, false);
     pthread_mutex_unlock(&d->mutex);
@@ -320,7 +324,7 @@ static void *writer_main(void *arg) {
         } else if (is_stopping(d)) {
             break;
         } else {
-            sleep_a_while(d, synced != atomic_load(&d->count.batches) || atomic_load(&d->max_bytes) > 0 || d->unsure >= UNSURE_LEAST);
+            sleep_a_while(d, is_restless(d, synced));
         }
         if (clock_mono_us() - weighed_us >= WEIGH_US && atomic_load(&d->mode) == DISK_SERVING) {
             struct store_stats st;

@@ -309,6 +309,49 @@ static uint64_t fake_maintain(struct store *s, int64_t max_bytes) {
     return 0;
 }
 
+static bool is_in(const struct fake_record *r, const struct store_range *range) {
+    struct slice key = buf_slice(&r->key);
+    return memcmp(key.p, range->from.p, range->from.n) >= 0 && memcmp(key.p, range->to.p, range->to.n) < 0;
+}
+
+static void fake_sizes(struct store *s, const struct store_range *ranges, size_t n, uint64_t *bytes) {
+    struct fake_store *f = fake_of(s);
+    pthread_mutex_lock(&f->mutex);
+    memset(bytes, 0, n * sizeof(*bytes));
+    for (int i = 0; i < FAKE_BUCKETS; i++) {
+        for (const struct fake_record *r = f->now.at[i]; r != NULL; r = r->next) {
+            for (size_t k = 0; k < n; k++) {
+                bytes[k] += is_in(r, &ranges[k]) ? r->key.n + r->value.n : 0;
+            }
+        }
+    }
+    count(f, &f->sized);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+/* What lies in the ranges goes, and nothing else. */
+static void fake_reclaim(struct store *s, bool on, const struct store_range *dead, size_t n) {
+    struct fake_store *f = fake_of(s);
+    pthread_mutex_lock(&f->mutex);
+    for (int i = 0; i < FAKE_BUCKETS; i++) {
+        for (struct fake_record **at = &f->now.at[i]; *at != NULL;) {
+            size_t k = 0;
+            while (k < n && !is_in(*at, &dead[k])) {
+                k++;
+            }
+            if (k < n) {
+                erase(&f->now, at);
+            } else {
+                at = &(*at)->next;
+            }
+        }
+    }
+    if (on) {
+        count(f, &f->reclaims);
+    }
+    pthread_mutex_unlock(&f->mutex);
+}
+
 static void fake_stats(struct store *s, struct store_stats *out) {
     struct fake_store *f = fake_of(s);
     *out = (struct store_stats){.disk_bytes = f->disk_bytes, .windows = 1};
@@ -349,6 +392,8 @@ void fake_init(struct fake_store *f) {
                                        .unmark = fake_unmark,
                                        .each_at = fake_each_at,
                                        .maintain = fake_maintain,
+                                       .sizes = fake_sizes,
+                                       .reclaim = fake_reclaim,
                                        .stats = fake_stats,
                                        .reset = fake_reset,
                                        .close = fake_close}};

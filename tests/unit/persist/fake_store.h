@@ -45,7 +45,7 @@ struct fake_store {
     _Atomic int fail_gets, fail_writes, fail_syncs, fail_resets; /* so many times */
     _Atomic uint64_t disk_bytes;                                 /* for stats */
     /* counted; see fake_await_count */
-    _Atomic int gets, pins, writes, synced_writes, syncs, resets, maintained, closed;
+    _Atomic int gets, pins, writes, synced_writes, syncs, resets, maintained, sized, reclaims, closed;
 };
 
 void fake_init(struct fake_store *f);

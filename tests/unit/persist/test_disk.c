@@ -3,6 +3,7 @@
  * in every order a gate can make. */
 #include "tests/unit/persist/disk_rig.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 #include "src/base/clock.h"
@@ -387,6 +388,85 @@ static void a_full_store_takes_its_share(void **state) {
     rig_evict(r, &k, 3, true);
     rig_settle(r);
     assert_int_equal(rig_stored(r, &k), 3);
+    rig_free(r);
+}
+
+/* ---- space of what is dead ---- */
+
+enum { BULK = 200, BULK_BYTES = 40000 };
+
+/* Evicts so many values with a deadline. */
+static void evict_bulk(struct rig *r, int from, int n, int64_t expire_ms) {
+    static char bytes[BULK_BYTES];
+    for (int i = from; i < from + n; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "bulk:%d", i);
+        struct key k = key_of(name);
+        struct item_view item = {.type = TYPE_STRING, .str = slice_make(bytes, BULK_BYTES), .expire_ms = expire_ms};
+        struct sink *s = disk_sink(r->disk);
+        s->evicted(s, &k, &item, &(struct eviction){.alone = true, .read = true});
+    }
+    rig_settle(r);
+}
+
+/* Has a look taken, and waits for its end. */
+static void look(struct rig *r) {
+    int sized = r->fake->sized;
+    atomic_store(&r->disk->flushed, true);
+    writer_wake(r->disk);
+    fake_await_count(r->fake, &r->fake->sized, sized + 1);
+    while (atomic_load(&r->disk->looking)) {
+        sched_yield();
+    }
+}
+
+static void what_is_alive_is_left_alone(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    evict_bulk(r, 0, BULK, -1);
+    evict_bulk(r, BULK, BULK / 10, clock_now_ms() + 2000);
+    clock_advance_ms(5000);
+    look(r);
+    assert_int_equal(r->fake->reclaims, 0);
+    assert_int_equal(fake_records(r->fake), BULK + BULK / 10);
+    clock_advance_ms(-5000);
+    rig_free(r);
+}
+
+static void what_was_flushed_is_reclaimed_at_once(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    evict_bulk(r, 0, BULK, -1);
+    r->fake->disk_bytes = BULK * BULK_BYTES;
+    look(r);
+    rig_map(r, 200, true);
+    fake_await_count(r->fake, &r->fake->reclaims, 1);
+    while (atomic_load(&r->disk->looking)) {
+        sched_yield();
+    }
+    assert_int_equal(fake_records(r->fake), 0);
+    r->fake->disk_bytes = 0;
+    struct key k = key_make(SLICE("k"), 200);
+    rig_evict(r, &k, 1, true);
+    rig_settle(r);
+    look(r);
+    assert_int_equal(rig_stored(r, &k), 1);
+    assert_true(rig_info(r, "reclaims") == 1);
+    rig_free(r);
+}
+
+static void what_has_expired_is_reclaimed(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    evict_bulk(r, 0, BULK / 2, -1);
+    evict_bulk(r, BULK / 2, BULK, clock_now_ms() + 2000);
+    look(r);
+    assert_int_equal(r->fake->reclaims, 0);
+    clock_advance_ms(5000);
+    look(r);
+    assert_int_equal(r->fake->reclaims, 1);
+    assert_int_equal(fake_records(r->fake), BULK / 2 + BULK); /* of its ranges nothing was alive: there were none */
+    clock_advance_ms(-5000);
     rig_free(r);
 }
 
@@ -920,6 +1000,9 @@ int main(void) {
         cmocka_unit_test(an_evicted_value_that_is_dropped_uncovers_nothing),
         cmocka_unit_test(a_queued_older_version_is_not_uncovered_either),
         cmocka_unit_test(a_full_store_takes_its_share),
+        cmocka_unit_test(what_is_alive_is_left_alone),
+        cmocka_unit_test(what_was_flushed_is_reclaimed_at_once),
+        cmocka_unit_test(what_has_expired_is_reclaimed),
         cmocka_unit_test(back_deletes_only_what_may_be_below),
         cmocka_unit_test(through_writes_with_every_change),
         cmocka_unit_test(replies_wait_for_the_log),

@@ -4,6 +4,7 @@ import json
 import os
 import statistics
 import subprocess
+import time
 
 import servers
 
@@ -42,15 +43,8 @@ def preload(server, cores=None, keys=10000, value_size=100, key_size=16, **optio
 
 
 def cpu_ns(server):
-    """CPU time of all threads of the server, in nanoseconds."""
-    total = 0
-    for path in glob.glob("/proc/%d/task/*/schedstat" % server.pid):
-        try:
-            with open(path) as f:
-                total += int(f.read().split()[0])
-        except OSError:
-            pass
-    return total
+    """CPU time of the server in nanoseconds: of all threads, those that have ended, too."""
+    return time.clock_gettime_ns(~server.pid << 3 | 2)  # what clock_getcpuclockid gives: the clock of another process
 
 
 def status_sum(server, field):

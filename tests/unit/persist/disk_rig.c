@@ -238,6 +238,15 @@ void rig_settle(struct rig *r) {
     rig_await_serving(r);
 }
 
+int64_t rig_keys(struct rig *r) {
+    struct source *s = disk_source(r->disk);
+    int64_t n = 0;
+    for (unsigned i = 0; i < STATE_LOGICAL; i++) {
+        n += s->key_count(s, disk_map(r->disk)[i]);
+    }
+    return n;
+}
+
 uint64_t rig_info(struct rig *r, const char *name) {
     struct buf b = {0};
     char line[64];

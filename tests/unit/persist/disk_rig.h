@@ -61,6 +61,9 @@ void rig_await_serving(struct rig *r);
 /* The number of a line of INFO. */
 uint64_t rig_info(struct rig *r, const char *name);
 
+/* Keys it counts in all logical databases. */
+int64_t rig_keys(struct rig *r);
+
 /* An ack that counts. */
 struct rig_ack {
     struct sink_ack ack;

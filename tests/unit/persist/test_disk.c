@@ -602,7 +602,7 @@ static void a_failed_write_empties_the_tier_which_serves_again(void **state) {
     assert_int_equal(r->fake->resets, resets + 1);
     assert_int_equal(fake_records(r->fake), 0);
     assert_true(rig_probe(r, &k) == 0 && rig_probe(r, &other) == 0);
-    assert_true(rig_info(r, "write_failures") == 1 && rig_info(r, "rebuilds") == 1 && rig_info(r, "keys") == 0);
+    assert_true(rig_info(r, "write_failures") == 1 && rig_info(r, "rebuilds") == 1 && rig_keys(r) == 0);
     assert_string_equal(r->disk->last_error, "write failed on demand");
     rig_evict(r, &k, 9, true);
     rig_settle(r);
@@ -840,14 +840,14 @@ static void what_is_queued_is_written_before_the_end(void **state) {
     }
     rig_end(r);
     rig_reopen(r);
-    assert_true(rig_info(r, "keys") == 500);
+    assert_true(rig_keys(r) == 500);
     for (int i = 0; i < 500; i++) {
         struct key k = key_of(names[i]);
         assert_int_equal(rig_probe(r, &k), i + 1);
     }
     rig_kill(r);
     rig_reopen(r);
-    assert_true(rig_info(r, "keys") == 500);
+    assert_true(rig_keys(r) == 500);
     rig_free(r);
 }
 

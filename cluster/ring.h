@@ -50,7 +50,7 @@ struct ring {
     uint16_t owner[RING_SLOTS];    /* index into nodes */
     uint16_t serving[RING_SLOTS];  /* the owner while it answers, else the first node behind it that does; this node rather than none */
     uint16_t previous[RING_SLOTS]; /* the owner before, where it is another node that is still known, else RING_NONE */
-    int64_t previous_until_ms;     /* until when that one is worth asking, wall time */
+    int64_t previous_until_ms;     /* until when that one is worth asking, monotonic milliseconds */
     _Atomic unsigned refs;
     struct ring_node nodes[]; /* by id: a node has the same index wherever the version is the same */
 };

@@ -371,12 +371,14 @@ bool txn_walks_first(struct call *c) {
         any |= (q->cmd->flags & CMD_WHOLE) && run_ahead(c, q, map[q->db], &f->of[i]);
         follow_swap(c, q, map);
     }
+    if (!any) { /* the call runs at once, in its window: nobody would free its state */
+        first_walks_free(f);
+        return false;
+    }
     c->state = f;
     c->state_free = first_walks_free;
-    if (any) {
-        session_of(c->client)->worker->parking = (struct parking){.why = PARK_JOB, .job = &f->job};
-    }
-    return any;
+    session_of(c->client)->worker->parking = (struct parking){.why = PARK_JOB, .job = &f->job};
+    return true;
 }
 
 /* What the i-th call's walk found becomes its state. */

@@ -76,7 +76,7 @@ static enum err getuser_run(struct call *c) {
 
 static enum err cat_run(struct call *c) {
     if (c->argc > 3) {
-        return call_errorf(c, "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try ACL HELP.", SLICE_ARG(c->argv[1]));
+        return call_too_many(c);
     }
     if (c->argc == 2) {
         reply_array(c->out, CATEGORY_COUNT - 1);

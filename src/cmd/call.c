@@ -274,16 +274,26 @@ enum err call_arity_error(struct call *c) {
     return call_errorf(c, "ERR wrong number of arguments for '%s' command", c->cmd->full_name);
 }
 
-enum err call_reply_help(struct call *c, const char *const *lines) {
+/* The name of the container, in capitals as in texts for people. */
+static void container_name(const struct call *c, char *name, size_t size) {
     const struct cmd *top = c->cmd->parent != NULL ? c->cmd->parent : c->cmd;
-    char name[64];
     size_t n = 0;
-    for (const char *p = top->row->name; *p != '\0' && n + 1 < sizeof(name); p++) {
+    for (const char *p = top->row->name; *p != '\0' && n + 1 < size; p++) {
         name[n++] = (char)toupper((unsigned char)*p);
     }
     name[n] = '\0';
+}
+
+enum err call_too_many(struct call *c) {
+    char name[64];
+    container_name(c, name, sizeof(name));
+    return call_errorf(c, "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try %s HELP.", SLICE_ARG(c->argv[1]), name);
+}
+
+enum err call_reply_help(struct call *c, const char *const *lines) {
+    char name[64], head[128];
+    container_name(c, name, sizeof(name));
     struct reply_deferred d = reply_defer(c->out, '*');
-    char head[128];
     snprintf(head, sizeof(head), "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", name);
     reply_status(c->out, head);
     int64_t count = 1;

@@ -195,6 +195,8 @@ static inline enum err arg_i64(const struct call *c, int i, int64_t *out) {
 enum err arg_expire(struct call *c, int i, int64_t unit_ms, bool relative, int64_t *deadline_ms);
 /* "ERR wrong number of arguments for 'x' command" */
 enum err call_arity_error(struct call *c);
+/* "ERR unknown subcommand or wrong number of arguments for 'X'. Try Y HELP.": a subcommand, as it was written, takes fewer. */
+enum err call_too_many(struct call *c);
 /* HELP of a container command: the lines Redis prints around them are added ("<X> <subcommand> [<arg> ...]. Subcommands
  * are:", and HELP itself). lines ends with NULL. */
 enum err call_reply_help(struct call *c, const char *const *lines);

@@ -240,16 +240,11 @@ static enum err reply_run(struct call *c) {
     return OK;
 }
 
-/* The subcommand, as it was written, takes fewer arguments. */
-static enum err too_many(struct call *c) {
-    return call_errorf(c, "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try CLIENT HELP.", SLICE_ARG(c->argv[1]));
-}
-
 static enum err pause_run(struct call *c) {
     int64_t ms;
     bool writes = c->argc == 4 && arg_is(c, 3, "write");
     if (c->argc > 4) {
-        return too_many(c);
+        return call_too_many(c);
     }
     if (c->argc == 4 && !writes && !arg_is(c, 3, "all")) {
         return call_errorf(c, "ERR CLIENT PAUSE mode must be WRITE or ALL");
@@ -278,7 +273,7 @@ static enum err unblock_run(struct call *c) {
     int64_t id;
     bool error = false;
     if (c->argc > 4) {
-        return too_many(c);
+        return call_too_many(c);
     }
     if (c->argc == 4) {
         error = arg_is(c, 3, "error");

@@ -2,6 +2,9 @@
 /* observe: SLOWLOG, LATENCY, MEMORY. */
 #include "src/cmd/observe.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
@@ -39,7 +42,7 @@ static enum err slowlog_get_run(struct call *c) {
     int64_t n = 10;
     struct slow_listing l = {.out = c->out, .steps = c->argc == 4 && arg_is(c, 3, "steps")};
     if (c->argc > 3 && !l.steps) {
-        return call_arity_error(c);
+        return call_too_many(c);
     }
     if (c->argc >= 3 && (!num_parse_i64(c->argv[2], &n) || n < -1)) {
         return call_errorf(c, "ERR count should be greater than or equal to -1");
@@ -117,14 +120,86 @@ static enum err latency_latest_run(struct call *c) {
     return OK;
 }
 
-static enum err latency_history_run(struct call *c) {
-    struct latency_listing l = {.o = c->out};
+static char *event_name(struct call *c) {
     char *name = arena_alloc(c->arena, c->argv[2].n + 1);
     memcpy(name, c->argv[2].p, c->argv[2].n);
     name[c->argv[2].n] = '\0';
+    return name;
+}
+
+static enum err latency_history_run(struct call *c) {
+    struct latency_listing l = {.o = c->out};
+    char *name = event_name(c);
     struct reply_deferred d = reply_defer(c->out, '*');
     latency_each(c->host->latency, name, reply_history, &l);
     reply_defer_end(c->out, d, l.n);
+    return OK;
+}
+
+enum { GRAPH_WIDTH = 80, GRAPH_ROWS = 4, GRAPH_SHADES = 3 };
+
+/* "5s", "3m", "2h", "9d": how long ago, in at most three characters that are written downwards. */
+static void put_age(char *text, size_t size, int64_t age_s) {
+    static const struct {
+        int64_t s;
+        char unit;
+    } units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
+    size_t u = 0;
+    while (u < 3 && age_s < units[u].s) {
+        u++;
+    }
+    int64_t n = age_s / units[u].s;
+    snprintf(text, size, "%d%c", (int)(n > 99 ? 99 : n), units[u].unit);
+}
+
+static void copy_event(void *ctx, const struct latency_event *e) {
+    *(struct latency_event *)ctx = *e;
+}
+
+/* The newest samples as columns, between the lowest and the highest of them, their ages below. */
+static void draw_event(struct buf *text, const struct latency_event *e, int64_t now_s) {
+    size_t n = e->count < GRAPH_WIDTH ? e->count : GRAPH_WIDTH;
+    uint64_t low = UINT64_MAX, high = 0;
+    char ages[GRAPH_WIDTH][8];
+    uint64_t ms[GRAPH_WIDTH];
+    for (size_t i = 0; i < n; i++) {
+        const struct latency_sample *s = &e->samples[(e->next + LATENCY_SAMPLES - n + i) % LATENCY_SAMPLES];
+        ms[i] = s->ms;
+        low = s->ms < low ? s->ms : low;
+        high = s->ms > high ? s->ms : high;
+        put_age(ages[i], sizeof(ages[i]), now_s > s->time_s ? now_s - s->time_s : 0);
+    }
+    buf_printf(text, "%s - high %llu ms, low %llu ms (all time high %llu ms)\n%.*s\n", e->name, (unsigned long long)high,
+               (unsigned long long)low, (unsigned long long)e->max_ms, GRAPH_WIDTH,
+               "--------------------------------------------------------------------------------");
+    for (uint64_t row = GRAPH_ROWS; row-- > 0;) {
+        for (size_t i = 0; i < n; i++) {
+            uint64_t step = high > low ? (ms[i] - low) * (GRAPH_ROWS * GRAPH_SHADES - 1) / (high - low) : 0;
+            char top = "_o#"[step % GRAPH_SHADES], fill = row < step / GRAPH_SHADES ? '|' : ' ';
+            buf_putc(text, row == step / GRAPH_SHADES ? top : fill);
+        }
+        buf_putc(text, '\n');
+    }
+    for (size_t line = 0; line < 3; line++) {
+        buf_putc(text, '\n');
+        for (size_t i = 0; i < n; i++) {
+            buf_putc(text, line < strlen(ages[i]) ? ages[i][line] : ' ');
+        }
+    }
+    buf_putc(text, '\n');
+}
+
+static enum err latency_graph_run(struct call *c) {
+    struct latency_event *e = arena_alloc(c->arena, sizeof(*e));
+    struct buf text = {0};
+    e->count = 0;
+    latency_each(c->host->latency, event_name(c), copy_event, e);
+    if (e->count == 0) {
+        return call_errorf(c, "ERR No samples available for event '%.*s'", SLICE_ARG(c->argv[2]));
+    }
+    draw_event(&text, e, c->now_ms / 1000);
+    reply_verbatim(c->out, "txt", buf_slice(&text));
+    buf_free(&text);
     return OK;
 }
 
@@ -208,6 +283,7 @@ static enum err latency_doctor_run(struct call *c) {
 
 static enum err latency_help_run(struct call *c) {
     static const char *const lines[] = {"DOCTOR", "    Return a human readable latency analysis report.",
+                                        "GRAPH <event>", "    Return an ASCII latency graph for the <event> class.",
                                         "HISTORY <event>", "    Return time-latency samples for the <event> class.",
                                         "LATEST", "    Return the latest latency samples for all events.",
                                         "RESET [<event> ...]", "    Reset latency data of one or more <event> classes.",
@@ -223,6 +299,7 @@ static enum err latency_help_run(struct call *c) {
 
 const struct command latency_subs[] = {
     LAT("doctor", "", 2, latency_doctor_run, "2.8.13", "Says what the samples mean.", NODES),
+    LAT("graph", "event", 3, latency_graph_run, "2.8.13", "Draws the samples of an event.", NODES),
     {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = latency_help_run, .since = "2.8.13", .cost = "O(1)", .summary = "Lists the subcommands."},
     LAT("histogram", "[command [command ...]]", -2, latency_histogram_run, "7.0.0", "Returns how long commands took.", NODES),
     LAT("history", "event", 3, latency_history_run, "2.8.13", "Returns the samples of an event.", NODES),

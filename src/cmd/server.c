@@ -125,6 +125,10 @@ static enum err monitor_run(struct call *c) {
 
 static enum err lolwut_run(struct call *c) {
     static const char *const layers[] = {"memory", "disk", "peers", "origin"};
+    int64_t version;
+    if (c->argc > 2 && arg_is(c, 1, "version") && arg_i64(c, 2, &version) != OK) {
+        return ERR_NOT_INT; /* any version draws the same */
+    }
     struct buf b = {0};
     for (int i = 0; i < 4; i++) {
         buf_printf(&b, "%*s%.*s %s\n", 6 - 2 * i, "", 8 + 4 * i, "~~~~~~~~~~~~~~~~~~~~~~~~", layers[i]);

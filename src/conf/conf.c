@@ -503,15 +503,19 @@ void conf_store_take_notes(struct conf_store *s, struct buf *out) {
 
 /* ---- CONFIG SET and GET ---- */
 
-static bool set_one(struct conf_store *s, struct conf *c, struct slice name, struct slice value,
+/* seen: a mark for each row, then for each directive without effect. */
+static bool set_one(struct conf_store *s, struct conf *c, struct slice name, struct slice value, bool *seen,
                     struct buf *err) {
     const struct row *row = row_find(name);
     int useless = row == NULL ? no_effect_find(name) : -1;
     struct buf why = {0};
     bool ok = false;
+    bool *mark = &seen[row != NULL ? (size_t)(row - conf_rows) : conf_row_count + (size_t)(useless < 0 ? 0 : useless)];
     if (row == NULL && useless < 0) {
         buf_printf(err, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
                    SLICE_ARG(name));
+    } else if (*mark) {
+        buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%.*s') - duplicate parameter", SLICE_ARG(name));
     } else if (useless >= 0) {
         no_effect_set(c, useless, value);
         s->noted[useless] = true;
@@ -527,17 +531,20 @@ static bool set_one(struct conf_store *s, struct conf *c, struct slice name, str
     } else {
         ok = true;
     }
+    *mark = true;
     buf_free(&why);
     return ok;
 }
 
 bool conf_store_set(struct conf_store *s, const struct slice *pairs, int n, struct buf *err) {
+    bool *seen = mem_zalloc(conf_row_count + no_effect_count + 1);
     lock_acquire(&s->lock);
     struct conf *c = conf_copy(s->current);
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {
-        ok = set_one(s, c, pairs[2 * i], pairs[2 * i + 1], err);
+        ok = set_one(s, c, pairs[2 * i], pairs[2 * i + 1], seen, err);
     }
+    mem_free(seen);
     if (ok) {
         const char *name;
         struct buf why = {0};

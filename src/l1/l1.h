@@ -111,6 +111,7 @@ struct l1 {
     _Atomic uint32_t crowded;   /* bit g: group g is over its bound */
     _Atomic bool active_expire; /* DEBUG SET-ACTIVE-EXPIRE */
     _Atomic unsigned tick_at;   /* the part of the shard that l1_tick does next */
+    _Atomic unsigned tick_quiet; /* parts in a row, up to that one, that had nothing left to do */
 };
 
 struct l1 *l1_create(const struct l1_options *options);

@@ -524,17 +524,22 @@ bool l1_tick(struct l1 *l1, int64_t now_ms, int64_t budget_us) {
     struct tick t = {.now_ms = now_ms};
     bool more;
     unsigned at = atomic_load_explicit(&l1->tick_at, memory_order_relaxed);
+    unsigned quiet = atomic_load_explicit(&l1->tick_quiet, memory_order_relaxed);
     do {
         more = false;
         for (unsigned i = 0; i < round; i++) {
-            more |= run_part(l1, at, &t);
+            bool left = run_part(l1, at, &t);
+            more |= left;
+            quiet = left ? 0 : quiet + 1;
             at = at + 1 < round ? at + 1 : 0;
-            if (clock_mono_us() >= end) {
+            if (clock_mono_us() >= end) { /* a machine too slow for a whole round a call must still come to its end */
                 atomic_store_explicit(&l1->tick_at, at, memory_order_relaxed);
-                return true;
+                atomic_store_explicit(&l1->tick_quiet, quiet < round ? quiet : 0, memory_order_relaxed);
+                return quiet < round;
             }
         }
         t.any = !t.any && t.evicted == 0 && l1->hooks.spared != NULL && far_over_limit(l1); /* once more round, sparing nothing */
     } while (more || t.any);
+    atomic_store_explicit(&l1->tick_quiet, 0, memory_order_relaxed);
     return false;
 }

@@ -131,6 +131,20 @@ static void a_flush_is_swept_in_slices(void **state) {
     l1_destroy(&l1);
 }
 
+/* Where one call is too short for a round, calls together make one, and then nothing is left: who calls may sleep. */
+static void a_quiet_round_of_slices_is_the_end(void **state) {
+    (void)state;
+    struct l1 *l1 = create(8, "allkeys-s3fifo");
+    for (int round = 0; round < 2; round++) {
+        unsigned calls = 1;
+        while (l1_tick(l1, NOW, 0)) {
+            assert_true(++calls <= 16 * l1->shard_count);
+        }
+        assert_true(calls > l1->shard_count); /* each shard has had its turn */
+    }
+    l1_destroy(&l1);
+}
+
 static void few_evicted(const struct l1_stats *before, const struct l1_stats *after) {
     assert_true(after->evicted - before->evicted <= SLICE_VICTIMS);
 }
@@ -276,6 +290,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_mass_expiry_goes_in_slices),
         cmocka_unit_test(a_flush_is_swept_in_slices),
+        cmocka_unit_test(a_quiet_round_of_slices_is_the_end),
         cmocka_unit_test(evictions_of_a_lower_limit_go_in_slices_of_all_shards),
         cmocka_unit_test(no_insert_takes_much_memory_at_once),
         cmocka_unit_test(state_of_the_policy_counts_and_shrinks),

@@ -32,6 +32,7 @@ struct topk {
     uint64_t hashes[TOPK_KEEP]; /* apart from the rest, for the look through them */
     struct listed list[TOPK_KEEP];
     unsigned n;
+    uint64_t floor; /* nothing in a full list weighs less: most keys need no look through it */
     uint64_t total;
     uint32_t chance[WORN]; /* of 2^32: that a cell of so many units is worn by one */
 };
@@ -50,6 +51,7 @@ void topk_clear(struct topk *t) {
     }
     memset(t->cells, 0, sizeof(t->cells));
     t->n = 0;
+    t->floor = 0;
     t->total = 0;
 }
 
@@ -134,9 +136,11 @@ static void enlist(struct topk *t, const struct key *key, uint64_t weight) {
     unsigned at = t->n;
     if (t->n < TOPK_KEEP) {
         t->n++;
+        t->floor = 0;
     } else {
         at = lightest(t);
-        if (weight <= t->list[at].weight) {
+        t->floor = t->list[at].weight;
+        if (weight <= t->floor) {
             return;
         }
         mem_free(t->list[at].name);
@@ -151,8 +155,8 @@ void topk_add(struct topk *t, const struct key *key, uint32_t weight) {
     weight = weight > 0 ? weight : 1;
     t->total += weight;
     uint64_t now = sketch_add(t, key->hash, weight);
-    if (now == 0) {
-        return;
+    if (now == 0 || (t->n == TOPK_KEEP && now <= t->floor)) {
+        return; /* a listed key that is so light has that weight in the list */
     }
     for (unsigned i = 0; i < t->n; i++) {
         if (t->hashes[i] == key->hash) {
@@ -180,6 +184,7 @@ void topk_halve(struct topk *t) {
         t->list[i] = t->list[t->n];
         t->hashes[i] = t->hashes[t->n];
     }
+    t->floor /= 2;
     t->total /= 2;
 }
 

@@ -29,3 +29,7 @@ void check_set_hook(void (*hook)(void));
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* For the path of every call, where saving and restoring registers costs as much as the work, and for what must stay out of it. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define NEVER_INLINE __attribute__((noinline))

@@ -37,7 +37,7 @@ void channel_close(struct channel *ch) {
     }
 }
 
-size_t channel_head(const struct session *s, size_t at, struct call *c, size_t *length) {
+size_t channel_head(const struct session *s, size_t at, struct channel_origin *from, size_t *length) {
     struct frame f;
     if (s->in_n - at < FRAME_HEAD) {
         return 0;
@@ -46,8 +46,8 @@ size_t channel_head(const struct session *s, size_t at, struct call *c, size_t *
     if (s->in_n - at - FRAME_HEAD < f.length) {
         return 0;
     }
-    c->tag = f.tag;
-    c->peer = (uint8_t)((f.flags & CALL_QUIET ? PEER_QUIET : 0) | (f.flags & CALL_GUTTER ? PEER_GUTTER : 0) |
+    from->tag = f.tag;
+    from->peer = (uint8_t)((f.flags & CALL_QUIET ? PEER_QUIET : 0) | (f.flags & CALL_GUTTER ? PEER_GUTTER : 0) |
                         (f.ring != peers_ring_version(s->worker) ? PEER_STALE : 0));
     *length = f.length;
     return FRAME_HEAD;

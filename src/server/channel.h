@@ -37,9 +37,14 @@ void channel_take(struct channel *ch, const struct frame *f, struct slice bytes,
 /* The other end is gone: the session closes, closed is not called. */
 void channel_close(struct channel *ch);
 
+/* What a call's head says of it: struct call's tag and peer. */
+struct channel_origin {
+    uint32_t tag;
+    uint8_t peer;
+};
 /* For the worker: the head of the next call of s, at this offset of its input. Returns how long the head is and the length of the command
  * behind it; 0 while it is not there. */
-size_t channel_head(const struct session *s, size_t at, struct call *c, size_t *length);
+size_t channel_head(const struct session *s, size_t at, struct channel_origin *from, size_t *length);
 /* What it means for a frame of that length that its command was parsed so: it must hold one command and nothing else. */
 enum parse_status channel_status(enum parse_status status, struct request *r, size_t length);
 

@@ -56,7 +56,7 @@ int keys_of_line(struct call *c, const struct cmd *cmd, const struct slice *argv
     return n + second;
 }
 
-static bool find_many_keys(struct call *c) {
+static NEVER_INLINE bool find_many_keys(struct call *c) {
     int db = logical_db(c);
     int n = keys_of_line(c, c->cmd, c->argv, c->argc, db, NULL, NULL, 0);
     if (n < 0) {
@@ -69,7 +69,7 @@ static bool find_many_keys(struct call *c) {
     return true;
 }
 
-bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
+static ALWAYS_INLINE bool find_keys(struct call *c, struct key *one, uint8_t *one_access) {
     const struct cmd *cmd = c->cmd;
     c->db = physical_db(c);
     c->changes = NULL;
@@ -90,6 +90,10 @@ bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
     return find_many_keys(c);
 }
 
+bool call_find_keys(struct call *c, struct key *one, uint8_t *one_access) {
+    return find_keys(c, one, one_access);
+}
+
 static bool arity_fits(const struct cmd *cmd, int argc) {
     return cmd->arity > 0 ? argc == cmd->arity : argc >= -cmd->arity;
 }
@@ -108,7 +112,7 @@ void dispatch_resolve(struct slot *slot) {
     }
     c->cmd = cmd;
     slot->well_formed = likely(cmd != NULL && cmd->run != NULL && arity_fits(cmd, c->argc)) && !is_unknown_sub(c) &&
-                        call_find_keys(c, &slot->one_key, &slot->one_access) && (c->nkeys > 0 || cmd->spec_count == 0);
+                        find_keys(c, &slot->one_key, &slot->one_access) && (c->nkeys > 0 || cmd->spec_count == 0);
     if (likely(c->nkeys > 0)) {
         slot->bucket = l1_prefetch_bucket(c->l1, c->keys[0].hash);
     }
@@ -268,7 +272,7 @@ static void call_finish(struct call *c, struct worker *w, size_t mark, enum err 
 static const enum sink_change sink_change_of[] = {
     [CHANGE_SET] = SINK_SET, [CHANGE_DEL] = SINK_DEL, [CHANGE_EXPIRE] = SINK_EXPIRE};
 
-static void commit(struct call *c, struct worker *w) {
+static NEVER_INLINE void commit(struct call *c, struct worker *w) {
     struct tier *tier = &w->server->tier;
     if (!(c->cmd->flags & CMD_EXEC)) { /* whose calls have been counted */
         atomic_fetch_add_explicit(&c->host->dirty, c->changed, memory_order_relaxed);
@@ -299,7 +303,7 @@ static inline bool must_not_grow(const struct call *c) {
 }
 
 /* The handler, with the locks of its keys held, and what must happen before they are released. */
-static inline enum err run_handler(struct call *c, struct worker *w) {
+static ALWAYS_INLINE enum err run_handler(struct call *c, struct worker *w) {
     c->step = STEP_RUN;
     if (unlikely(!c->in_exec && must_not_grow(c))) {
         return ERR_OOM;
@@ -332,7 +336,7 @@ static inline bool may_have_grown(const struct call *c, const struct worker *w) 
 }
 
 /* What the call's keys need before it may run: the guards' word, and a fill. OK: run. */
-static enum err make_ready(struct call *c, struct worker *w) {
+static NEVER_INLINE enum err make_ready(struct call *c, struct worker *w) {
     enum err e = c->rules != NULL ? hold_before(c, w) : OK;
     if (e != OK) {
         return e;
@@ -348,7 +352,7 @@ static inline bool is_ready(const struct call *c, const struct worker *w) {
     return likely(w->server->tier.source_count == 0 && c->rules == NULL);
 }
 
-static enum err run_one_key(struct call *c, struct worker *w) {
+static ALWAYS_INLINE enum err run_one_key(struct call *c, struct worker *w) {
     struct l1 *l1 = c->l1;
     for (;;) {
         unsigned shard = l1_shard_of(l1, c->keys[0].hash);
@@ -406,7 +410,7 @@ static void find_keys_again(struct call *c) {
 }
 
 /* Several keys, or every shard: MSET, RENAME, EXEC, FLUSHALL. */
-static enum err run_many_keys(struct call *c, struct worker *w) {
+static NEVER_INLINE enum err run_many_keys(struct call *c, struct worker *w) {
     uint16_t *shards = arena_alloc(c->arena, (size_t)c->nkeys * sizeof(*shards) + 1);
     c->all_locked = (c->cmd->flags & CMD_ALL_SHARDS) || (txn_is_exec(c) && (txn_flags(c) & (CMD_ALL_SHARDS | CMD_WHOLE)));
     if (txn_is_exec(c) && txn_walks_first(c)) {
@@ -433,7 +437,7 @@ static enum err run_many_keys(struct call *c, struct worker *w) {
     }
 }
 
-static enum err call_run_step(struct call *c, struct worker *w) {
+static ALWAYS_INLINE enum err call_run_step(struct call *c, struct worker *w) {
     if (likely(c->nkeys == 1 && !(c->cmd->flags & (CMD_ALL_SHARDS | CMD_EXEC)))) {
         return run_one_key(c, w);
     }
@@ -546,7 +550,7 @@ static bool wants_attributes(const struct call *c) {
     return c->read && c->nkeys == 1 && c->out->proto == 3 && !c->in_exec && client_is(c->client, CLIENT_ATTRIBUTES);
 }
 
-static void call_finish(struct call *c, struct worker *w, size_t mark, enum err e, uint64_t ticks) {
+static ALWAYS_INLINE void call_finish(struct call *c, struct worker *w, size_t mark, enum err e, uint64_t ticks) {
     c->step = STEP_REPLY;
     if (unlikely(c->far) && e == OK && wants_attributes(c)) {
         put_attributes(c, mark);

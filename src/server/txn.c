@@ -27,10 +27,6 @@ struct txn {
     uint32_t flags; /* of all of them together */
 };
 
-bool txn_is_exec(const struct call *c) {
-    return (c->cmd->flags & CMD_EXEC) && c->client->txn != NULL;
-}
-
 uint32_t txn_flags(const struct call *c) {
     return c->client->txn->flags;
 }

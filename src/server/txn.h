@@ -9,8 +9,10 @@
 
 struct session;
 
-/* Whether the call is EXEC with something queued. */
-bool txn_is_exec(const struct call *c);
+/* Whether the call is EXEC with something queued. Inline: every call asks. */
+static inline bool txn_is_exec(const struct call *c) {
+    return (c->cmd->flags & CMD_EXEC) && c->client->txn != NULL;
+}
 /* The flags of all queued calls together. One that visits keys it does not name makes EXEC lock every shard. */
 uint32_t txn_flags(const struct call *c);
 /* EXEC, with the locks of its keys, will not run: what it queued and watched goes. */

@@ -65,7 +65,7 @@ static unsigned take_calls(struct worker *w, struct session *s, struct slot *slo
     while (n < room && at < s->in_n) {
         struct request r;
         size_t head = 0, length = s->in_n - at;
-        struct call from = {0};
+        struct channel_origin from = {0};
         if (unlikely(s->channel != NULL)) {
             head = channel_head(s, at, &from, &length);
             if (head == 0) {

@@ -90,7 +90,9 @@ static enum err stats_of_policy(struct call *c, struct slice pattern) {
         rules_unref(rules);
         return call_errorf(c, "ERR no policy of that pattern; see POLICY LIST");
     }
-    reply_map(c->out, 1 + WINDOW_SPANS + RULE_COUNTER_COUNT);
+    struct hist_sum latency = {0};
+    rule_latency_read(rule->stats, &latency);
+    reply_map(c->out, 1 + WINDOW_SPANS + RULE_COUNTER_COUNT + 1);
     put_rate(c->out, "hit_rate", (struct hits){rule_count_read(rule->stats, RULE_hits), rule_count_read(rule->stats, RULE_misses)});
     for (int w = 0; w < WINDOW_SPANS; w++) {
         put_rate(c->out, rates[w], c->host->ops->rule_window(c->host, rule->stats, (enum window_span)w));
@@ -98,6 +100,7 @@ static enum err stats_of_policy(struct call *c, struct slice pattern) {
 #define X(name, doc) put_number(c->out, #name, rule_count_read(rule->stats, RULE_##name));
     RULE_COUNTERS(X)
 #undef X
+    put_latency(c->out, &latency);
     rules_unref(rules);
     return OK;
 }

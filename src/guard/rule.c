@@ -147,6 +147,9 @@ static void stats_unref(struct rule_stats *s) {
     if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1) {
         mem_free(s->pattern);
         filter_fini(&s->filter);
+        for (unsigned i = 0; i < RULE_STRIPES; i++) {
+            mem_free(atomic_load_explicit(&s->stripes[i].latency, memory_order_relaxed));
+        }
         mem_free(s->window);
         mem_free((void *)atomic_load_explicit(&s->ends, memory_order_relaxed));
         mem_free(s);
@@ -159,6 +162,28 @@ uint64_t rule_count_read(const struct rule_stats *s, enum rule_counter c) {
         sum += atomic_load_explicit(&s->stripes[i].n[c], memory_order_relaxed);
     }
     return sum;
+}
+
+/* The stripe's histogram, made for its first call: several loops may come at once. */
+static struct hist *make_latency(_Atomic(struct hist *) *place) {
+    struct hist *mine = mem_zalloc(sizeof(*mine)), *there = NULL;
+    if (atomic_compare_exchange_strong_explicit(place, &there, mine, memory_order_acq_rel, memory_order_acquire)) {
+        return mine;
+    }
+    mem_free(mine);
+    return there;
+}
+
+void rule_took(const struct rule *rule, unsigned loop, uint64_t ticks) {
+    _Atomic(struct hist *) *place = &rule->stats->stripes[loop % RULE_STRIPES].latency;
+    struct hist *h = atomic_load_explicit(place, memory_order_acquire);
+    hist_count(likely(h != NULL) ? h : make_latency(place), ticks);
+}
+
+void rule_latency_read(const struct rule_stats *s, struct hist_sum *sum) {
+    for (unsigned i = 0; i < RULE_STRIPES; i++) {
+        hist_read(sum, atomic_load_explicit(&s->stripes[i].latency, memory_order_acquire));
+    }
 }
 
 /* ---- the set ---- */

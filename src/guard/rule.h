@@ -14,6 +14,7 @@
 #include "src/base/buf.h"
 #include "src/base/slice.h"
 #include "src/guard/filter.h"
+#include "src/stats/hist.h"
 
 enum rule_early { EARLY_OFF, EARLY_ON };
 enum rule_write { WRITE_OFF, WRITE_THROUGH, WRITE_BACK, WRITE_AROUND };
@@ -73,6 +74,7 @@ struct rule_stats {
     char *pattern;
     struct {
         _Atomic uint64_t n[RULE_COUNTER_COUNT];
+        _Atomic(struct hist *) latency; /* ticks, waiting included; NULL until the first call */
         char pad[64]; /* the next stripe is on another cache line */
     } stripes[RULE_STRIPES];
     struct filter filter;
@@ -127,6 +129,10 @@ void rule_print(const struct rule *rule, struct buf *out);
 /* The lines without that of a pattern, and with a new line at the end (n 0: none). */
 void rules_edit(const char *lines, struct slice pattern, struct slice line, struct buf *out);
 uint64_t rule_count_read(const struct rule_stats *s, enum rule_counter c);
+/* A call with a key of the rule has taken so many ticks; from that loop's thread. */
+void rule_took(const struct rule *rule, unsigned loop, uint64_t ticks);
+/* Adds how long such calls took. Any thread. */
+void rule_latency_read(const struct rule_stats *s, struct hist_sum *sum);
 
 static inline void rule_count(const struct rule *rule, unsigned loop, enum rule_counter c) {
     _Atomic uint64_t *n = &rule->stats->stripes[loop % RULE_STRIPES].n[c];

@@ -322,7 +322,7 @@ function showLossPlot(d, h, t) {
 function showPolicies(d) {
   tables.policies.set((d.policies || []).map((p, i) => {
     const c = p.counters || {}, asked = (c.hits || 0) + (c.misses || 0);
-    return {order: i, pattern: p.pattern, options: shown('', p.options), rate: asked > 0 ? p.hit_rate : null, minute: rateOf((p.windows || {})['1m']), asked, counters: c};
+    return {order: i, pattern: p.pattern, options: shown('', p.options), rate: asked > 0 ? p.hit_rate : null, minute: rateOf((p.windows || {})['1m']), asked, counters: c, p50: asked > 0 ? (p.latency_us || {}).p50 : null, p99: asked > 0 ? (p.latency_us || {}).p99 : null};
   }));
 }
 
@@ -515,7 +515,7 @@ function build() {
     number('stale', 'Stale'), number('negative', 'Negative'), number('fills', 'Fills'), number('promotions', 'Promoted'), number('demotions', 'Demoted'), number('keys', 'Keys'),
     number('p50', 'p50', as.us), number('p99', 'p99', as.us), number('p9999', 'p99.99', as.us)], nothing('Nothing yet.'), null);
   tables.policies = new Table(policies.body, 'Policies', [{name: 'pattern', title: 'Pattern', css: 'key'}, {name: 'options', title: 'Options', css: 'key wide', unsorted: true}, number('asked', 'Reads'),
-    number('rate', 'Hit rate', as.share), number('minute', '1 min', as.share), {name: 'counters', title: 'What its guards did', css: 'wide', unsorted: true, form: chips}],
+    number('rate', 'Hit rate', as.share), number('minute', '1 min', as.share), number('p50', 'p50', as.us), number('p99', 'p99', as.us), {name: 'counters', title: 'What its guards did', css: 'wide', unsorted: true, form: chips}],
     nothing('No policies. A line like ', el('code', {text: "policy 'user:*' wait=200ms grace=30s"}), ' guards keys of a pattern.'), null);
   tables.commands = new Table(commands.body, 'Commands', [{name: 'name', title: 'Command', css: 'key'}, number('calls', 'Calls'), number('each_us', 'Mean', as.us), number('p50_us', 'p50', as.us),
     number('p99_us', 'p99', as.us), number('p999_us', 'p99.9', as.us), number('rate', 'Hit rate', as.share), number('failed', 'Failed'), number('rejected', 'Rejected')], nothing('No commands yet.'), 'calls');

@@ -476,6 +476,16 @@ static void account_far(struct call *c, uint64_t ticks) {
     }
 }
 
+/* The policy of the first key that has one stands for the call. */
+static void account_policy(const struct call *c, const struct worker *w, uint64_t ticks) {
+    for (int i = 0; i < c->nkeys; i++) {
+        if (c->rule_of[i] != NULL) {
+            rule_took(c->rule_of[i], w->id, ticks);
+            return;
+        }
+    }
+}
+
 /* A waiting call's time is that of all its steps. */
 static void note_slow(struct call *c, uint64_t ticks) {
     uint64_t filling = park_filling(c);
@@ -492,6 +502,9 @@ static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
     hist_add(stats_latency(cs), ticks);
     if (unlikely(c->far)) {
         account_far(c, ticks);
+    }
+    if (unlikely(c->rule_of != NULL)) {
+        account_policy(c, w, ticks);
     }
     STAT_ADD(c->stats->total_commands_processed, 1);
     struct client *client = c->client;

@@ -139,6 +139,9 @@ static void docs_policies(struct buf *out) {
 #undef X
     };
     buf_puts(out, "\n## Of each policy\n\nINFO guards, POLICY GET, CACHE STATS POLICY, `strata_policy_NAME_total{pattern=\"...\"}`, `policies[].counters`.\n\n"
+                  "How long calls with a key of the pattern took, from the first try to the reply, is kept beside: `calls` and `latency_us_p50`, `_p99`, `_p99.9` in\n"
+                  "INFO guards, `latency` in CACHE STATS POLICY, `strata_policy_duration_seconds{pattern=\"...\"}`, `policies[].latency_us`. Of a call with several keys the first that\n"
+                  "has a policy stands for all.\n\n"
                   "| name | what it counts |\n|---|---|\n");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         buf_printf(out, "| `%s` | %s |\n", rows[i].name, rows[i].doc);

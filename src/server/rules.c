@@ -133,6 +133,15 @@ void rules_fetch_filters(struct server *srv) {
     rules_unref(rules);
 }
 
+/* The end of a policy's line: how long calls with its keys took. */
+static void put_latency(const struct rule *rule, struct buf *out) {
+    struct hist_sum h = {0};
+    rule_latency_read(rule->stats, &h);
+    buf_printf(out, ",calls=%llu,latency_us_p50=%llu,latency_us_p99=%llu,latency_us_p99.9=%llu\r\n", (unsigned long long)h.count,
+               (unsigned long long)clock_ticks_to_us(hist_quantile(&h, 50)), (unsigned long long)clock_ticks_to_us(hist_quantile(&h, 99)),
+               (unsigned long long)clock_ticks_to_us(hist_quantile(&h, 99.9)));
+}
+
 void rules_info(struct server *srv, struct buf *out) {
     static const char *const names[] = {
 #define X(name, doc) #name,
@@ -154,8 +163,9 @@ void rules_info(struct server *srv, struct buf *out) {
         }
         struct l1_group used;
         guard_quota_read(g, rule, &used);
-        buf_printf(out, ",quota_bytes=%llu,quota_keys=%llu,quota_evicted=%llu\r\n", (unsigned long long)used.bytes,
+        buf_printf(out, ",quota_bytes=%llu,quota_keys=%llu,quota_evicted=%llu", (unsigned long long)used.bytes,
                    (unsigned long long)used.items, (unsigned long long)used.evicted);
+        put_latency(rule, out);
     }
     rules_unref(rules);
     writes_info(srv->tier.writes, out);

@@ -175,6 +175,7 @@ static void put_command(struct json *j, struct server *srv, unsigned id) {
 static void put_policy(struct json *j, struct server *srv, const struct rule *rule) {
     struct buf options = {0};
     struct hits all = {rule_count_read(rule->stats, RULE_hits), rule_count_read(rule->stats, RULE_misses)};
+    struct hist_sum latency = {0};
     rule_print(rule, &options);
     json_open(j, NULL, '{');
     json_text(j, "pattern", rule->pattern);
@@ -186,6 +187,8 @@ static void put_policy(struct json *j, struct server *srv, const struct rule *ru
     RULE_COUNTERS(X)
 #undef X
     json_close(j, '}');
+    rule_latency_read(rule->stats, &latency);
+    put_latency(j, "latency_us", &latency);
     json_close(j, '}');
     buf_free(&options);
 }

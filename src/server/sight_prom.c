@@ -156,19 +156,24 @@ static double middle_sum(const struct hist_sum *h) {
     return sum;
 }
 
-static void put_hist(struct buf *out, const char *name, const char *label, const char *value, const struct hist_sum *h, double sum) {
+static void put_hist(struct buf *out, const char *name, const char *label, struct slice value, const struct hist_sum *h, double sum) {
+    struct buf who = {0}; /* label="value", of every line */
     uint64_t upto = 0;
     unsigned i = 0;
+    buf_printf(&who, "%s=\"", label);
+    put_label(&who, value);
+    buf_putc(&who, '"');
     for (int e = 0; e < LE_EDGES; e++) {
         uint64_t edge = clock_us_to_ticks((uint64_t)1 << e);
         for (; i < HIST_BUCKETS && hist_edge(i) <= edge; i++) {
             upto += h->n[i];
         }
-        buf_printf(out, "%s_bucket{%s=\"%s\",le=\"%.6f\"} %llu\n", name, label, value, (double)((uint64_t)1 << e) / 1e6, (unsigned long long)upto);
+        buf_printf(out, "%s_bucket{%.*s,le=\"%.6f\"} %llu\n", name, (int)who.n, who.p, (double)((uint64_t)1 << e) / 1e6, (unsigned long long)upto);
     }
-    buf_printf(out, "%s_bucket{%s=\"%s\",le=\"+Inf\"} %llu\n%s_sum{%s=\"%s\"} %.9f\n%s_count{%s=\"%s\"} %llu\n", name, label, value,
-               (unsigned long long)h->count, name, label, value, (double)clock_ticks_to_us((uint64_t)sum) / 1e6, name, label, value,
+    buf_printf(out, "%s_bucket{%.*s,le=\"+Inf\"} %llu\n%s_sum{%.*s} %.9f\n%s_count{%.*s} %llu\n", name, (int)who.n, who.p,
+               (unsigned long long)h->count, name, (int)who.n, who.p, (double)clock_ticks_to_us((uint64_t)sum) / 1e6, name, (int)who.n, who.p,
                (unsigned long long)h->count);
+    buf_free(&who);
 }
 
 /* ---- tiers ---- */
@@ -209,7 +214,7 @@ static void put_tiers(struct server *srv, struct buf *out) {
     put_reasons(tiers, "strata_tier_rejects_total", "What the tier did not take, by reason.", reject_reasons, REJECT_REASONS, out);
     put_head(out, "strata_tier_duration_seconds", "histogram", "How long read commands took, by the last tier they asked; the sum is made of the buckets' middles.");
     for (unsigned t = 0; t < STAT_TIERS; t++) {
-        put_hist(out, "strata_tier_duration_seconds", "tier", tier_names[t].name, &tiers[t].latency, middle_sum(&tiers[t].latency));
+        put_hist(out, "strata_tier_duration_seconds", "tier", slice_cstr(tier_names[t].name), &tiers[t].latency, middle_sum(&tiers[t].latency));
     }
     mem_free(tiers);
 }
@@ -245,12 +250,24 @@ static void put_commands(struct host *h, struct buf *out) {
         struct hist_sum latency = {0};
         stats_read_command(h->stats, h->loop_count, i, &n, &latency);
         if (latency.count > 0) {
-            put_hist(out, "strata_command_duration_seconds", "command", registry_at(i)->full_name, &latency, (double)n.ticks);
+            put_hist(out, "strata_command_duration_seconds", "command", slice_cstr(registry_at(i)->full_name), &latency, (double)n.ticks);
         }
     }
 }
 
 /* ---- policies, errors ---- */
+
+static void put_policy_times(const struct rules *rules, struct buf *out) {
+    const char *name = "strata_policy_duration_seconds";
+    if (rules != NULL) {
+        put_head(out, name, "histogram", "How long calls with a key of the pattern took, waiting included; the sum is made of the buckets' middles.");
+    }
+    for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
+        struct hist_sum latency = {0};
+        rule_latency_read(rules->list[i]->stats, &latency);
+        put_hist(out, name, "pattern", rules->list[i]->pattern, &latency, middle_sum(&latency));
+    }
+}
 
 static void put_policies(struct server *srv, struct buf *out) {
     static const struct {
@@ -268,6 +285,7 @@ static void put_policies(struct server *srv, struct buf *out) {
                          rule_count_read(rules->list[i]->stats, (enum rule_counter)k));
         }
     }
+    put_policy_times(rules, out);
     rules_unref(rules);
 }
 

@@ -54,7 +54,7 @@ __attribute__((noreturn, cold)) static void out_of_memory(size_t n) {
 extern const char *malloc_conf;
 const char *malloc_conf = "narenas:4,background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0";
 
-static _Atomic size_t allocated_bytes, resident_bytes;
+static _Atomic size_t allocated_bytes, active_bytes, resident_bytes;
 
 #define raw_usable(p) malloc_usable_size((void *)(uintptr_t)(p))
 #define count_add(p) ((void)(p))
@@ -67,6 +67,9 @@ void mem_refresh(void) {
     if (mallctl("stats.allocated", &value, &vlen, NULL, 0) == 0) {
         atomic_store_explicit(&allocated_bytes, value, memory_order_relaxed);
     }
+    if (mallctl("stats.active", &value, &vlen, NULL, 0) == 0) {
+        atomic_store_explicit(&active_bytes, value, memory_order_relaxed);
+    }
     if (mallctl("stats.resident", &value, &vlen, NULL, 0) == 0) {
         atomic_store_explicit(&resident_bytes, value, memory_order_relaxed);
     }
@@ -74,6 +77,10 @@ void mem_refresh(void) {
 
 size_t mem_resident_bytes(void) {
     return atomic_load_explicit(&resident_bytes, memory_order_relaxed);
+}
+
+size_t mem_active_bytes(void) {
+    return atomic_load_explicit(&active_bytes, memory_order_relaxed);
 }
 
 void mem_purge(void) {
@@ -104,6 +111,10 @@ void mem_refresh(void) {
 }
 
 size_t mem_resident_bytes(void) {
+    return mem_allocated_bytes();
+}
+
+size_t mem_active_bytes(void) {
     return mem_allocated_bytes();
 }
 

@@ -24,9 +24,10 @@ void mem_free(void *p);
 /* Bytes the allocator really holds for p, slack included. */
 size_t mem_usable(const void *p);
 
-/* Bytes handed out by the allocator now, and bytes it keeps resident for them. Any thread; refreshed
- * by mem_refresh, at most as old as the last call of it. */
+/* Bytes handed out by the allocator now, bytes of the pages they are on, and bytes it keeps resident for them. Any thread;
+ * refreshed by mem_refresh, at most as old as the last call of it. */
 size_t mem_allocated_bytes(void);
+size_t mem_active_bytes(void);
 size_t mem_resident_bytes(void);
 void mem_refresh(void);
 /* Gives unused pages back to the system (MEMORY PURGE). */

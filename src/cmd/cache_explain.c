@@ -4,7 +4,9 @@
 #include "src/cmd/cache.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
+#include "cluster/ring.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
 #include "src/iface/source.h"
@@ -138,6 +140,31 @@ static void put_guard(struct call *c, int64_t *pairs) {
     put_number(c->out, "loading", flight != NULL, flight != NULL ? flight->waiting : 0, pairs);
     put_number(c->out, "lease_left_ms", lease != NULL, lease != NULL ? lease->deadline_ms - c->now_ms : 0, pairs);
     put_number(c->out, "lease_waiting", lease != NULL, lease != NULL ? lease->waiting : 0, pairs);
+    put_text(c->out, "lease_by", lease == NULL ? NULL : lease->owner != NULL ? "client" : "token", pairs);
+    put_number(c->out, "lease_client", lease != NULL && lease->owner != NULL, lease != NULL && lease->owner != NULL ? (int64_t)lease->owner->client : 0, pairs);
+}
+
+/* A node of the ring as CLUSTER SLOTS has it: its id, and where clients reach it. NULL: there is no such thing. */
+static void put_node(struct out *o, const char *name, const struct ring_node *node, int64_t *pairs) {
+    char field[32], addr[NODE_HOST_BYTES + 16];
+    snprintf(field, sizeof(field), "%s_addr", name);
+    if (node != NULL) {
+        snprintf(addr, sizeof(addr), strchr(node->host, ':') != NULL ? "[%s]:%u" : "%s:%u", node->host, node->port);
+    }
+    put_text(o, name, node != NULL ? node->id : NULL, pairs);
+    put_text(o, field, node != NULL ? addr : NULL, pairs);
+}
+
+/* Whose the key is, and which node serves it while that one is silent. */
+static void put_owner(struct call *c, int64_t *pairs) {
+    struct ring *ring = c->host->rings != NULL ? ring_store_current(c->host->rings) : NULL;
+    unsigned slot = hash_slot(c->keys[0].name);
+    put_number(c->out, "slot", ring != NULL, slot, pairs);
+    put_node(c->out, "owner", ring != NULL ? ring_owner(ring, slot) : NULL, pairs);
+    put_node(c->out, "served_by", ring != NULL ? ring_serving(ring, slot) : NULL, pairs);
+    if (ring != NULL) {
+        ring_unref(ring);
+    }
 }
 
 static const char *below_text(const struct call *c, bool found) {
@@ -167,6 +194,7 @@ static void reply_explained(struct call *c, bool found, const struct item_view *
     put_memory(c, found, &pairs);
     put_policy(c, &pairs);
     put_guard(c, &pairs);
+    put_owner(c, &pairs);
     reply_defer_end(c->out, d, pairs);
 }
 

@@ -67,6 +67,14 @@ enum host_job { JOB_WARM, JOB_IMPORT };
 
 enum host_export { EXPORT_JSON, EXPORT_HISTORY, EXPORT_PROMETHEUS };
 
+/* Memory that is neither the memory tier's nor clients', in bytes. */
+struct host_memory {
+    size_t startup; /* in use before there was data */
+    size_t disk;    /* the disk tier's memory */
+    size_t guards;  /* marks of absent keys */
+    size_t sight;   /* what is known of the traffic */
+};
+
 struct host_ops {
     /* Calls fn for every client of every loop that the filter admits, under that loop's SESSIONS lock. fn must be
      * short and lock nothing. Any loop. */
@@ -142,6 +150,9 @@ struct host_ops {
     void (*stall)(int64_t ms);
     /* The section Health. */
     void (*health_info)(struct host *h, struct buf *out);
+    /* Calls fn for each alarm that lasts, with its name and what it means. */
+    void (*alarms)(struct host *h, void (*fn)(void *ctx, const char *name, const char *doc), void *ctx);
+    void (*memory)(struct host *h, struct host_memory *out);
     /* CLUSTER MEET, FORGET and LEAVE: begun; what comes of it shows in CLUSTER NODES. Only with rings. */
     void (*cluster_meet)(struct host *h, const struct node_addr *at);
     bool (*cluster_forget)(struct host *h, const char *id); /* false: no such node, or this one */
@@ -181,6 +192,6 @@ struct host {
     _Atomic int64_t last_save_s, last_save_took_ms, save_started_ms;
     _Atomic bool last_save_ok;
     _Atomic int64_t dirty; /* changes since the last save */
-    _Atomic size_t rss_bytes, rss_peak_bytes, used_bytes, used_peak_bytes, client_bytes;
+    _Atomic size_t rss_bytes, rss_peak_bytes, used_bytes, used_peak_bytes, used_startup_bytes, client_bytes;
     _Atomic uint64_t ops_per_sec, in_per_sec, out_per_sec; /* instantaneous, by the cron */
 };

@@ -70,14 +70,14 @@ static void section_memory(struct call *c, struct buf *b) {
     put_bytes(b, "used_memory_peak", LOAD(used_peak_bytes));
     put_bytes(b, "total_system_memory", (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
     uint64_t dataset = s.live_bytes + s.heap_bytes;
-    buf_printf(b, "used_memory_overhead:%llu\r\nused_memory_startup:0\r\nused_memory_dataset:%llu\r\n",
-               (unsigned long long)(used > dataset ? used - dataset : 0), (unsigned long long)dataset);
+    buf_printf(b, "used_memory_overhead:%llu\r\nused_memory_startup:%zu\r\nused_memory_dataset:%llu\r\n",
+               (unsigned long long)(used > dataset ? used - dataset : 0), LOAD(used_startup_bytes), (unsigned long long)dataset);
     put_bytes(b, "maxmemory", (uint64_t)c->conf->maxmemory);
     buf_printf(b,
-               "maxmemory_policy:%s\r\nallocator_allocated:%zu\r\nallocator_resident:%zu\r\nmem_fragmentation_ratio:%.2f\r\n"
+               "maxmemory_policy:%s\r\nallocator_allocated:%zu\r\nallocator_active:%zu\r\nallocator_resident:%zu\r\nmem_fragmentation_ratio:%.2f\r\n"
                "mem_fragmentation_bytes:%lld\r\nmem_not_counted_for_evict:0\r\nmem_clients_normal:%zu\r\nmem_allocator:%s\r\n"
                "active_defrag_running:0\r\nlazyfree_pending_objects:0\r\n",
-               l1_policy_name(c->l1), mem_allocated_bytes(), mem_resident_bytes(), used > 0 ? (double)rss / (double)used : 1.0,
+               l1_policy_name(c->l1), mem_allocated_bytes(), mem_active_bytes(), mem_resident_bytes(), used > 0 ? (double)rss / (double)used : 1.0,
                (long long)rss - (long long)used, LOAD(client_bytes), mem_allocator_name());
 }
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* observe: SLOWLOG, LATENCY, MEMORY. */
+/* observe: SLOWLOG, LATENCY. */
 #include "src/cmd/observe.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "src/base/clock.h"
-#include "src/base/mem.h"
 #include "src/cmd/call.h"
 #include "src/stats/latency.h"
 #include "src/stats/slowlog.h"
@@ -293,7 +292,6 @@ static enum err latency_help_run(struct call *c) {
 }
 
 #define NODES "nondeterministic_output,request_policy:all_nodes,response_policy:special"
-#define SHARDS "nondeterministic_output,request_policy:all_shards,response_policy:special"
 #define LAT(nm, args, n, fn, ver, text, hint) \
     {.name = nm, .syntax = args, .arity = n, .flags = ADM | CMD_NOSCRIPT, .run = fn, .since = ver, .cost = "O(1)", .summary = text, .tips = hint}
 
@@ -305,113 +303,4 @@ const struct command latency_subs[] = {
     LAT("history", "event", 3, latency_history_run, "2.8.13", "Returns the samples of an event.", NODES),
     LAT("latest", "", 2, latency_latest_run, "2.8.13", "Returns the newest sample of every event.", NODES),
     LAT("reset", "[event [event ...]]", -2, latency_reset_run, "2.8.13", "Forgets samples.", "request_policy:all_nodes,response_policy:all_succeeded"),
-    {0}};
-
-/* ---- MEMORY ---- */
-
-static enum err memory_usage_run(struct call *c) {
-    struct item_info info;
-    int64_t samples;
-    for (int i = 3; i < c->argc; i++) {
-        if (!arg_is(c, i, "samples") || i + 1 >= c->argc) {
-            return ERR_SYNTAX;
-        }
-        if (arg_i64(c, ++i, &samples) != OK) {
-            return ERR_NOT_INT;
-        }
-        if (samples < 0) {
-            return ERR_SYNTAX;
-        }
-    }
-    if (l1_info(c->l1, &c->keys[0], c->now_ms, &info)) {
-        reply_int(c->out, (int64_t)info.bytes);
-    } else {
-        reply_null(c->out);
-    }
-    return OK;
-}
-
-#define LOAD(field) atomic_load_explicit(&c->host->field, memory_order_relaxed)
-
-static enum err memory_stats_run(struct call *c) {
-    struct l1_stats s;
-    l1_stats_read(c->l1, &s);
-    uint64_t keys = l1_keys(c->l1);
-    const struct {
-        const char *name;
-        uint64_t value;
-    } rows[] = {{"peak.allocated", LOAD(used_peak_bytes)},
-                {"total.allocated", LOAD(used_bytes)},
-                {"startup.allocated", 0},
-                {"replication.backlog", 0},
-                {"clients.normal", LOAD(client_bytes)},
-                {"keys.count", keys},
-                {"keys.bytes-per-key", keys > 0 ? (s.live_bytes + s.heap_bytes + s.table_bytes) / keys : 0},
-                {"dataset.bytes", s.live_bytes + s.heap_bytes},
-                {"table.bytes", s.table_bytes},
-                {"chunks.bytes", s.chunk_bytes},
-                {"chunks.free-bytes", s.chunk_bytes > s.live_bytes + s.table_bytes ? s.chunk_bytes - s.live_bytes - s.table_bytes : 0},
-                {"allocator.allocated", mem_allocated_bytes()},
-                {"allocator.resident", mem_resident_bytes()}};
-    size_t n = sizeof(rows) / sizeof(rows[0]);
-    reply_map(c->out, (int64_t)n + 1);
-    for (size_t i = 0; i < n; i++) {
-        reply_bulk_cstr(c->out, rows[i].name);
-        reply_int(c->out, (int64_t)rows[i].value);
-    }
-    reply_bulk_cstr(c->out, "fragmentation");
-    size_t used = LOAD(used_bytes);
-    reply_double(c->out, used > 0 ? (double)LOAD(rss_bytes) / (double)used : 1.0);
-    return OK;
-}
-
-static enum err memory_doctor_run(struct call *c) {
-    struct l1_stats s;
-    l1_stats_read(c->l1, &s);
-    size_t rss = LOAD(rss_bytes), used = LOAD(used_bytes);
-    struct buf b = {0};
-    if (l1_keys(c->l1) < 100) {
-        buf_puts(&b, "Next to nothing is stored: there is nothing to say yet.");
-    } else if (c->conf->maxmemory > 0 && rss > (size_t)c->conf->maxmemory) {
-        buf_printf(&b, "Resident memory (%zu) is above maxmemory (%lld): keys are being evicted until it fits.", rss, (long long)c->conf->maxmemory);
-    } else if (used > 0 && rss > used + used / 2) {
-        buf_printf(&b, "Resident memory (%zu) is half as much again as what is in use (%zu): MEMORY PURGE may return some.", rss, used);
-    } else {
-        buf_puts(&b, "Memory looks well.");
-    }
-    reply_verbatim(c->out, "txt", buf_slice(&b));
-    buf_free(&b);
-    return OK;
-}
-
-static enum err memory_purge_run(struct call *c) {
-    mem_purge();
-    reply_ok(c->out);
-    return OK;
-}
-
-static enum err memory_malloc_stats_run(struct call *c) {
-    struct buf b = {0};
-    buf_printf(&b, "allocator %s\nallocated %zu\nresident %zu\n", mem_allocator_name(), mem_allocated_bytes(), mem_resident_bytes());
-    reply_verbatim(c->out, "txt", buf_slice(&b));
-    buf_free(&b);
-    return OK;
-}
-
-static enum err memory_help_run(struct call *c) {
-    static const char *const lines[] = {"DOCTOR", "    Return memory problems reports.",
-                                        "MALLOC-STATS", "    Return internal statistics report from the memory allocator.",
-                                        "PURGE", "    Attempt to purge dirty pages for reclamation by the allocator.",
-                                        "STATS", "    Return information about the memory usage of the server.",
-                                        "USAGE <key> [SAMPLES <count>]", "    Return memory in bytes used by <key> and its value.", NULL};
-    return call_reply_help(c, lines);
-}
-
-const struct command memory_subs[] = {
-    {.name = "doctor", .syntax = "", .arity = 2, .flags = 0, .run = memory_doctor_run, .since = "4.0.0", .cost = "O(1)", .summary = "Says what the figures mean.", .tips = SHARDS},
-    {.name = "help", .syntax = "", .arity = 2, .flags = CMD_LOADING | CMD_STALE, .run = memory_help_run, .since = "4.0.0", .cost = "O(1)", .summary = "Lists the subcommands."},
-    {.name = "malloc-stats", .syntax = "", .arity = 2, .flags = 0, .run = memory_malloc_stats_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns the allocator's figures.", .tips = SHARDS},
-    {.name = "purge", .syntax = "", .arity = 2, .flags = 0, .run = memory_purge_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns unused pages to the system.", .tips = "request_policy:all_shards,response_policy:all_succeeded"},
-    {.name = "stats", .syntax = "", .arity = 2, .flags = 0, .run = memory_stats_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns what memory is used for.", .tips = SHARDS},
-    {.name = "usage", .syntax = "key [SAMPLES count]", .arity = -3, .keys = "2:R", .flags = CMD_READONLY, .run = memory_usage_run, .since = "4.0.0", .cost = "O(1)", .summary = "Returns the bytes a key and its value take."},
     {0}};

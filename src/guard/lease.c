@@ -8,8 +8,9 @@
 #include "src/base/mem.h"
 #include "src/base/rng.h"
 
-struct lease_owner *lease_owner_create(void) {
+struct lease_owner *lease_owner_create(uint64_t client) {
     struct lease_owner *o = mem_zalloc(sizeof(*o));
+    o->client = client;
     atomic_init(&o->refs, 1);
     return o;
 }

@@ -18,8 +18,9 @@ struct lease_owner {
     _Atomic unsigned refs;
     _Atomic int live;
     int64_t until_ms; /* its own loop only */
+    uint64_t client;  /* the connection's id */
 };
-struct lease_owner *lease_owner_create(void);
+struct lease_owner *lease_owner_create(uint64_t client);
 void lease_owner_unref(struct lease_owner *o);
 /* On its own loop: leases it may still fill, some of them perhaps past their deadlines; 0 when all are. o may be NULL. */
 static inline int lease_owner_live(const struct lease_owner *o, int64_t now_ms) {

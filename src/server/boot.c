@@ -407,11 +407,20 @@ static void close_host(struct server *srv) {
     conf_store_free(&h->conf_store);
 }
 
+/* What is in use before there is data. */
+static void note_startup(struct server *srv) {
+    struct l1_stats s;
+    mem_refresh();
+    l1_stats_read(srv->host.l1, &s);
+    atomic_store_explicit(&srv->host.used_startup_bytes, mem_allocated_bytes() + s.chunk_bytes, memory_order_relaxed);
+}
+
 static void open_workers(struct server *srv) {
     srv->workers = mem_alloc(srv->host.loop_count * sizeof(struct worker *));
     for (unsigned i = 0; i < srv->host.loop_count; i++) {
         srv->workers[i] = worker_create(srv, i);
     }
+    note_startup(srv);
 }
 
 /* The last messages, and those they bring about: a load given up wakes calls of other loops, and what they have is theirs to free. */

@@ -2,6 +2,7 @@
 /* clients: what one connection may ask about the others, whatever loop they live on; and the table of host operations. */
 #include <sys/socket.h>
 
+#include "persist/disk.h"
 #include "src/base/check.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
@@ -24,6 +25,8 @@
 #include "src/server/warm.h"
 #include "src/server/shutdown.h"
 #include "src/server/txn.h"
+#include "src/sight/sight.h"
+#include "src/tier/guard.h"
 
 static bool admits(const struct client_filter *f, const struct client *c) {
     if (f == NULL) {
@@ -267,6 +270,23 @@ static void health_section(struct host *h, struct buf *out) {
     health_info(server_of(h)->health, out);
 }
 
+static void each_alarm(struct host *h, void (*fn)(void *ctx, const char *name, const char *doc), void *ctx) {
+    health_alarms(server_of(h)->health, fn, ctx);
+}
+
+static void read_memory(struct host *h, struct host_memory *out) {
+    struct server *srv = server_of(h);
+    struct sight_stats s;
+    size_t most;
+    *out = (struct host_memory){.startup = atomic_load_explicit(&h->used_startup_bytes, memory_order_relaxed),
+                                .guards = marks_bytes(srv->tier.guard->marks)};
+    if (srv->disk != NULL) {
+        disk_memory(srv->disk, &out->disk, &most);
+    }
+    sight_stats(h->sight, &s);
+    out->sight = s.memory;
+}
+
 static void stall_loop(int64_t ms) {
     int64_t until_us = clock_mono_us() + ms * 1000;
     while (clock_mono_us() < until_us) {
@@ -327,6 +347,8 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .profile = profile_command,
                                     .stall = stall_loop,
                                     .health_info = health_section,
+                                    .alarms = each_alarm,
+                                    .memory = read_memory,
                                     .cluster_meet = cluster_meet,
                                     .cluster_forget = cluster_forget,
                                     .cluster_leave = cluster_leave,

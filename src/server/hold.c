@@ -164,7 +164,7 @@ enum err hold_before(struct call *c, struct worker *w) {
         }
         struct session *s = session_of(c->client);
         if (c->access[i] == KEY_R && c->nkeys == 1 && s->holder.owner == NULL && c->rule_of[i]->opt.wait_ms > 0) {
-            s->holder.owner = lease_owner_create();
+            s->holder.owner = lease_owner_create(c->client->id);
         }
         struct guard_read r = read_of(c, w, i);
         enum guard_verdict v = guard_before(g, &r);

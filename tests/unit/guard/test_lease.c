@@ -80,7 +80,7 @@ static void an_owner_counts_its_leases_and_outlives_its_session(void **state) {
     struct list woken;
     list_init(&woken);
     struct key a = named("a", 0), b = named("b", 0);
-    struct lease_owner *o = lease_owner_create();
+    struct lease_owner *o = lease_owner_create(1);
     assert_int_equal(lease_owner_live(NULL, 0), 0);
     assert_int_equal(lease_owner_live(o, 0), 0);
     struct lease *la = lease_grant(&t, &a, o, 0, 200), *lb = lease_grant(&t, &b, o, 50, 100);

@@ -673,7 +673,7 @@ static struct reader as(struct lease_owner *o, const char *name) {
 static void the_first_is_let_go_and_the_others_wait_for_its_write(void **state) {
     (void)state;
     setup("k* wait=200ms");
-    struct lease_owner *o = lease_owner_create();
+    struct lease_owner *o = lease_owner_create(1);
     struct reader first = as(o, "k");
     assert_true(first.read.granted);
     assert_false(first.parked);
@@ -704,7 +704,7 @@ static void the_first_is_let_go_and_the_others_wait_for_its_write(void **state) 
 static void a_deletion_revokes_and_one_of_those_who_wait_loads_next(void **state) {
     (void)state;
     setup("k* wait=200ms");
-    struct lease_owner *o = lease_owner_create();
+    struct lease_owner *o = lease_owner_create(1);
     as(o, "k");
     struct reader a = reader_of("k"), b = reader_of("k");
     go(&a);
@@ -740,7 +740,7 @@ static void a_deadline_change_does_not_revoke(void **state) {
 static void the_holder_goes_and_the_next_loads(void **state) {
     (void)state;
     setup("k* wait=200ms");
-    struct lease_owner *o = lease_owner_create();
+    struct lease_owner *o = lease_owner_create(1);
     struct reader first = as(o, "k"), a = reader_of("k");
     struct lease_ticket ticket = {first.key.hash, first.read.lease->token};
     go(&a);
@@ -787,7 +787,7 @@ static void a_lease_not_filled_keeps_the_key_uncoalesced_for_a_while(void **stat
 static void leases_nobody_asks_for_end_by_themselves(void **state) {
     (void)state;
     setup("k* wait=200ms");
-    struct lease_owner *o = lease_owner_create();
+    struct lease_owner *o = lease_owner_create(1);
     for (int i = 0; i < 50; i++) {
         char name[16];
         snprintf(name, sizeof(name), "k%d", i);

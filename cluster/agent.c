@@ -71,6 +71,11 @@ static void on_send(void *ctx, const char *id, const struct node_addr *to, struc
 static void on_publish(void *ctx, struct ring *ring) {
     struct agent *a = ctx;
     atomic_fetch_add_explicit(&a->rings, 1, memory_order_relaxed);
+    if (a->hooks.ring != NULL) {
+        struct ring *before = ring_store_current(a->store);
+        a->hooks.ring(a->hooks.ctx, before, ring);
+        ring_unref(before);
+    }
     ring_store_publish(a->store, ring);
 }
 

@@ -16,6 +16,9 @@ struct agent_hooks {
     void *ctx;
     /* A message of the membership for that node: id "" when only its address is known. Bytes are borrowed. On the agent's thread; may drop them. */
     void (*send)(void *ctx, const char *id, const struct node_addr *to, struct slice bytes);
+    /* The ring that is about to be published; before: the one in force, or NULL. May block for a moment. On the agent's thread, the first
+     * time within agent_create. May be NULL. */
+    void (*ring)(void *ctx, const struct ring *before, const struct ring *ring);
     /* This node had been given up for a while: others used stand-ins for it, and it may not know of what was changed there. On the agent's thread. */
     void (*doubted)(void *ctx);
 };

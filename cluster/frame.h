@@ -22,6 +22,7 @@ enum frame_type {
 
 enum frame_flags {
     CALL_QUIET = 1,  /* no reply is wanted: it sets the session's state for the call behind it */
+    CALL_NODE = 4,   /* the node itself asks, not a client of it: keys are handed over */
     CALL_GUTTER = 2, /* the slot's owner is silent: whoever gets this stands in for it */
     REPLY_WRONG = 1  /* not run: by its ring, the callee serves none of the keys */
 };

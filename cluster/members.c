@@ -346,6 +346,24 @@ static void fill_node(const struct members *m, const struct member *e, int64_t n
     out->self = e == m->self;
 }
 
+static struct ring *make_ring(struct members *m, const struct ring_node *nodes, unsigned n, const struct ring *before, int64_t now_ms) {
+    int64_t until_ms = now_ms + m->o.window_ms;
+    return m->hooks.build != NULL ? m->hooks.build(m->hooks.ctx, nodes, n, members_version(m), before, until_ms)
+                                  : ring_build(nodes, n, members_version(m), before, until_ms);
+}
+
+/* Who owned what before this node, which has been alone so far, came to the others. */
+static struct ring *ring_without_us(struct members *m, const struct ring_node *nodes, unsigned n, int64_t now_ms) {
+    struct ring_node *copy = mem_alloc(n * sizeof(*copy));
+    memcpy(copy, nodes, n * sizeof(*copy));
+    for (unsigned i = 0; i < n; i++) {
+        copy[i].state = copy[i].self ? NODE_JOINING : copy[i].state;
+    }
+    struct ring *ring = make_ring(m, copy, n, NULL, now_ms);
+    mem_free(copy);
+    return ring;
+}
+
 static void build_ring(struct members *m, int64_t now_ms) {
     struct ring_node *nodes = mem_alloc((m->n + 1) * sizeof(*nodes));
     unsigned n = 0;
@@ -356,10 +374,11 @@ static void build_ring(struct members *m, int64_t now_ms) {
             n++;
         }
     }
-    struct ring *before = m->ring;
-    m->ring = m->hooks.build != NULL
-                  ? m->hooks.build(m->hooks.ctx, nodes, n, members_version(m), before, now_ms + m->o.window_ms)
-                  : ring_build(nodes, n, members_version(m), before, now_ms + m->o.window_ms);
+    struct ring *before = m->ring != NULL && m->ring->n == 1 && n > 1 ? ring_without_us(m, nodes, n, now_ms) : m->ring;
+    if (before != m->ring) {
+        ring_unref(m->ring);
+    }
+    m->ring = make_ring(m, nodes, n, before, now_ms);
     ring_unref(before);
     mem_free(nodes);
 }

@@ -66,7 +66,9 @@ static void remember_previous(struct ring *ring, const struct ring *before, int6
     uint16_t *map = mem_alloc(before->n * sizeof(*map));
     map_nodes(before, ring, map);
     for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
-        unsigned node = map[before->owner[slot]];
+        unsigned node = map[before->owner[slot]], older = before->previous[slot];
+        bool moved = node != ring->owner[slot];
+        node = moved || older == RING_NONE ? node : map[older];
         ring->previous[slot] = node != ring->owner[slot] ? (uint16_t)node : RING_NONE;
     }
     ring->previous_until_ms = until_ms;

@@ -49,7 +49,7 @@ struct ring {
     uint16_t self;                 /* index of this node, or RING_NONE */
     uint16_t owner[RING_SLOTS];    /* index into nodes */
     uint16_t serving[RING_SLOTS];  /* the owner while it answers, else the first node behind it that does; this node rather than none */
-    uint16_t previous[RING_SLOTS]; /* the owner before, where it is another node that is still known, else RING_NONE */
+    uint16_t previous[RING_SLOTS]; /* the last owner before, where it is another node that is still known, else RING_NONE */
     int64_t previous_until_ms;     /* until when that one is worth asking, monotonic milliseconds */
     _Atomic unsigned refs;
     struct ring_node nodes[]; /* by id: a node has the same index wherever the version is the same */
@@ -57,7 +57,7 @@ struct ring {
 
 /* The ring of these nodes, in any order, ids distinct, 1 to RING_MAX_NODES of them; weights above the bound count as the bound. When
  * all weigh nothing, or leave or join, all own. before: the ring until now, or NULL: where its owners differ they become `previous`
- * until previous_until_ms. The caller has the reference. Takes about a millisecond at ten nodes, some tens at a thousand. Any thread. */
+ * until previous_until_ms; where they do not, its own previous ones stay so. The caller has the reference. Takes about a millisecond at ten nodes, some tens at a thousand. Any thread. */
 struct ring *ring_build(const struct ring_node *nodes, unsigned n, uint64_t version, const struct ring *before,
                         int64_t previous_until_ms);
 /* The same ring with other states and, when version is newer, another version: owners are copied. states: one for each node, in the ring's

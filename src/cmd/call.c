@@ -35,6 +35,9 @@ void call_changed(struct call *c, int i, enum key_change change) {
     }
     c->changes[i] = (uint8_t)change;
     c->changed++;
+    if (settled_is_on(&c->host->tier->settled)) {
+        settled_add(&c->host->tier->settled, &c->keys[i]);
+    }
 }
 
 /* The value of key i has so many bytes now. */

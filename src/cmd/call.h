@@ -48,7 +48,8 @@ enum key_change { CHANGE_NONE, CHANGE_SET, CHANGE_DEL, CHANGE_EXPIRE };
 enum call_peer {
     PEER_QUIET = 1,  /* no reply */
     PEER_GUTTER = 2, /* in place of the slot's owner, which is silent */
-    PEER_STALE = 4   /* the peer's ring is another one than ours: whose the keys are has to be looked at */
+    PEER_STALE = 4,  /* the peer's ring is another one than ours: whose the keys are has to be looked at */
+    PEER_NODE = 8    /* on its own behalf, not a client's: keys are handed over */
 };
 
 struct rule;

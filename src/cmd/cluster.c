@@ -5,6 +5,7 @@
 #include "cluster/ring.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
+#include "src/cmd/handover.h"
 
 enum { WALK_SLICE = 2000 /* keys looked at before others get a turn */ };
 
@@ -415,6 +416,8 @@ static const struct command cluster_subs[] = {
     CHANGES("forget", "node-id", 3, forget_run, "3.0.0", "Has all nodes forget a node."),
     ROW("getkeysinslot", "slot count", 4, CMD_WHOLE, getkeysinslot_run, "3.0.0", "O(N) for all keys in memory, in slices",
         "Returns keys of a slot that are in this node's memory.", "nondeterministic_output"),
+    {.name = "give", .syntax = "key value", .arity = 4, .keys = "2:N", .flags = CMD_WRITE | CMD_DENYOOM | CMD_NOSCRIPT | CMD_NO_MULTI, .run = cluster_give_run,
+     .since = "7.2.0", .cost = "O(N) for N bytes", .summary = "Of nodes to each other: hands a key to its next owner."},
     ROW("help", "", 2, CMD_LOADING, help_run, "5.0.0", "O(1)", "Lists the subcommands.", NULL),
     TELLS("info", "", 2, 0, info_run, "3.0.0", "Tells how the cluster is."),
     ASKS("keyslot", "key", 3, keyslot_run, "3.0.0", "Returns the slot of a key."),
@@ -433,6 +436,8 @@ static const struct command cluster_subs[] = {
     TELLS("shards", "", 2, 0, shards_run, "7.0.0", "Returns the nodes and the slots that they serve."),
     TELLS("slaves", "node-id", 3, CMD_ADMIN, no_replicas_run, "3.0.0", "Returns nothing: there are no replicas."),
     TELLS("slots", "", 2, 0, slots_run, "3.0.0", "Returns the ranges of slots and who serves them."),
+    {.name = "take", .syntax = "key", .arity = 3, .keys = "2:RW", .flags = CMD_WRITE | CMD_NOSCRIPT | CMD_NO_MULTI, .run = cluster_take_run,
+     .since = "7.2.0", .cost = "O(N) for N bytes", .summary = "Of nodes to each other: asks the owner before for a key that has moved."},
     {0}};
 
 #define SWITCH(nm, fl, fn, text) \

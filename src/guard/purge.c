@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* purge: prefixes in a radix tree, tags in a hash table. */
+/* purge: prefixes in a radix tree, tags in a hash table, slots in an array. */
 #include "src/guard/purge.h"
 
 #include <stdatomic.h>
 #include <string.h>
 
+#include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/ds/radix.h"
 
@@ -29,6 +30,7 @@ struct purges {
     struct purge **owned;   /* what the tree points to */
     size_t prefix_count, tag_count, tag_cap;
     struct tagged *tags; /* open addressing, tag_cap a power of two */
+    uint32_t *slots;     /* the last purge of each slot, 0 none; NULL: there was none at all */
 };
 
 struct purges *purges_create(size_t max) {
@@ -47,6 +49,7 @@ void purges_destroy(struct purges **pp) {
     radix_destroy(&p->prefixes);
     mem_free(p->owned);
     mem_free(p->tags);
+    mem_free(p->slots);
     mem_free(p);
 }
 
@@ -136,6 +139,17 @@ bool purges_tag(struct purges *p, uint32_t tag, bool soft, int64_t now_ms) {
     return true;
 }
 
+void purges_slots(struct purges *p, const uint8_t set[PURGE_SLOT_BYTES]) {
+    uint32_t number = atomic_load_explicit(&p->last, memory_order_relaxed) + 1;
+    if (p->slots == NULL) {
+        p->slots = mem_zalloc(PURGE_SLOTS * sizeof(*p->slots));
+    }
+    for (unsigned s = 0; s < PURGE_SLOTS; s++) {
+        p->slots[s] = set[s / 8] >> s % 8 & 1 ? number : p->slots[s];
+    }
+    atomic_store_explicit(&p->last, number, memory_order_relaxed);
+}
+
 uint32_t purges_last(const struct purges *p) {
     return atomic_load_explicit(&p->last, memory_order_relaxed);
 }
@@ -165,6 +179,9 @@ static bool apply(void *ctx, void *value) {
 
 int64_t purges_deadline(const struct purges *p, uint8_t db, struct slice name, int64_t expire_ms, const struct item_extra *e) {
     struct verdict v = {.stamp = e->stamp, .deadline_ms = expire_ms};
+    if (p->slots != NULL && e->stamp < p->slots[hash_slot(name)]) {
+        return INT64_MIN;
+    }
     if (p->prefix_count != 0) {
         char room[PREFIX_MAX + 1];
         radix_prefixes(p->prefixes, scoped(db, name, room), apply, &v);
@@ -182,8 +199,8 @@ static bool found(void *ctx, void *value) {
 }
 
 bool purges_concern(const struct purges *p, uint8_t db, struct slice name) {
-    bool concerned = false;
-    if (p->prefix_count != 0) {
+    bool concerned = p->slots != NULL && p->slots[hash_slot(name)] != 0;
+    if (!concerned && p->prefix_count != 0) {
         char room[PREFIX_MAX + 1];
         radix_prefixes(p->prefixes, scoped(db, name, room), found, &concerned);
     }

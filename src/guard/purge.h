@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* purge: values invalidated by prefix or tag, all at once and at no cost per value: a purge gets the next number; a value carries
+/* purge: values invalidated by prefix, tag or slot, all at once and at no cost per value: a purge gets the next number; a value carries
  * the number of the last purge when it was known to be valid (its stamp), and is purged when a later one is for its name's
- * prefix or for one of its tags. Only values written under a purged prefix, and tagged ones, carry a stamp at all; without one
+ * prefix or slot, or for one of its tags. Only values written under a purged prefix or slot, and tagged ones, carry a stamp at all; without one
  * it is 0. A soft purge makes a value stale instead: it ended when it was purged, and its grace may serve.
  *
  * A tag is known by the 32-bit hash of its name (and database): two tags of one hash are purged together, which loses
@@ -19,12 +19,16 @@
 
 struct purges;
 
+enum { PURGE_SLOTS = 16384, PURGE_SLOT_BYTES = PURGE_SLOTS / 8 /* of a set of slots: bit s % 8 of byte s / 8 */ };
+
 /* max: so many prefixes and tags can be remembered. */
 struct purges *purges_create(size_t max);
 void purges_destroy(struct purges **p);
 /* False when there are too many already: nothing is purged. db is physical. */
 bool purges_prefix(struct purges *p, uint8_t db, struct slice prefix, bool soft, int64_t now_ms);
 bool purges_tag(struct purges *p, uint32_t tag, bool soft, int64_t now_ms);
+/* Whatever is in these slots (hash_slot), in every database. Takes no place of max. */
+void purges_slots(struct purges *p, const uint8_t set[PURGE_SLOT_BYTES]);
 /* Never 0. */
 uint32_t purge_tag_hash(uint8_t db, struct slice name);
 /* The number of the last purge; 0: there was none. No lock. */

@@ -9,6 +9,7 @@
 #include "src/rt/loop.h"
 #include "src/server/health.h"
 #include "src/server/cluster.h"
+#include "src/server/handover.h"
 #include "src/server/forward.h"
 #include "src/server/hold.h"
 #include "src/server/monitor.h"
@@ -352,4 +353,5 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .cluster_meet = cluster_meet,
                                     .cluster_forget = cluster_forget,
                                     .cluster_leave = cluster_leave,
+                                    .lends_slot = handover_lends,
                                     .sleep = sleep_call};

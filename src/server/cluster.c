@@ -18,6 +18,7 @@
 #include "src/net/listener.h"
 #include "src/rt/loop.h"
 #include "src/server/channel.h"
+#include "src/server/handover.h"
 #include "src/server/peers.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
@@ -111,6 +112,10 @@ static void forget_all(struct worker *w, void *arg) {
                 done ? "its keys are dropped" : "its keys are being dropped already");
 }
 
+static void on_ring(void *ctx, const struct ring *before, const struct ring *ring) {
+    handover_ring(((struct server *)ctx)->handover, before, ring);
+}
+
 static void on_doubted(void *ctx) {
     struct server *srv = ctx;
     worker_post(srv->workers[0], forget_all, NULL);
@@ -146,6 +151,10 @@ void cluster_leave(struct host *h) {
     agent_leave(server_of(h)->cluster->agent);
 }
 
+void cluster_leave_for_good(struct server *srv) {
+    agent_leave_for_good(srv->cluster->agent);
+}
+
 void cluster_conf_changed(struct server *srv) {
     if (srv->cluster != NULL) {
         struct conf *conf = conf_store_current(srv->host.conf_store);
@@ -168,7 +177,9 @@ bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) 
     srv->cluster = k;
     ring_store_init(&k->rings);
     srv->host.rings = &k->rings;
-    k->agent = agent_create(conf, k->id, &k->rings, &(struct agent_hooks){.ctx = srv, .send = on_send, .doubted = on_doubted});
+    srv->handover = handover_create(srv);
+    tier_add_source(&srv->tier, handover_source(srv->handover));
+    k->agent = agent_create(conf, k->id, &k->rings, &(struct agent_hooks){.ctx = srv, .send = on_send, .ring = on_ring, .doubted = on_doubted});
     for (unsigned i = 0; i < srv->host.loop_count; i++) {
         srv->workers[i]->peers = peers_create(srv->workers[i], k->id, conf->cluster_secret);
     }
@@ -201,6 +212,7 @@ bool cluster_stopping(struct worker *w) {
         return false;
     }
     if (!w->peers->closing) {
+        handover_stop(w);
         peers_close(w->peers);
     }
     return !w->peers->closed;
@@ -217,6 +229,7 @@ void cluster_close(struct server *srv) {
         return;
     }
     ring_store_fini(&srv->cluster->rings);
+    handover_destroy(&srv->handover);
     mem_free(srv->cluster);
     srv->cluster = NULL;
 }

@@ -44,3 +44,5 @@ void cluster_conf_changed(struct server *srv);
 void cluster_meet(struct host *h, const struct node_addr *at);
 bool cluster_forget(struct host *h, const char *id);
 void cluster_leave(struct host *h);
+/* The process ends: all are told at once. */
+void cluster_leave_for_good(struct server *srv);

@@ -10,6 +10,7 @@
 #include "src/base/num.h"
 #include "src/conf/conf.h"
 #include "src/rt/loop.h"
+#include "src/server/handover.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/sight.h"
@@ -158,6 +159,7 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
         disk_watch_writer(srv->disk);
     }
     writes_tick(srv->tier.writes);
+    handover_tick(srv);
     if (++srv->cron_runs % 10 == 0) {
         watch_clients(srv, w->conf);
         warm_tick(srv->warm);

@@ -286,7 +286,7 @@ static void put_state(struct away *a, const struct forward *f) {
 
 static void send_over(struct away *a, struct forward *f) {
     struct peers *p = peers_of(f);
-    unsigned flags = f->gutter || f->insist ? CALL_GUTTER : 0;
+    unsigned flags = (f->gutter || f->insist ? CALL_GUTTER : 0) | (f->own ? CALL_NODE : 0);
     f->away = a;
     f->ran_at = a->peer;
     f->tag = ++p->last_tag;

@@ -45,6 +45,7 @@ struct forward {
     bool sets_watch;      /* it is WATCH */
     bool forgets_db;      /* a transaction that may select another database */
     bool gutter;          /* whoever gets it stands in for the owner */
+    bool own;             /* asked on this node's own behalf, with a session of its own */
     bool insist;          /* nodes do not agree who serves the slot: the next one asked is to */
     int64_t deadline_ms;  /* monotonic */
     int64_t again_ms;     /* in later */

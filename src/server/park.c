@@ -176,7 +176,8 @@ static bool is_known(const struct call *c, int i) {
 
 /* The rule whose origin is asked for the key at last, or NULL. */
 static const struct rule *loader_of(const struct call *c, int i) {
-    return c->rule_of != NULL && c->verdicts[i] != GUARD_FILTERED && !hold_only_drops(c, i) ? c->rule_of[i] : NULL;
+    bool loads = c->rule_of != NULL && !(c->peer & PEER_NODE) && c->verdicts[i] != GUARD_FILTERED;
+    return loads && !hold_only_drops(c, i) ? c->rule_of[i] : NULL;
 }
 
 static unsigned look_of(const struct call *c) {

@@ -15,6 +15,7 @@
 #include "src/server/channel.h"
 #include "src/server/cluster.h"
 #include "src/server/forward.h"
+#include "src/server/handover.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
 
@@ -266,6 +267,7 @@ static void on_tick(void *ctx) {
     int64_t now = now_ms();
     links_tick(&p->links);
     forward_tick(p, now);
+    handover_tick_worker(p->worker);
     for (struct list *n = p->all.next, *next; n != &p->all; n = next) {
         next = n->next;
         struct peer *peer = LIST_ENTRY(n, struct peer, node);

@@ -12,6 +12,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/ds/crc64.h"
+#include "src/guard/purge.h"
 #include "src/tier/guard.h"
 
 enum { HEAD = 32, PREFIX_LIMIT = 1 << 20 };
@@ -46,13 +47,23 @@ static size_t take(const unsigned char *p, size_t left, struct purge_record *r) 
     }
     memcpy(&crc, p, 8);
     memcpy(&length, p + 16, 4);
-    if (length > PREFIX_LIMIT || left - HEAD < length || crc != crc64(0, p + 8, HEAD - 8 + length) || (p[8] != PURGE_PREFIX && p[8] != PURGE_TAG)) {
+    bool known = p[8] == PURGE_PREFIX || p[8] == PURGE_TAG || (p[8] == PURGE_BY_SLOTS && length == PURGE_SLOT_BYTES);
+    if (!known || length > PREFIX_LIMIT || left - HEAD < length || crc != crc64(0, p + 8, HEAD - 8 + length)) {
         return 0;
     }
     *r = (struct purge_record){.kind = (enum purge_kind)p[8], .soft = p[9], .db = p[10], .prefix = slice_make(p + HEAD, length)};
     memcpy(&r->tag, p + 12, 4);
     memcpy(&r->time_ms, p + 24, 8);
     return HEAD + length;
+}
+
+static bool purge_again(struct guard *g, const struct purge_record *r) {
+    if (r->kind == PURGE_BY_SLOTS) {
+        guard_purge_slots(g, (const uint8_t *)r->prefix.p);
+        return true;
+    }
+    return r->kind == PURGE_PREFIX ? guard_purge_prefix(g, r->db, r->prefix, r->soft, r->time_ms)
+                                   : guard_purge_tag(g, r->tag, r->soft, r->time_ms);
 }
 
 static bool replay(struct purge_log *log, struct guard *g) {
@@ -66,9 +77,7 @@ static bool replay(struct purge_log *log, struct guard *g) {
     size_t at = 0, used;
     unsigned count = 0;
     while (n > 0 && (used = take(bytes + at, (size_t)n - at, &r)) != 0) {
-        bool ok = r.kind == PURGE_PREFIX ? guard_purge_prefix(g, r.db, r.prefix, r.soft, r.time_ms)
-                                         : guard_purge_tag(g, r.tag, r.soft, r.time_ms);
-        if (!ok) {
+        if (!purge_again(g, &r)) {
             log_warning("purge-max is lower than when these purges were made");
             n = -1;
         }

@@ -16,7 +16,7 @@
 struct guard;
 struct purge_log;
 
-enum purge_kind { PURGE_PREFIX = 1, PURGE_TAG = 2 };
+enum purge_kind { PURGE_PREFIX = 1, PURGE_TAG = 2, PURGE_BY_SLOTS = 3 /* prefix is the set: PURGE_SLOT_BYTES */ };
 
 struct purge_record {
     enum purge_kind kind;

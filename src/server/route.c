@@ -10,6 +10,7 @@
 #include "src/server/due.h"
 #include "src/server/forward.h"
 #include "src/server/gather.h"
+#include "src/server/handover.h"
 #include "src/server/peers.h"
 #include "src/server/session.h"
 #include "src/server/txn.h"
@@ -294,16 +295,25 @@ static void rewrite_cursor(struct direct *d) {
 
 /* ---- all of them ---- */
 
+/* Whether a call of a peer may use the slot here. A node that asks for a key that has moved to it does so where it is served no more. */
+static bool may_serve(struct session *s, const struct call *c, unsigned slot) {
+    bool serves = peers_serve(s->worker->peers, slot);
+    if (c->peer & PEER_NODE) {
+        return serves != is_named(c, "take");
+    }
+    return serves || ((c->peer & PEER_GUTTER ? handover_may_stand_in(s->worker->server, slot) : !(c->peer & PEER_STALE)));
+}
+
 /* A call that a peer has sent, by another ring than ours: not run when we do not serve all of its keys. */
 static enum err serve(struct session *s, struct call *c) {
-    if (likely((c->peer & (PEER_STALE | PEER_GUTTER | PEER_QUIET)) != PEER_STALE)) {
+    if (likely((c->peer & (PEER_STALE | PEER_GUTTER | PEER_NODE)) == 0) || (c->peer & PEER_QUIET)) {
         return OK;
     }
     if (txn_is_exec(c)) {
         txn_find_keys(c);
     }
     for (int i = 0; i < c->nkeys; i++) {
-        if (!peers_serve(s->worker->peers, hash_slot(c->keys[i].name))) {
+        if (!may_serve(s, c, hash_slot(c->keys[i].name))) {
             STAT_ADD(c->stats->peer_wrong_calls, 1);
             txn_forget(&s->client, c->l1);
             s->channel->wrong(s->channel, c->tag);

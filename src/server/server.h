@@ -10,6 +10,7 @@
 #include "src/tier/tier.h"
 
 struct cluster;
+struct handover;
 struct conf;
 struct disk;
 struct http;
@@ -38,6 +39,7 @@ struct server {
     struct health *health;   /* NULL likewise */
     struct disk *disk; /* the disk tier, NULL without */
     struct cluster *cluster; /* NULL without */
+    struct handover *handover; /* likewise */
     struct origins *origins; /* NULL when there is none */
     struct purge_log *purge_log; /* NULL without a disk tier */
     struct chronicle *chronicle;

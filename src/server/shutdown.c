@@ -6,6 +6,7 @@
 #include "src/net/listener.h"
 #include "src/rt/loop.h"
 #include "src/server/cluster.h"
+#include "src/server/handover.h"
 #include "src/server/import.h"
 #include "src/server/preheat.h"
 #include "src/server/profile.h"
@@ -61,7 +62,7 @@ static void begin_on_first(struct worker *w, void *arg) {
 }
 
 void server_begin_shutdown(struct server *srv) {
-    if (atomic_exchange(&srv->host.shutting_down, true)) {
+    if (handover_goes_first(srv) || atomic_exchange(&srv->host.shutting_down, true)) {
         return;
     }
     log_notice("User requested shutdown...");

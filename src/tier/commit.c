@@ -105,6 +105,9 @@ bool tier_flush(struct tier *t, int logical) {
     if (ok && t->guard != NULL) {
         guard_flushed(t->guard);
     }
+    if (ok && settled_is_on(&t->settled)) {
+        settled_fill(&t->settled, true); /* what the owner before has is not to come back */
+    }
     if (ok && t->sink_count != 0) {
         tell_map(t, logical < 0 ? UINT64_MAX : (uint64_t)1 << logical);
     }

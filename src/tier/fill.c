@@ -111,6 +111,25 @@ static bool store(struct tier *t, const struct key *key, struct found *f, int64_
     return true;
 }
 
+bool tier_take_in(struct tier *t, const struct key *key, struct found *f, int64_t now_ms) {
+    int acks = 0;
+    if (!store(t, key, f, now_ms)) {
+        return false;
+    }
+    tier_commit(t, SINK_SET, key, now_ms, NULL, &acks);
+    if (settled_is_on(&t->settled)) {
+        settled_add(&t->settled, key);
+    }
+    return true;
+}
+
+void tier_let_go(struct tier *t, const struct key *key, int64_t now_ms) {
+    int acks = 0;
+    if (l1_del(t->l1, key, now_ms)) {
+        tier_commit(t, SINK_DEL, key, now_ms, NULL, &acks);
+    }
+}
+
 static void note_asked(uint8_t *asked, enum stat_tier tier) {
     if (asked != NULL) {
         *asked |= (uint8_t)(1 << tier);

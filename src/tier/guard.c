@@ -522,6 +522,11 @@ bool guard_purge_tag(struct guard *g, uint32_t tag, bool soft, int64_t now_ms) {
     return purged(g, purges_tag(g->purges, tag, soft, now_ms));
 }
 
+void guard_purge_slots(struct guard *g, const uint8_t *set) {
+    purges_slots(g->purges, set);
+    purged(g, true);
+}
+
 int64_t tier_deadline(struct tier *t, const struct key *key, int64_t expire_ms, const struct item_extra *e) {
     return t->guard == NULL ? expire_ms : purges_deadline(t->guard->purges, key->db, key->name, expire_ms, e);
 }

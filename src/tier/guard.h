@@ -135,5 +135,6 @@ void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *
  * already. Every shard locked. */
 bool guard_purge_prefix(struct guard *g, uint8_t db, struct slice prefix, bool soft, int64_t now_ms);
 bool guard_purge_tag(struct guard *g, uint32_t tag, bool soft, int64_t now_ms);
+void guard_purge_slots(struct guard *g, const uint8_t *set);
 /* Every database was emptied. Every shard locked. */
 void guard_flushed(struct guard *g);

@@ -17,6 +17,7 @@
 #include "src/iface/sink.h"
 #include "src/iface/source.h"
 #include "src/l1/l1.h"
+#include "src/tier/settled.h"
 
 enum { TIER_MAX_SOURCES = 4, TIER_MAX_SINKS = 4 };
 
@@ -40,6 +41,7 @@ struct tier {
     struct writes *writes;    /* NULL: nothing is ever written to an origin */
     void (*ask)(void *target, struct request *r); /* sends a request to the origin that a rule names */
     bool (*takes)(void *target, enum value_type type); /* whether a value of the type can be written there; NULL: any can */
+    struct settled settled; /* keys that their owner before is not asked for */
     /* atomic */
     _Atomic bool never_probe; /* tests: what sources have in memory counts as cold, too */
     _Atomic uint64_t fills, joined, found, absent, failed, late, dropped_late, loads;
@@ -103,6 +105,12 @@ void fill_end(struct fill *f);
 
 /* Asks the origin of a key that has a value for a newer one; nobody waits for it. False when it is being loaded already. Shard locked. */
 bool tier_refresh(struct tier *t, const struct guard_read *r);
+
+/* A value that another node had, and has no more, is this one's from now on, in memory and for the tiers below; false: it is past its
+ * life, or there is no memory. No origin hears of it. Takes what it uses of f. Shard locked. */
+bool tier_take_in(struct tier *t, const struct key *key, struct found *f, int64_t now_ms);
+/* The other way: the key goes from every tier of this node, and its origin keeps it. Shard locked. */
+void tier_let_go(struct tier *t, const struct key *key, int64_t now_ms);
 
 /* Keys of a physical database in all tiers, each once; exact but for what is on its way between them. Any thread. */
 uint64_t tier_keys(struct tier *t, uint8_t physical);

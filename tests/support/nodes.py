@@ -1,8 +1,10 @@
 """Clusters: several Stratas on loopback that share one ring."""
+import signal
+import threading
 import time
 
 import server
-from resp import Conn, Error
+from resp import Closed, Conn, Error
 
 SECRET = "a word that all nodes share"
 
@@ -114,3 +116,58 @@ def until(what, fn, seconds=30):
     while not fn():
         assert time.time() < deadline, "never: " + what
         time.sleep(0.01)
+
+
+class Load:
+    """Clients of some nodes that read and write all the time, and note what they are told."""
+
+    def __init__(self, cluster, via, threads=4):
+        self.cluster, self.errors, self.done, self.stopping = cluster, [], 0, False
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.work, args=(via[i % len(via)], i)) for i in range(threads)]
+        for t in self.threads:
+            t.start()
+
+    def work(self, node, n):
+        c, i = self.cluster[node].conn(), 0
+        try:
+            while not self.stopping:
+                i += 1
+                k = "load:%d" % ((i * 7 + n * 131) % 500)
+                got = [c.cmd("SET", k, "v"), c.cmd("GET", k), c.cmd("MGET", k, "load:1", "load:2", "load:3"), c.cmd("INCR", "n" + k)]
+                bad = [g for g in got if isinstance(g, Error)]
+                with self.lock:
+                    self.done += len(got)
+                    self.errors += bad
+        except (Closed, OSError) as e:
+            with self.lock:
+                self.errors.append("%s: %s" % (type(e).__name__, e))
+
+    def more(self, n=300):
+        goal = self.done + n
+        until("the load goes on", lambda: self.done >= goal or self.errors)
+
+    def end(self):
+        self.stopping = True
+        for t in self.threads:
+            t.join()
+        return self.errors
+
+
+def with_cluster(n, *directives, **more):
+    def wrap(fn):
+        def run():
+            cl = Cluster(n, *directives, **more)
+            try:
+                fn(cl)
+            finally:
+                for node in cl:
+                    if node.proc.poll() is None:
+                        node.proc.send_signal(signal.SIGCONT)
+                wrong = cl.stop()
+            assert wrong is None, wrong
+
+        run.__name__ = fn.__name__
+        return run
+
+    return wrap

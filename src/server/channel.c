@@ -49,7 +49,7 @@ size_t channel_head(const struct session *s, size_t at, struct channel_origin *f
     from->tag = f.tag;
     from->peer = (uint8_t)((f.flags & CALL_QUIET ? PEER_QUIET : 0) | (f.flags & CALL_GUTTER ? PEER_GUTTER : 0) |
                             (f.flags & CALL_NODE ? PEER_NODE : 0) |
-                        (f.ring != peers_ring_version(s->worker) ? PEER_STALE : 0));
+                            (f.ring != peers_ring_version(s->worker) ? PEER_STALE : 0));
     *length = f.length;
     return FRAME_HEAD;
 }

@@ -317,6 +317,13 @@ static void an_edit_replaces_one_pattern(void **state) {
     edited("\"a\\x2a\"\nb*", "a*", "", "b*\n");
 }
 
+/* The time this thread has had a processor for: what else runs on the machine does not count. */
+static int64_t busy_us(void) {
+    struct timespec t;
+    assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t), 0);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 static void ten_thousand_rules_are_built_and_matched_quickly(void **state) {
     (void)state;
     enum { MANY = 10000 };
@@ -325,11 +332,11 @@ static void ten_thousand_rules_are_built_and_matched_quickly(void **state) {
         buf_printf(&lines, "tenant:%d:%s ttl=1s\n", i / 4, i % 4 == 0 ? "*" : i % 4 == 1 ? "*:a" : i % 4 == 2 ? "*:b" : "profile");
     }
     buf_putc(&lines, '\0');
-    int64_t start = clock_mono_us();
+    int64_t start = busy_us();
     struct rules *one = rules_create(lines.p, NULL), *two = rules_create(lines.p, one);
-    int64_t built_us = clock_mono_us() - start;
+    int64_t built_us = busy_us() - start;
     assert_int_equal(two->count, MANY);
-    start = clock_mono_us();
+    start = busy_us();
     for (int i = 0; i < MANY / 4; i++) {
         char name[64];
         static const char *const ends[] = {"x", "x:a", "x:b", "profile"};
@@ -338,7 +345,7 @@ static void ten_thousand_rules_are_built_and_matched_quickly(void **state) {
             assert_ptr_equal(rules_match(two, slice_cstr(name)), two->list[4 * i + k]);
         }
     }
-    int64_t matched_us = clock_mono_us() - start;
+    int64_t matched_us = busy_us() - start;
     assert_null(rules_match(two, SLICE("tenant:2500:x")));
     /* bounds far above what it takes even under sanitizers, and far below what a walk over all rules for each would */
     assert_in_range(built_us, 0, 3000000);

@@ -24,6 +24,7 @@ enum frame_flags {
     CALL_QUIET = 1,  /* no reply is wanted: it sets the session's state for the call behind it */
     CALL_NODE = 4,   /* the node itself asks, not a client of it: keys are handed over */
     CALL_GUTTER = 2, /* the slot's owner is silent: whoever gets this stands in for it */
+    CALL_NEAR = 8,   /* the reply will be kept if that is allowed (KEEP), until it is said to have changed (CHANGED) */
     REPLY_WRONG = 1  /* not run: by its ring, the callee serves none of the keys */
 };
 

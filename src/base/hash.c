@@ -21,6 +21,10 @@ uint64_t hash_key(struct slice name, uint8_t db) {
     return XXH3_64bits_withSeed(name.p, name.n, seed + (uint64_t)db * 0x9e3779b97f4a7c15ULL);
 }
 
+uint64_t hash_name(struct slice name) {
+    return XXH3_64bits(name.p, name.n);
+}
+
 uint64_t hash_bytes(const void *p, size_t n) {
     return XXH3_64bits_withSeed(p, n, seed);
 }

@@ -22,6 +22,8 @@ void hash_seed(uint64_t seed);
 uint64_t hash_key(struct slice name, uint8_t db);
 /* The same function for data that is no key (hash fields, ACL names). */
 uint64_t hash_bytes(const void *p, size_t n);
+/* Without a seed: every process has the same, for what nodes say of keys to each other. Whoever wants to can find collisions. */
+uint64_t hash_name(struct slice name);
 
 /* Where a key lies in the order in which every tier walks: its hash with the bits reversed. The first bits then are those of
  * shard and bucket, whatever their numbers are, so that an interval of positions is an interval of each tier. Its own

@@ -49,7 +49,8 @@ enum call_peer {
     PEER_QUIET = 1,  /* no reply */
     PEER_GUTTER = 2, /* in place of the slot's owner, which is silent */
     PEER_STALE = 4,  /* the peer's ring is another one than ours: whose the keys are has to be looked at */
-    PEER_NODE = 8    /* on its own behalf, not a client's: keys are handed over */
+    PEER_NODE = 8,   /* on its own behalf, not a client's: keys are handed over */
+    PEER_NEAR = 16   /* it will keep the reply, if it may */
 };
 
 struct rule;
@@ -78,6 +79,7 @@ struct call {
     int64_t now_ms;         /* wall clock of this turn */
     uint32_t changed;       /* keys changed so far */
     uint32_t tag;           /* of a call that came from a peer: its number there */
+    uint32_t keep_ms;       /* how long the peer may keep the reply; 0: not */
     uint8_t peer;           /* enum call_peer bits */
     uint8_t step;
     uint8_t db;             /* physical database of the client's logical one */

@@ -98,6 +98,7 @@ static enum err make_purge(struct call *c, const struct purging *p) {
             return call_errorf(c, "ERR too many purges: see purge-max");
         }
     }
+    tier_changed(c->host->tier, NULL);
     reply_ok(c->out);
     return OK;
 }

@@ -6,8 +6,10 @@
 
 #include "cluster/link.h"
 #include "src/base/check.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
+#include "src/server/holders.h"
 #include "src/server/peers.h"
 #include "src/server/session.h"
 #include "src/server/worker.h"
@@ -48,7 +50,7 @@ size_t channel_head(const struct session *s, size_t at, struct channel_origin *f
     }
     from->tag = f.tag;
     from->peer = (uint8_t)((f.flags & CALL_QUIET ? PEER_QUIET : 0) | (f.flags & CALL_GUTTER ? PEER_GUTTER : 0) |
-                            (f.flags & CALL_NODE ? PEER_NODE : 0) |
+                            (f.flags & CALL_NODE ? PEER_NODE : 0) | (f.flags & CALL_NEAR ? PEER_NEAR : 0) |
                             (f.ring != peers_ring_version(s->worker) ? PEER_STALE : 0));
     *length = f.length;
     return FRAME_HEAD;
@@ -63,6 +65,28 @@ enum parse_status channel_status(enum parse_status status, struct request *r, si
     return PARSE_ERROR;
 }
 
+/* A stand-in's value, or one by another ring, or one that is not simply there, is not to be kept. */
+static bool may_grant(const struct call *c) {
+    bool usual = (c->peer & (PEER_NEAR | PEER_STALE | PEER_GUTTER)) == PEER_NEAR && c->nkeys == 1 && !c->in_exec;
+    return usual && (c->cmd->flags & CMD_READONLY) && c->see == SEE_FRESH && !c->stale && session_of(c->client)->channel->node != 0;
+}
+
+void channel_grant(struct call *c, struct worker *w) {
+    const struct key *key = &c->keys[0];
+    struct item_view v;
+    if (!may_grant(c) || !l1_get(c->l1, key, c->now_ms, L1_NOTOUCH, &v)) {
+        return;
+    }
+    int64_t ms = c->conf->near_ttl, left = v.expire_ms == L1_NO_TTL ? ms : v.expire_ms - c->now_ms, now_ms = clock_mono_us() / 1000;
+    ms = left < ms ? left : ms;
+    if (ms <= 0) {
+        return;
+    }
+    c->keep_ms = (uint32_t)ms;
+    holders_add(w->peers->holders, l1_shard_of(c->l1, key->hash), key, session_of(c->client)->channel->node, now_ms, now_ms + ms + 1);
+    STAT_ADD(w->stats->near_grants, 1);
+}
+
 /* ---- links that peers have opened ---- */
 
 enum { CHANNEL_INDEX_BITS = 20, CHANNELS_MAX = 1 << CHANNEL_INDEX_BITS };
@@ -74,17 +98,80 @@ struct served_channel {
     uint32_t id;
 };
 
+static const struct link_ops served_ops;
+
 struct served {
     struct worker *worker;
     struct link *link;
     struct served_channel **channels; /* by the low bits of their ids */
     size_t count;
+    uint64_t node;   /* holders_bit of the peer */
+    bool owes;       /* it was full when there was news: it is to be told that anything may have changed */
     char addr[CLIENT_ADDR_MAX];
 };
+
+static void put_hash(struct buf *b, uint64_t hash) {
+    char bytes[8];
+    for (unsigned i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (char)(hash >> (8 * i));
+    }
+    buf_put(b, bytes, sizeof(bytes));
+}
+
+static void tell_all(struct served *sv) {
+    sv->owes = false;
+    link_frame(sv->link, (struct frame){.type = FRAME_CHANGED});
+    STAT_ADD(sv->worker->stats->near_told, 1);
+}
+
+static void tell(struct served *sv, const struct news *news) {
+    struct buf b = {0};
+    if (link_is_full(sv->link)) {
+        sv->owes = true;
+        return;
+    }
+    if (news->all) {
+        tell_all(sv);
+        return;
+    }
+    for (unsigned i = 0; i < news->n; i++) {
+        if (news->items[i].nodes & sv->node) {
+            put_hash(&b, news->items[i].name_hash);
+        }
+    }
+    if (b.n > 0) {
+        link_frame(sv->link, (struct frame){.type = FRAME_CHANGED, .length = (uint32_t)b.n});
+        buf_put_slice(&sv->link->out.buf, buf_slice(&b));
+        STAT_ADD(sv->worker->stats->near_told, b.n / 8);
+    }
+    buf_free(&b);
+}
+
+void served_tell(struct worker *w) {
+    struct news news;
+    struct links *links = peers_links(w);
+    if (!holders_take(w->peers->holders, w->id, &news)) {
+        return;
+    }
+    for (struct list *n = links->all.next; n != &links->all; n = n->next) {
+        struct link *l = LIST_ENTRY(n, struct link, node);
+        if (l->ops == &served_ops && l->up && !l->closing) {
+            tell(l->owner, &news);
+        }
+    }
+}
+
+/* What the reply may show to be new was told before it: who hears it does not use an older copy afterwards. */
+static void tell_first(struct worker *w) {
+    if (unlikely(holders_waiting(w->peers->holders, w->id))) {
+        served_tell(w);
+    }
+}
 
 static void put_reply(struct served_channel *sc, uint8_t flags, uint32_t tag, struct out *reply) {
     struct link *l = sc->served->link;
     size_t n = out_bytes(reply);
+    tell_first(sc->served->worker);
     if (n > UINT32_MAX) { /* no frame is so long */
         out_truncate(reply, 0, 0);
         reply_errorf(reply, "ERR the reply is too long to be sent to a peer");
@@ -100,6 +187,14 @@ static void put_reply(struct served_channel *sc, uint8_t flags, uint32_t tag, st
 
 static void on_replied(struct channel *ch, uint32_t tag, struct out *reply) {
     put_reply((struct served_channel *)ch, 0, tag, reply);
+}
+
+static void on_keep(struct channel *ch, uint32_t tag, uint32_t ms) {
+    struct served_channel *sc = (struct served_channel *)ch;
+    struct link *l = sc->served->link;
+    char bytes[4] = {(char)ms, (char)(ms >> 8), (char)(ms >> 16), (char)(ms >> 24)};
+    link_frame(l, (struct frame){.type = FRAME_KEEP, .channel = sc->id, .tag = tag, .length = sizeof(bytes)});
+    buf_put(&l->out.buf, bytes, sizeof(bytes));
 }
 
 static void on_wrong(struct channel *ch, uint32_t tag) {
@@ -136,6 +231,8 @@ static struct served_channel *find(struct served *sv, uint32_t id, bool open) {
         sc->served = sv;
         sc->id = id;
         sc->channel.replied = on_replied;
+        sc->channel.keep = on_keep;
+        sc->channel.node = sv->node;
         sc->channel.wrong = on_wrong;
         sc->channel.closed = on_closed_itself;
         sv->channels[i] = sc;
@@ -183,9 +280,15 @@ static void on_down(struct link *l, const char *why) {
 static void on_up(struct link *l) {
     struct served *sv = l->owner;
     stream_peer_name(&l->stream, sv->addr, sizeof(sv->addr));
+    sv->node = holders_bit(slice_cstr(l->peer));
+    holders_linked(sv->worker->peers->holders, sv->worker->id, sv->node);
 }
 
 static void on_roomy(struct link *l) {
+    struct served *sv = l->owner;
+    if (sv->owes) {
+        tell_all(sv);
+    }
     link_pause(l, false);
 }
 

@@ -22,8 +22,11 @@ struct worker;
 /* One of a session that serves another node. Embedded in its owner. */
 struct channel {
     struct session *session; /* NULL once it has closed */
+    uint64_t node;           /* holders_bit of who is behind it; 0: nobody who keeps copies */
     /* The reply to the call of that number, which it takes. */
     void (*replied)(struct channel *ch, uint32_t tag, struct out *reply);
+    /* That reply, which comes next, may be kept for so long. Where calls may be PEER_NEAR. */
+    void (*keep)(struct channel *ch, uint32_t tag, uint32_t ms);
     /* Not run: by our ring, this node does not serve the keys. */
     void (*wrong)(struct channel *ch, uint32_t tag);
     /* The session has closed by itself. No reply comes any more. The owner may free ch. */
@@ -48,9 +51,15 @@ size_t channel_head(const struct session *s, size_t at, struct channel_origin *f
 /* What it means for a frame of that length that its command was parsed so: it must hold one command and nothing else. */
 enum parse_status channel_status(enum parse_status status, struct request *r, size_t length);
 
+/* A read that a peer wants to keep the reply of has been run, the key's shard is locked: the peer will hear of the key's next change, and
+ * c->keep_ms says how long it may. */
+void channel_grant(struct call *c, struct worker *w);
+
 /* ---- links that peers have opened ---- */
 
 /* Takes an accepted connection of the peer port. */
 void served_open(struct worker *w, int fd);
+/* Puts what has changed into the links of those who have copies. At the end of a turn at the latest. */
+void served_tell(struct worker *w);
 /* Closes a link that was opened so, and its channels; another one is left alone. */
 void served_close(struct link *l);

@@ -19,6 +19,8 @@
 #include "src/rt/loop.h"
 #include "src/server/channel.h"
 #include "src/server/handover.h"
+#include "src/server/holders.h"
+#include "src/server/near.h"
 #include "src/server/peers.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
@@ -29,6 +31,8 @@ struct cluster {
     struct listener *listeners[MAX_LISTENERS];
     unsigned listener_count;
     struct agent *agent;
+    struct near_node *copies; /* of others' keys */
+    struct holders *holders;  /* of copies of ours */
 };
 
 #define ID_FILE "node.id"
@@ -108,6 +112,7 @@ static void forget_all(struct worker *w, void *arg) {
     l1_lock_all(h->l1);
     bool done = tier_flush(h->tier, -1);
     l1_unlock_all(h->l1);
+    near_wrote_all(w->server->cluster->copies); /* nor has it heard what became of others' keys */
     log_warning("cluster: this node had been given up for a while, and others stood in for it: %s",
                 done ? "its keys are dropped" : "its keys are being dropped already");
 }
@@ -163,6 +168,23 @@ void cluster_conf_changed(struct server *srv) {
     }
 }
 
+/* ---- copies ---- */
+
+static void look_up(struct worker *w, void *arg) {
+    (void)w;
+    (void)arg; /* the end of the turn does the rest */
+}
+
+static void wake(void *ctx, unsigned loop) {
+    struct server *srv = ctx;
+    worker_post(srv->workers[loop], look_up, NULL);
+}
+
+static void on_changed(void *ctx, const struct key *key) {
+    struct server *srv = ctx;
+    holders_changed(srv->cluster->holders, key != NULL ? l1_shard_of(srv->host.l1, key->hash) : 0, key);
+}
+
 /* ---- life ---- */
 
 bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) {
@@ -180,9 +202,13 @@ bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) 
     srv->handover = handover_create(srv);
     tier_add_source(&srv->tier, handover_source(srv->handover));
     k->agent = agent_create(conf, k->id, &k->rings, &(struct agent_hooks){.ctx = srv, .send = on_send, .ring = on_ring, .doubted = on_doubted});
+    k->copies = near_node_create(&srv->host.near_copies, &srv->host.near_bytes);
+    k->holders = holders_create(srv->host.l1->shard_count, srv->host.loop_count, wake, srv);
     for (unsigned i = 0; i < srv->host.loop_count; i++) {
-        srv->workers[i]->peers = peers_create(srv->workers[i], k->id, conf->cluster_secret);
+        srv->workers[i]->peers = peers_create(srv->workers[i], k->id, conf->cluster_secret, k->copies, k->holders);
     }
+    srv->tier.changed_ctx = srv;
+    srv->tier.changed = on_changed;
     return true;
 }
 
@@ -230,6 +256,9 @@ void cluster_close(struct server *srv) {
     }
     ring_store_fini(&srv->cluster->rings);
     handover_destroy(&srv->handover);
+    srv->tier.changed = NULL;
+    near_node_destroy(&srv->cluster->copies);
+    holders_destroy(&srv->cluster->holders);
     mem_free(srv->cluster);
     srv->cluster = NULL;
 }

@@ -279,7 +279,8 @@ static NEVER_INLINE void commit(struct call *c, struct worker *w) {
     }
     c->step = STEP_COMMIT;
     bool guarded = tier->guard != NULL && atomic_load_explicit(&tier->guard->active, memory_order_relaxed);
-    if ((tier->sink_count == 0 && !guarded) || c->changes == NULL) {
+    bool told = tier->sink_count != 0 || tier->changed != NULL;
+    if ((!told && !guarded) || c->changes == NULL) {
         return;
     }
     for (int i = 0; i < c->nkeys; i++) {
@@ -290,7 +291,7 @@ static NEVER_INLINE void commit(struct call *c, struct worker *w) {
         if (unlikely(rule != NULL && rule->opt.write != WRITE_OFF && rule->target != NULL)) {
             park_write(c, tier, rule, &c->keys[i]);
         }
-        if (tier->sink_count != 0) {
+        if (told) {
             park_commit(c, tier, sink_change_of[c->changes[i]], &c->keys[i]);
         }
     }
@@ -314,6 +315,9 @@ static ALWAYS_INLINE enum err run_handler(struct call *c, struct worker *w) {
     }
     if (likely(e != ERR_PARKED)) {
         sighting_call(c, w);
+    }
+    if (unlikely(c->peer & PEER_NEAR) && e == OK) {
+        channel_grant(c, w);
     }
     return e;
 }
@@ -524,6 +528,9 @@ static void hand_over(struct session *s, const struct call *c) {
     if (s->closing || (c->peer & PEER_QUIET)) {
         out_truncate(&s->out, 0, 0);
     } else if (out_bytes(&s->out) > 0) {
+        if (c->keep_ms > 0) {
+            s->channel->keep(s->channel, c->tag, c->keep_ms);
+        }
         s->channel->replied(s->channel, c->tag, &s->out);
     }
 }

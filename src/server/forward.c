@@ -25,7 +25,8 @@ enum {
     CHANNELS_MAX = 1 << CHANNEL_INDEX_BITS,
     UNKNOWN_DB = 255,
     IDLE_MS = 120000,         /* a channel that is not used is closed: it costs memory at the other end */
-    SWEEP_MS = 5000
+    SWEEP_MS = 5000,
+    BUSY_WORDS = 4            /* of 64 keys */
 };
 
 /* A session's channel at one node. */
@@ -45,7 +46,8 @@ struct away {
 /* All that a session has on its way. */
 struct far {
     struct list aways;
-    unsigned calls;
+    unsigned calls, named;
+    uint64_t keys[BUSY_WORDS]; /* a bit for each key of the named ones, until there are none */
     size_t bytes;
     int watch_slot;        /* -1: none */
     bool watch_lost, full, drain;
@@ -83,6 +85,23 @@ void forward_init(struct forward *f, struct session *s, unsigned slot, void (*do
     far_of(s)->calls++;
 }
 
+static uint64_t *busy_word(struct far *far, uint64_t name_hash) {
+    return &far->keys[name_hash >> 6 & (BUSY_WORDS - 1)];
+}
+
+void forward_name(struct forward *f, uint64_t name_hash) {
+    struct far *far = f->session->far;
+    f->named = true;
+    f->name_hash = name_hash;
+    far->named++;
+    *busy_word(far, name_hash) |= (uint64_t)1 << (name_hash & 63);
+}
+
+bool forward_has_key(const struct session *s, uint64_t name_hash) {
+    struct far *far = s->far;
+    return far != NULL && far->calls > 0 && (far->named < far->calls || (*busy_word(far, name_hash) >> (name_hash & 63) & 1));
+}
+
 static void resume(struct session *s) {
     struct far *far = s->far;
     bool enough = far->drain ? far->calls == 0 : far->calls <= SESSION_FORWARDS_MAX / 2 && far->bytes <= SESSION_FORWARD_BYTES / 2;
@@ -97,6 +116,10 @@ void forward_fini(struct forward *f) {
     list_remove(&f->node);
     list_remove(&f->timed);
     far->calls--;
+    far->named -= f->named;
+    if (far->calls == 0) {
+        memset(far->keys, 0, sizeof(far->keys));
+    }
     far->bytes -= f->commands.n;
     buf_free(&f->commands);
     out_free(&f->reply);
@@ -140,7 +163,20 @@ void forward_add(struct forward *f, const struct slice *argv, int argc) {
     f->session->far->bytes += b->n - start;
 }
 
+/* Before the client hears that it has written: whoever reads here from now on sees that. */
+static void end_copies(const struct forward *f) {
+    struct near_node *copies = peers_of(f)->copies;
+    if (f->wrote == WROTE_KEY) {
+        near_wrote_key(copies, f->name_hash);
+    } else if (f->wrote == WROTE_SLOT) {
+        near_wrote_slot(copies, f->slot);
+    } else if (f->wrote == WROTE_ALL) {
+        near_wrote_all(copies);
+    }
+}
+
 static void finish(struct forward *f) {
+    end_copies(f);
     list_remove(&f->node);
     list_remove(&f->timed);
     f->away = NULL;
@@ -286,7 +322,12 @@ static void put_state(struct away *a, const struct forward *f) {
 
 static void send_over(struct away *a, struct forward *f) {
     struct peers *p = peers_of(f);
-    unsigned flags = (f->gutter || f->insist ? CALL_GUTTER : 0) | (f->own ? CALL_NODE : 0);
+    bool stands_in = f->gutter || f->insist;
+    unsigned flags = (stands_in ? CALL_GUTTER : f->near && a->peer != NULL ? CALL_NEAR : 0) | (f->own ? CALL_NODE : 0);
+    f->keep_ms = 0;
+    if (f->near) {
+        f->ticket = near_ticket(p->near, f->name_hash, f->slot, clock_mono_us());
+    }
     f->away = a;
     f->ran_at = a->peer;
     f->tag = ++p->last_tag;
@@ -390,6 +431,14 @@ static struct away *away_of(struct peer *peer, uint32_t channel) {
     uint32_t i = channel & (CHANNELS_MAX - 1);
     struct away *a = i < peer->channel_count ? peer->channels[i] : NULL;
     return a != NULL && a->id == channel ? a : NULL;
+}
+
+void forward_keep(struct peer *peer, const struct frame *frame, struct slice bytes) {
+    struct away *a = away_of(peer, frame->channel);
+    struct forward *f = a != NULL ? sent_as(a, frame->tag) : NULL;
+    for (size_t i = bytes.n; f != NULL && i-- > 0;) {
+        f->keep_ms = f->keep_ms << 8 | (unsigned char)bytes.p[i];
+    }
 }
 
 void forward_reply(struct peer *peer, const struct frame *frame, struct slice bytes, uint32_t at) {

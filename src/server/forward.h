@@ -16,6 +16,7 @@
 #include "src/base/buf.h"
 #include "src/base/list.h"
 #include "src/resp/reply.h"
+#include "src/server/near.h"
 
 struct away;
 struct call;
@@ -27,6 +28,9 @@ struct session;
 struct slice;
 
 enum { FORWARD_ANY_SLOT = 0xffff, SESSION_FORWARDS_MAX = 1024, SESSION_FORWARD_BYTES = 4 << 20 };
+
+/* What a call may have written when its reply comes: copies (near.h) of it end then. */
+enum forward_wrote { WROTE_NOTHING, WROTE_KEY, WROTE_SLOT, WROTE_ALL };
 
 struct forward {
     struct list node;     /* in the away's, or the peer's waiting, or later */
@@ -47,6 +51,12 @@ struct forward {
     bool gutter;          /* whoever gets it stands in for the owner */
     bool own;             /* asked on this node's own behalf, with a session of its own */
     bool insist;          /* nodes do not agree who serves the slot: the next one asked is to */
+    uint8_t wrote;        /* enum forward_wrote */
+    bool named;           /* it has one key, of this hash: */
+    bool near;            /* its reply is wanted as a copy */
+    uint64_t name_hash;
+    uint32_t keep_ms;     /* how long it may be kept; 0: not */
+    struct near_ticket ticket;
     int64_t deadline_ms;  /* monotonic */
     int64_t again_ms;     /* in later */
     /* The reply is there; f is the callee's to free. */
@@ -57,6 +67,10 @@ struct forward {
 
 /* A call of s, in its database and protocol. Embedded or not: forward_free is the owner's. */
 void forward_init(struct forward *f, struct session *s, unsigned slot, void (*done)(struct forward *f));
+/* Its only key. Before it is sent. */
+void forward_name(struct forward *f, uint64_t name_hash);
+/* Whether a call of s is on its way that may have to do with the key: a read behind it must go the same way. */
+bool forward_has_key(const struct session *s, uint64_t name_hash);
 /* Adds a command; the last one's reply is the reply. */
 void forward_add(struct forward *f, const struct slice *argv, int argc);
 /* Whoever serves the slot is asked. done may be called before this returns. */
@@ -88,6 +102,8 @@ void forward_close(struct session *s);
 void forward_peer_up(struct peer *peer);
 /* The link is lost (answered: it had been up), or the node does not answer: what it was asked goes elsewhere. */
 void forward_peer_lost(struct peer *peer, bool again);
+/* The reply to come may be kept. */
+void forward_keep(struct peer *peer, const struct frame *frame, struct slice bytes);
 void forward_reply(struct peer *peer, const struct frame *frame, struct slice bytes, uint32_t at);
 /* The other end has closed the channel. */
 void forward_closed(struct peer *peer, uint32_t channel);

@@ -12,6 +12,7 @@
 #include "src/resp/parse.h"
 #include "src/server/due.h"
 #include "src/server/forward.h"
+#include "src/server/near.h"
 #include "src/server/peers.h"
 #include "src/server/session.h"
 #include "src/server/worker.h"
@@ -34,6 +35,7 @@ struct gather {
     int missing, nparts, nkeys;
     struct part **parts;
     int *part_of; /* of each key, in the order of the arguments; NULL: every node was asked */
+    uint16_t *wrote; /* slots of the keys when they are written, nkeys of them */
     int *node_of; /* of each part, when every node was asked: its place in the ring */
 };
 
@@ -148,6 +150,7 @@ static void gather_free(struct gather *g) {
     out_free(&g->due.reply);
     mem_free(g->parts);
     mem_free(g->part_of);
+    mem_free(g->wrote);
     mem_free(g);
 }
 
@@ -157,7 +160,15 @@ static void release(struct due *d) {
 
 static void part_done(struct forward *f);
 
+/* Copies of what was written end before the client hears of it. */
+static void end_copies(const struct gather *g) {
+    for (int i = 0; g->wrote != NULL && i < g->nkeys; i++) {
+        near_wrote_slot(g->session->worker->peers->copies, g->wrote[i]);
+    }
+}
+
 static void finish(struct gather *g) {
+    end_copies(g);
     if (g->parent == NULL) {
         join(g, &g->due.reply);
         due_done(g->session, &g->due);
@@ -253,6 +264,10 @@ static void split_again(struct forward *f);
 static void add_parts(struct gather *g, const struct layout *l, struct arena *arena) {
     g->nkeys = l->nkeys;
     g->part_of = mem_alloc((size_t)l->nkeys * sizeof(int));
+    if (!(g->cmd->flags & CMD_READONLY)) {
+        g->wrote = mem_alloc((size_t)l->nkeys * sizeof(*g->wrote));
+        memcpy(g->wrote, l->slots, (size_t)l->nkeys * sizeof(*g->wrote));
+    }
     for (int i = 0; i < l->nkeys; i++) {
         g->part_of[i] = -1;
     }
@@ -338,6 +353,7 @@ enum err gather_everywhere(struct session *s, struct call *c) {
         if (writes || !is_silent(&ring->nodes[i])) { /* who is silent is not counted; but a change must reach all */
             struct part *p = add_part(g, FORWARD_ANY_SLOT);
             p->f.may_repeat = forward_may_repeat(c);
+            p->f.wrote = writes ? WROTE_ALL : WROTE_NOTHING;
             forward_add(&p->f, c->argv, c->argc);
             forward_send_to(&p->f, ring->nodes[i].id);
         }

@@ -16,6 +16,7 @@
 #include "src/server/cluster.h"
 #include "src/server/forward.h"
 #include "src/server/handover.h"
+#include "src/server/near.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
 
@@ -55,6 +56,7 @@ static void drop_link(struct peer *peer) {
 static void peer_free(struct peer *peer) {
     drop_link(peer);
     list_remove(&peer->node);
+    near_drop(peer->peers->near, peer);
     mem_free(peer->channels);
     buf_free(&peer->letters);
     mem_free(peer);
@@ -114,10 +116,30 @@ static void on_up(struct link *l) {
     forward_peer_up(peer);
 }
 
+/* Keys of the peer's have changed, or anything may have. */
+static void changed(struct peer *peer, struct slice bytes) {
+    struct peers *p = peer->peers;
+    for (size_t at = 0; at + 8 <= bytes.n; at += 8) {
+        uint64_t hash = 0;
+        for (size_t i = 8; i-- > 0;) {
+            hash = hash << 8 | (unsigned char)bytes.p[at + i];
+        }
+        near_wrote_key(p->copies, hash);
+    }
+    STAT_ADD(p->worker->stats->near_heard, bytes.n >= 8 ? bytes.n / 8 : 1);
+    if (bytes.n == 0) {
+        near_drop(p->near, peer);
+    }
+}
+
 static void on_frame(struct link *l, const struct frame *f, struct slice bytes, uint32_t at) {
     struct peer *peer = l->owner;
     if (f->type == FRAME_REPLY) {
         forward_reply(peer, f, bytes, at);
+    } else if (f->type == FRAME_KEEP) {
+        forward_keep(peer, f, bytes);
+    } else if (f->type == FRAME_CHANGED) {
+        changed(peer, bytes);
     } else if (f->type == FRAME_CLOSE) {
         forward_closed(peer, f->channel);
     } else {
@@ -130,6 +152,9 @@ static void on_down(struct link *l, const char *why) {
     struct peer *peer = l->owner;
     bool was_up = l->was_up, silent = strcmp(why, "no answer") == 0;
     peer->link = NULL;
+    if (was_up) { /* what has changed there is not heard any more */
+        near_drop(peer->peers->near, peer);
+    }
     if (was_up && !silent) {
         forward_peer_lost(peer, true);
     } else {
@@ -190,6 +215,7 @@ static struct peer *find_peer(struct peers *p, const struct ring_node *node) {
 static void take_ring(struct peers *p) {
     const struct ring *ring = p->ring.ring;
     p->links.ring = ring->version;
+    near_drop(p->near, NULL); /* who owns what, and who answers, may be others now */
     for (struct list *n = p->all.next; n != &p->all; n = n->next) {
         LIST_ENTRY(n, struct peer, node)->index = RING_NONE;
     }
@@ -242,6 +268,7 @@ static void take_conf(struct peers *p) {
     p->conf_version = p->worker->conf_version;
     p->links.secret = p->secret;
     p->links.silence_ms = conf->cluster_call_timeout;
+    near_configure(p->near, (size_t)conf->near_size / p->worker->server->host.loop_count, conf->near_ttl * 1000, (uint64_t)conf->near_reads);
     p->links.max_unsent_bytes = conf->cluster_link_sendbuf_limit > 0 ? (size_t)conf->cluster_link_sendbuf_limit : LINK_BUFFER_BYTES;
 }
 
@@ -259,6 +286,7 @@ void peers_turn(struct worker *w) {
 }
 
 void peers_turn_end(struct worker *w) {
+    served_tell(w);
     links_flush(&w->peers->links);
 }
 
@@ -268,6 +296,7 @@ static void on_tick(void *ctx) {
     links_tick(&p->links);
     forward_tick(p, now);
     handover_tick_worker(p->worker);
+    near_tick(p->near, clock_mono_us());
     for (struct list *n = p->all.next, *next; n != &p->all; n = next) {
         next = n->next;
         struct peer *peer = LIST_ENTRY(n, struct peer, node);
@@ -326,10 +355,13 @@ void peers_frame(struct worker *w, struct link *l, const struct frame *f, struct
 
 /* ---- life ---- */
 
-struct peers *peers_create(struct worker *w, const char *id, const char *secret) {
+struct peers *peers_create(struct worker *w, const char *id, const char *secret, struct near_node *copies, struct holders *holders) {
     struct peers *p = mem_zalloc(sizeof(*p));
     p->worker = w;
     p->secret = mem_strdup(secret);
+    p->copies = copies;
+    p->holders = holders;
+    p->near = near_create(copies, w->stats);
     links_init(&p->links, w->loop, w->stats, id);
     p->dialer = dialer_create(w->loop);
     list_init(&p->all);
@@ -369,6 +401,7 @@ void peers_free(struct peers **pp) {
     struct peers *p = *pp;
     *pp = NULL;
     ring_reader_release(&p->ring);
+    near_destroy(&p->near);
     mem_free(p->by_index);
     mem_free(p->secret);
     mem_free(p);

@@ -15,6 +15,9 @@ struct conf;
 struct dial;
 struct dialer;
 struct forward;
+struct holders;
+struct near;
+struct near_node;
 struct peers;
 struct server;
 struct worker;
@@ -52,6 +55,9 @@ struct peers {
     struct list timed;      /* forwards by deadline */
     struct list later;      /* forwards to be routed again */
     struct list broken;     /* channels of this node to itself that have closed */
+    struct near *near;        /* copies of their keys */
+    struct near_node *copies; /* of all loops; the cluster's */
+    struct holders *holders;  /* who has copies of ours; the cluster's */
     uint32_t last_tag;
     struct timer *tick;
     char *secret;
@@ -60,8 +66,8 @@ struct peers {
     int64_t swept_ms; /* idle channels */
 };
 
-/* For each worker when cluster-enabled. id: this node's. */
-struct peers *peers_create(struct worker *w, const char *id, const char *secret);
+/* For each worker when cluster-enabled. id: this node's; copies, holders: what all workers share, and outlives them. */
+struct peers *peers_create(struct worker *w, const char *id, const char *secret, struct near_node *copies, struct holders *holders);
 /* Cancels what is on its way; the sessions are gone. The memory goes with peers_free, when the loop has run on (closed). */
 void peers_close(struct peers *p);
 void peers_free(struct peers **p);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
 #include "src/server/channel.h"
@@ -11,6 +12,7 @@
 #include "src/server/forward.h"
 #include "src/server/gather.h"
 #include "src/server/handover.h"
+#include "src/server/near.h"
 #include "src/server/peers.h"
 #include "src/server/session.h"
 #include "src/server/txn.h"
@@ -24,6 +26,7 @@ struct direct {
     struct due due;
     bool watch;   /* it is WATCH */
     int end_db;   /* the client's database when the transaction has run; -1: as it was */
+    uint32_t name_n; /* f.near: bytes of the key, which the command ends with */
     int scan_node; /* it is SCAN, at the node of this place in the ring; -1: it is not */
 };
 
@@ -42,6 +45,7 @@ static void direct_release(struct due *d) {
 }
 
 static void rewrite_cursor(struct direct *d);
+static void keep_near(struct direct *d);
 
 static void direct_done(struct forward *f) {
     struct direct *d = (struct direct *)f;
@@ -55,6 +59,9 @@ static void direct_done(struct forward *f) {
     }
     if (d->scan_node >= 0 && kind == '*') {
         rewrite_cursor(d);
+    }
+    if (f->near) {
+        keep_near(d);
     }
     out_append(&d->due.reply, &f->reply);
     due_done(f->session, &d->due);
@@ -86,6 +93,56 @@ static bool redirects(const struct session *s) {
     return s->worker->conf->cluster_mode == MODE_REDIRECT;
 }
 
+/* ---- copies of hot keys ---- */
+
+static struct near_key near_key(struct slice name, uint64_t name_hash, unsigned slot, uint8_t db) {
+    return (struct near_key){.name = name, .hash = hash_key(name, db), .name_hash = name_hash, .slot = (uint16_t)slot, .db = db};
+}
+
+/* What the owner answered, a string; anything else is not kept, nor what was kept before. */
+static void keep_near(struct direct *d) {
+    struct forward *f = &d->f;
+    const struct buf *b = &f->commands;
+    struct peers *p = f->session->worker->peers;
+    struct near_key k = near_key(slice_make(b->p + b->n - 2 - d->name_n, d->name_n), f->name_hash, f->slot, f->db);
+    bool string = f->reply.buf.n > 1 && f->reply.buf.p[0] == '$' && f->reply.buf.p[1] != '-' && f->reply.ref_count == 0;
+    near_put(p->near, &k, f->ran_at, &f->ticket, string ? f->keep_ms : 0, buf_slice(&f->reply.buf), clock_mono_us());
+}
+
+/* GET of another node's key: answered by a copy (true), or perhaps worth one (hot). A client with a watch is to read what EXEC will find,
+ * one with a call for the key on its way what that will leave. */
+static bool answer_near(struct session *s, struct call *c, unsigned slot, uint64_t name_hash, bool *hot) {
+    struct peers *p = s->worker->peers;
+    struct slice reply;
+    bool gutter;
+    *hot = false;
+    if (!near_is_on(p->near) || c->argc != 2 || !is_named(c, "get")) {
+        return false;
+    }
+    const struct peer *owner = peers_for_slot(p, slot, &gutter);
+    if (owner == NULL || gutter) {
+        return false;
+    }
+    struct near_key k = near_key(c->keys[0].name, name_hash, slot, atomic_load_explicit(&s->client.db, memory_order_relaxed));
+    bool may_use = forward_watch_slot(s) < 0 && !forward_has_key(s, name_hash) && s->client.watch_count == 0;
+    if (!near_read(p->near, &k, owner, may_use, clock_mono_us(), &reply, hot)) {
+        return false;
+    }
+    buf_put_slice(&c->out->buf, reply);
+    STAT_ADD(c->stats->near_hits, 1);
+    return true;
+}
+
+static void name_direct(struct direct *d, const struct call *c, uint64_t name_hash, bool near) {
+    bool writes = !(c->cmd->flags & CMD_READONLY);
+    if (c->nkeys == 1) {
+        forward_name(&d->f, name_hash);
+    }
+    d->f.wrote = !writes ? WROTE_NOTHING : c->nkeys == 1 ? WROTE_KEY : WROTE_SLOT;
+    d->f.near = near;
+    d->name_n = near ? (uint32_t)c->keys[0].name.n : 0;
+}
+
 static enum err route_slot(struct session *s, struct call *c, unsigned slot) {
     const struct peers *p = s->worker->peers;
     if (likely(peers_serve(p, slot))) {
@@ -95,9 +152,15 @@ static enum err route_slot(struct session *s, struct call *c, unsigned slot) {
     if (redirects(s)) {
         return moved(s, c, slot);
     }
+    bool hot;
+    uint64_t name_hash = hash_name(c->keys[0].name);
+    if (answer_near(s, c, slot, name_hash, &hot)) {
+        return ERR_PARKED; /* answered */
+    }
     struct direct *d = direct_make(s, slot);
     d->f.may_repeat = forward_may_repeat(c);
     forward_add(&d->f, c->argv, c->argc);
+    name_direct(d, c, name_hash, hot);
     if ((c->cmd->flags & CMD_DIRECT) && is_named(c, "watch")) {
         d->watch = d->f.sets_watch = true;
         forward_watch(s, slot);
@@ -143,6 +206,7 @@ static void add_queued(void *ctx, const struct call *c, int db_after) {
     struct building *b = ctx;
     forward_add(&b->d->f, c->argv, c->argc);
     b->may_repeat &= forward_may_repeat(c);
+    b->d->f.wrote |= c->cmd->flags & CMD_READONLY ? WROTE_NOTHING : WROTE_SLOT;
     b->db = db_after;
 }
 

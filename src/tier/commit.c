@@ -111,6 +111,7 @@ bool tier_flush(struct tier *t, int logical) {
     if (ok && t->sink_count != 0) {
         tell_map(t, logical < 0 ? UINT64_MAX : (uint64_t)1 << logical);
     }
+    tier_changed(t, NULL);
     return ok;
 }
 
@@ -119,6 +120,7 @@ void tier_swap_db(struct tier *t, unsigned a, unsigned b) {
     if (t->sink_count != 0) {
         tell_map(t, 0);
     }
+    tier_changed(t, NULL);
 }
 
 uint64_t tier_keys(struct tier *t, uint8_t physical) {

@@ -40,6 +40,8 @@ struct tier {
     struct guard *guard;      /* NULL: no rules, ever */
     struct writes *writes;    /* NULL: nothing is ever written to an origin */
     void (*ask)(void *target, struct request *r); /* sends a request to the origin that a rule names */
+    void (*changed)(void *ctx, const struct key *key); /* of each change, with the key's shard locked; key NULL: any key may have changed. NULL: nobody asks */
+    void *changed_ctx;
     bool (*takes)(void *target, enum value_type type); /* whether a value of the type can be written there; NULL: any can */
     struct settled settled; /* keys that their owner before is not asked for */
     /* atomic */
@@ -150,8 +152,16 @@ static inline bool tier_is_pressed(const struct tier *t) {
 void tier_commit_slow(struct tier *t, enum sink_change change, const struct key *key,
                       int64_t now_ms, struct sink_ack *ack, int *acks);
 
+/* A key has changed, its shard is locked; NULL: any key may have. tier_commit, tier_flush and tier_swap_db say so themselves. */
+static inline void tier_changed(const struct tier *t, const struct key *key) {
+    if (__builtin_expect(t->changed != NULL, 0)) {
+        t->changed(t->changed_ctx, key);
+    }
+}
+
 static inline void tier_commit(struct tier *t, enum sink_change change, const struct key *key,
                                int64_t now_ms, struct sink_ack *ack, int *acks) {
+    tier_changed(t, key);
     if (__builtin_expect(t->sink_count != 0, 0)) {
         tier_commit_slow(t, change, key, now_ms, ack, acks);
     }

@@ -1,0 +1,160 @@
+"""Copies of hot keys at nodes that do not own them: they are made, and they end when they must."""
+import signal
+import threading
+import time
+
+from nodes import info, until
+from resp import Error
+
+
+def count(c, name):
+    return int(info(c, "peers")[name])
+
+
+def heat(c, key, more=20):
+    """Reads until a copy answers."""
+    start = count(c, "near_hits")
+    for _ in range(1000):
+        for _ in range(more):
+            c.cmd("GET", key)
+        if count(c, "near_hits") > start:
+            return
+    raise AssertionError("no copy of %s is made" % key)
+
+
+def hot_keys_are_answered_here(cl):
+    a, b = cl[0].conn(), cl[1].conn()
+    k = cl.key_of(0, "hot")
+    a.cmd("SET", k, "v")
+    heat(b, k)
+    served = count(a, "peer_served_calls")
+    hits = count(b, "near_hits")
+    got = [b.cmd("GET", k) for _ in range(200)]
+    assert got == [b"v"] * 200
+    assert count(b, "near_hits") - hits > 100, count(b, "near_hits") - hits
+    assert count(a, "peer_served_calls") - served < 100
+    assert count(b, "near_copies") >= 1 and count(b, "near_bytes") > 0 and count(a, "near_grants") >= 1
+    b.cmd("HELLO", "3")
+    assert b.cmd("GET", k) == b"v"
+
+
+def a_write_at_the_owner_is_seen_at_once(cl):
+    a, b = cl[0].conn(), cl[1].conn()
+    k = cl.key_of(0, "told")
+    a.cmd("CONFIG", "SET", "near-ttl", "1h")
+    b.cmd("CONFIG", "SET", "near-ttl", "1h")
+    try:
+        for words, want in ((["SET", k, "w"], b"w"), (["APPEND", k, "x"], b"wx"), (["EXPIRE", k, "1000"], None), (["MSET", k, "m"], b"m"), (["DEL", k], None), (["SET", k, "again"], b"again"),
+                            (["PREFIX.PURGE", "told"], None), (["SET", k, "last"], b"last"), (["FLUSHALL"], None)):
+            if a.cmd("EXISTS", k):
+                heat(b, k)
+            heard = count(b, "near_heard")
+            assert not isinstance(a.cmd(*words), Error), words
+            want = a.cmd("GET", k)
+            until("%s is seen" % words[0], lambda: b.cmd("GET", k) == want)
+            assert words[0] == "SET" and heard == count(b, "near_heard") or count(b, "near_heard") > heard, words
+    finally:
+        a.cmd("CONFIG", "SET", "near-ttl", "1s")
+        b.cmd("CONFIG", "SET", "near-ttl", "1s")
+
+
+def who_writes_reads_what_it_wrote(cl):
+    """Several clients on all loops of a node, each with a key of its own that others read all the time."""
+    keys = [cl.key_of(0, "own%d:" % i) for i in range(4)]
+    stop, wrong = [], []
+
+    def reader(key, node):
+        c = cl[node].conn()
+        while not stop:
+            c.cmd("GET", key)
+
+    def writer(key, node):
+        cs = [cl[node].conn() for _ in range(3)]  # of which some are another loop's
+        for i in range(250):
+            c = cs[i % 3]
+            if i % 5 == 4:
+                c.cmd("MULTI")
+                c.cmd("SET", key, i)
+                c.cmd("EXEC")
+            elif i % 5 == 3:
+                c.cmd("MSET", key, i, "other" + key, i)
+            else:
+                c.cmd("SET", key, i)
+            for other in cs:
+                got = other.cmd("GET", key)
+                if got != b"%d" % i:
+                    wrong.append((node, key, i, got))
+        for c in cs:  # and in one pipeline
+            for i in range(100):
+                c.sock.sendall(c.encode("GET", key) * 2 + c.encode("SET", key, "p%d" % i) + c.encode("GET", key))
+                c.read(), c.read(), c.read()
+                got = c.read()
+                if got != b"p%d" % i:
+                    wrong.append(("pipeline", key, i, got))
+
+    readers = [threading.Thread(target=reader, args=(k, n)) for k in keys[:2] for n in (0, 1, 2)]
+    writers = [threading.Thread(target=writer, args=(k, n % 3)) for n, k in enumerate(keys)]
+    for t in readers + writers:
+        t.start()
+    for t in writers:
+        t.join()
+    stop.append(1)
+    for t in readers:
+        t.join()
+    assert not wrong, wrong[:5]
+    assert sum(count(n.conn(), "near_hits") for n in cl) > 0
+
+
+def a_watch_does_not_read_copies(cl):
+    a, b = cl[0].conn(), cl[1].conn()
+    k = cl.key_of(0, "watch")
+    a.cmd("SET", k, "v")
+    heat(b, k)
+    b.cmd("WATCH", k)
+    hits = count(b, "near_hits")
+    assert [b.cmd("GET", k) for _ in range(50)] == [b"v"] * 50 and count(b, "near_hits") == hits
+    b.cmd("UNWATCH")
+
+
+def a_copy_ends_with_the_value(cl):
+    """What is left of the owner's deadline bounds it, not near-ttl."""
+    a, b = cl[0].conn(), cl[1].conn()
+    k = cl.key_of(0, "ends")
+    for c in (a, b):
+        c.cmd("CONFIG", "SET", "near-ttl", "1h")
+    a.cmd("SET", k, "v", "PX", 1500)
+    end = time.monotonic() + 1.5
+    while b.cmd("GET", k) is not None:
+        now = time.monotonic()
+        seen = b.cmd("GET", k)
+        assert seen is None or now < end + 0.002, now - end  # asked after the end
+    for c in (a, b):
+        c.cmd("CONFIG", "SET", "near-ttl", "1s")
+
+
+def without_room_there_are_none(cl):
+    a, b = cl[0].conn(), cl[1].conn()
+    k = cl.key_of(0, "off")
+    a.cmd("SET", k, "v")
+    heat(b, k)
+    b.cmd("CONFIG", "SET", "near-size", "0")
+    until("they are gone", lambda: count(b, "near_copies") == 0)
+    hits = count(b, "near_hits")
+    assert [b.cmd("GET", k) for _ in range(100)] == [b"v"] * 100 and count(b, "near_hits") == hits
+    b.cmd("CONFIG", "SET", "near-size", "16mb")
+
+
+def a_lost_owner_takes_its_copies_along(cl, how):
+    """Its link is gone, or it is silent: what it has to say is not heard any more."""
+    a, b = cl[0].conn(), cl[1].conn()
+    k = cl.key_of(0, "lost")
+    for n in cl:
+        n.conn().cmd("CONFIG", "SET", "near-ttl", "1h")
+    a.cmd("SET", k, "v")
+    heat(b, k)
+    assert count(b, "near_copies") >= 1
+    cl[0].proc.send_signal(how)
+    until("its copies are gone", lambda: count(b, "near_copies") == 0)
+    assert b.cmd("GET", k) is None
+    if how == signal.SIGSTOP:
+        cl[0].proc.send_signal(signal.SIGCONT)

@@ -322,8 +322,8 @@ bool members_up(const struct members *m, const struct member *e) {
 }
 
 enum node_state members_state(const struct members *m, const struct member *e, int64_t now_ms) {
-    if (e->r.intent == INTENT_LEAVING || e->r.intent == INTENT_JOINING) {
-        return e->r.intent == INTENT_LEAVING ? NODE_LEAVING : NODE_JOINING;
+    if (e->r.intent != INTENT_MEMBER) {
+        return e->r.intent == INTENT_JOINING ? NODE_JOINING : NODE_LEAVING; /* one that has left is in no ring but its own last one */
     }
     bool fresh = e->acked_ms >= 0 && now_ms - e->acked_ms <= 2 * members_interval_ms(m);
     if (e == m->self || (fresh && !e->unreachable)) {

@@ -2,7 +2,9 @@
 /* handover: which slots' keys are lent, and when they are dropped; leaving before the end. */
 #include "src/server/handover.h"
 
-#include "cluster/agent.h"
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -18,6 +20,7 @@
 #include "src/server/worker.h"
 #include "src/tier/guard.h"
 
+#define MARK "node.serving" /* in dir while this node serves slots among others */
 enum exit_state { EXIT_NO, EXIT_LEAVING, EXIT_NOW };
 enum { GRACE_MS = 1000 /* of the window, for who has asked at its end */ };
 
@@ -133,10 +136,32 @@ static void drop_taken_back(struct handover *h, const struct ring *ring) {
     }
 }
 
+/* A node that falls and is back at once finds its slots as they were: who owned them before it came still has what was overwritten here,
+ * in memory that is lost. The mark tells it from a node that comes. */
+static void note_serving(struct handover *h, const struct ring *ring) {
+    bool serves = false, first = !h->served && h->fell;
+    for (unsigned s = 0; s < RING_SLOTS; s++) {
+        bool mine = ring->n > 1 && ring_serves(ring, s);
+        serves |= mine;
+        h->never_asks[s] = mine && (first || h->never_asks[s]);
+    }
+    if (ring->n == 1 || serves == h->served) {
+        return;
+    }
+    h->served = serves;
+    h->fell = false;
+    int fd = serves ? open(MARK, O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+    if (fd >= 0) {
+        close(fd);
+    } else if (serves || unlink(MARK) != 0) {
+        log_warning("cluster: the file " MARK " could not be %s", serves ? "made" : "removed");
+    }
+}
+
 static bool note_whom_to_ask(struct handover *h, const struct ring *ring) {
     bool any = false;
     for (unsigned s = 0; s < RING_SLOTS; s++) {
-        bool asks = ring_owns(ring, s) && ring_serves(ring, s) && ring->previous[s] != RING_NONE && ring->previous[s] != ring->self;
+        bool asks = ring_owns(ring, s) && ring_serves(ring, s) && ring->previous[s] != RING_NONE && ring->previous[s] != ring->self && !h->never_asks[s];
         atomic_store_explicit(&h->asks[s], asks, memory_order_relaxed);
         any |= asks;
     }
@@ -155,6 +180,7 @@ void handover_ring(struct handover *h, const struct ring *before, const struct r
         }
     }
     drop_taken_back(h, ring);
+    note_serving(h, ring);
     int64_t until = ring->previous_until_ms;
     if (lost) {
         atomic_store(&h->drop_at_ms, (until > mono_ms() ? until : mono_ms()) + GRACE_MS);
@@ -265,6 +291,7 @@ struct session *handover_session(struct asker *a) {
 struct handover *handover_create(struct server *srv) {
     struct handover *h = mem_zalloc(sizeof(*h));
     h->srv = srv;
+    h->fell = access(MARK, F_OK) == 0;
     h->askers = mem_zalloc(srv->host.loop_count * sizeof(*h->askers));
     for (unsigned i = 0; i < srv->host.loop_count; i++) {
         h->askers[i].worker = srv->workers[i];

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "cluster/ring.h"
+#include "src/base/list.h"
 #include "src/guard/purge.h"
 #include "src/iface/source.h"
 #include "src/rt/pool.h"
@@ -32,6 +33,11 @@ struct handover {
     /* the membership's thread writes, any reads */
     _Atomic uint8_t asks[RING_SLOTS]; /* there is an owner before to be asked */
     _Atomic int64_t asks_until_ms, drop_at_ms; /* monotonic */
+
+    /* the membership's thread only */
+    bool fell;                   /* the last process of this node ended while it served */
+    bool served;                 /* this one has, and the mark is set */
+    bool never_asks[RING_SLOTS]; /* so of these slots nobody before it has the newest values */
 
     /* changed with every shard locked, but for becoming LENT (the membership's thread) and LENT_DROP (any loop) */
     _Atomic uint8_t lent[RING_SLOTS];

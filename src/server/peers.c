@@ -280,7 +280,7 @@ void peers_turn(struct worker *w) {
     if (unlikely(p->conf_version != w->conf_version)) {
         take_conf(p);
     }
-    if (unlikely(ring_reader_refresh(&p->ring, cluster_rings(w->server)))) {
+    if (!p->closing && unlikely(ring_reader_refresh(&p->ring, cluster_rings(w->server)))) {
         take_ring(p);
     }
 }

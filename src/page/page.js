@@ -226,7 +226,7 @@ function showGlance(d) {
   fillTile('hits', as.share(rate), rate === null ? 'no reads in the last minute' : 'of reads, last minute', hitLine, 'c-l1', rate);
   fillTile('ops', as.count((d.ops || {}).per_sec) + '/s', as.count((d.ops || {}).total) + ' since start', perSecond(h.ops, step), 'c-l2', (d.ops || {}).total);
   const p99 = last((h.p99_us || []).filter(v => isNumber(v) && v > 0)), p50 = last((h.p50_us || []).filter(v => isNumber(v) && v > 0));
-  fillTile('p99', as.us(p99), p50 === null ? 'no commands yet' : 'median ' + as.us(p50), h.p99_us, 'c-origin', p99 === null ? '' : p99 + ' µs');
+  fillTile('p99', as.us(p99), p99 === null ? 'no commands yet' : p50 === null ? 'median under ' + as.us(1) : 'median ' + as.us(p50), h.p99_us, 'c-origin', p99 === null ? '' : p99 + ' µs');
   const limit = m.maxmemory || (d.server || {}).maxmemory;
   fillTile('memory', as.bytes(m.rss_bytes), limit > 0 ? 'resident, of ' + as.bytes(limit) : 'resident, no limit', h.rss, 'c-l3', m.rss_bytes);
   const below = (tiers.l2 || {}).on ? as.count(tiers.l2.keys) + ' on disk' : 'no disk tier';
@@ -332,11 +332,11 @@ function chips(counters) {
     el('span', {title: isNumber(v) ? as.exact(v) : null}, titled(k).toLowerCase() + ' ', el('b', {text: shown(k, v)}))));
 }
 
-function showCurve(card, part, css, name, on, rough) {
+function showCurve(card, part, css, name, tier, rough) {
   const points = ((part || {}).points || []).filter(p => isNumber(p.hit_rate) && p.bytes > 0).sort((a, b) => a.bytes - b.bytes);
   const now = (part || {}).size_bytes;
   if (points.length < 2) {
-    card.plot.set(null, on ? 'Too few reads for an estimate yet.' : `There is no ${name} tier.`);
+    card.plot.set(null, !tier.on ? `There is no ${name} tier.` : tier.limit_bytes > 0 ? 'Too few reads for an estimate yet.' : `Without a limit nothing leaves ${name} for want of room.`);
     put(card.told, '');
     return;
   }
@@ -348,8 +348,8 @@ function showCurve(card, part, css, name, on, rough) {
 
 function showMrc(d) {
   const m = d.mrc || {}, s = m.shadow || {};
-  showCurve(cards.mrc1, m.l1, 'c-l1', 'memory', true, m.rough);
-  showCurve(cards.mrc2, m.l2, 'c-l2', 'disk', ((d.tiers || {}).l2 || {}).on, m.rough);
+  showCurve(cards.mrc1, m.l1, 'c-l1', 'memory', {on: true, limit_bytes: 1}, m.rough);
+  showCurve(cards.mrc2, m.l2, 'c-l2', 'disk', (d.tiers || {}).l2 || {}, m.rough);
   const body = cards.shadow.body;
   if (!s.policy || s.policy === 'none' || !isNumber(s.hit_rate)) {
     body.replaceChildren(nothing('No shadow policy. ', el('code', {text: 'CONFIG SET shadow-policy allkeys-lru'}), ' reports what another would give before you switch.'));

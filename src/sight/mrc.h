@@ -19,7 +19,7 @@ struct mrc;
 
 enum {
     MRC_ITEMS = 10000,     /* of all miniatures of memory */
-    MRC_DISK_ITEMS = 2048, /* of the largest one of the disk */
+    MRC_DISK_ITEMS = 1024, /* of the largest one of the disk */
     MRC_ROUGH_ITEMS = 500, /* a miniature of today's size that holds fewer says little */
     MRC_RULES = 32,        /* policies by key pattern that are told apart */
     MRC_SCALES = 6

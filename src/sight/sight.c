@@ -21,6 +21,11 @@ enum {
     FADE_MS = 180000,        /* counts of curves are halved so often, */
     HOT_FADE_MS = 60000,     /* and those of hot keys */
     RAISE_US = 300000000,    /* calm for so long before the sample grows */
+    MEMORY_MOST = 1000000,   /* bytes of all of it; the sample is as large as that allows: */
+    MEMORY_MINIS = 280000,   /* the miniatures of memory, shadow included, before they hold anything, */
+    MEMORY_DISK = 300000,    /* the disk's shelves and what feeds them, */
+    MEMORY_ITEM = 62,        /* each item, */
+    ITEMS_LEAST = 4000,      /* but not fewer, however many loops there are */
     LOCK_PUBLISHED = 0,      /* orders of SIGHT locks */
     LOCK_BIG = 1,
     LOCK_HOT = 2,            /* one per loop, */
@@ -66,6 +71,11 @@ struct sight_state {
     int64_t drained_us, published_us, calm_since_us, faded_ms;
     double budget_us;
 };
+
+/* What each event loop takes. */
+static size_t loop_bytes(void) {
+    return sizeof(struct ring) + sizeof(struct hot) + topk_bytes();
+}
 
 /* ---- loops ---- */
 
@@ -245,6 +255,13 @@ void sight_tick(struct sight *s, const struct sight_now *now) {
 
 /* ---- life ---- */
 
+/* How many items the miniatures may hold. */
+static unsigned items_for(const struct sight_options *o) {
+    size_t taken = MEMORY_MINIS + (o->l2 ? MEMORY_DISK : 0) + o->loops * loop_bytes();
+    size_t items = taken < MEMORY_MOST ? (MEMORY_MOST - taken) / MEMORY_ITEM : 0;
+    return items > MRC_ITEMS ? MRC_ITEMS : items < ITEMS_LEAST ? ITEMS_LEAST : (unsigned)items;
+}
+
 struct sight *sight_create(const struct sight_options *o, const struct mrc_tiers *tiers) {
     struct sight *s = mem_zalloc(sizeof(*s));
     struct sight_state *st = s->state = mem_zalloc(sizeof(*st));
@@ -259,7 +276,7 @@ struct sight *sight_create(const struct sight_options *o, const struct mrc_tiers
     }
     big_init(&s->big, LOCK_BIG);
     s->tracking = hotkeys_create(o->loops, LOCK_TRACKING);
-    st->mrc = mrc_create(&(struct mrc_options){.l2 = o->l2}, tiers);
+    st->mrc = mrc_create(&(struct mrc_options){.l2 = o->l2, .items = items_for(o)}, tiers);
     st->job.run = run;
     st->drained_us = st->calm_since_us = clock_mono_us();
     st->budget_us = BUDGET_MOST_US;
@@ -353,7 +370,7 @@ void sight_stats(struct sight *s, struct sight_stats *out) {
     struct mrc_report r;
     sight_mrc(s, 0, &r);
     *out = (struct sight_stats){.lost = lost_of(st), .cpu_us = atomic_load_explicit(&st->cpu_us, memory_order_relaxed)};
-    out->memory = r.memory + sizeof(*s) + sizeof(*st) + st->options.loops * (sizeof(*st->rings) + sizeof(*st->hot) + topk_bytes());
+    out->memory = r.memory + sizeof(*s) + sizeof(*st) + st->options.loops * loop_bytes();
     for (unsigned i = 0; i < st->options.loops; i++) {
         out->sampled += atomic_load_explicit(&st->rings[i].sampled, memory_order_relaxed);
     }

@@ -9,7 +9,7 @@
 #include "src/l1/l1.h"
 
 enum {
-    SEEN_BITS = 16, /* a key of two generations of evicted ones is taken for another with a chance of some percent */
+    SEEN_BITS = 15, /* a key of two generations of evicted ones is taken for another with a chance of some percent */
     UNIT = 16,      /* bytes are counted in such steps */
     NEARLY_FULL = 7 /* eighths */
 };

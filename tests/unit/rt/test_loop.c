@@ -3,6 +3,7 @@
 #include "tests/unit/check.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include "src/base/clock.h"
@@ -73,17 +74,21 @@ static void note(struct loop *loop, struct msg *msg) {
     (*(int *)loop_ctx(loop))++;
 }
 
+enum { ROUNDS = 3 };
 static uint64_t sent_in_turn, came_in_turn;
+static _Atomic int came;
 
-static void come_and_stop(struct loop *loop, struct msg *msg) {
+static void come(struct loop *loop, struct msg *msg) {
     (void)msg;
     came_in_turn = loop_turns(loop);
-    loop_stop(loop);
+    if (atomic_fetch_add(&came, 1) + 1 == ROUNDS) {
+        loop_stop(loop);
+    }
 }
 
 static void send_on(struct loop *loop, struct msg *msg) {
     sent_in_turn = loop_turns(loop);
-    msg->run = come_and_stop;
+    msg->run = come;
     loop_post(loop, msg);
 }
 
@@ -91,14 +96,17 @@ static void loop_hears_its_own_messages_in_the_same_turn(void **state) {
     (void)state;
     static const struct loop_ops ops = {0};
     struct loop *loop = loop_create(0, "self", &ops, NULL);
-    for (int i = 0; i < 3; i++) { /* also after such a turn the next message wakes it */
-        struct msg msg = {.run = send_on};
-        came_in_turn = UINT64_MAX;
-        loop_start(loop);
-        loop_post(loop, &msg);
-        loop_join(loop);
+    struct msg msgs[ROUNDS];
+    loop_start(loop);
+    for (int i = 0; i < ROUNDS; i++) { /* also after such a turn the next message wakes it */
+        msgs[i] = (struct msg){.run = send_on};
+        loop_post(loop, &msgs[i]);
+        while (atomic_load(&came) == i) {
+            sched_yield();
+        }
         assert_int_equal(came_in_turn, sent_in_turn);
     }
+    loop_join(loop);
     loop_destroy(&loop);
 }
 

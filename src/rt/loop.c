@@ -272,7 +272,9 @@ struct timer {
 static void timer_cb(uv_timer_t *h) {
     struct timer *t = h->data;
     /* timers run before the poll and the turn after it: without this, what a timer made ready would wait for input */
-    uv_idle_start(&t->loop->idle, idle_cb);
+    if (!uv_is_closing((uv_handle_t *)&t->loop->idle)) { /* one that was due when the loop was destroyed */
+        uv_idle_start(&t->loop->idle, idle_cb);
+    }
     t->fn(t->ctx);
 }
 

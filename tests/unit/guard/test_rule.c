@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "src/base/clock.h"
 #include "src/base/glob.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"

@@ -168,6 +168,7 @@ static bool store_loaded(struct lead *l, int64_t now_ms) {
     unsigned char bytes[ITEM_EXTRA_MAX];
     f->expire_ms = guard_load_deadline(l->rule, &l->request.life, now_ms, &extra);
     f->same = false;
+    f->extra_n = (uint8_t)item_extra_put(&(struct item_extra){.stamp = tier_newborn_stamp(t, &l->fetch.key)}, f->extra); /* no purge before it is about it */
     int acks = 0;
     /* one that must not be kept is past its deadline already: stored as if it were not, then noted, so that only those who
      * waited see it */

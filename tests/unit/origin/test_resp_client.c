@@ -59,7 +59,7 @@ static void prepare(struct fixture *t) {
                                               .host = "127.0.0.1",
                                               .port = fake_server_port(t->server),
                                               .connect_ms = 300,
-                                              .silence_ms = 2000,
+                                              .silence_ms = 10000,
                                               .max_bulk_bytes = 4 << 20,
                                               .max_abandoned = 4,
                                               .max_unsent_bytes = 8 << 20};

@@ -242,9 +242,9 @@ static void tell_change(struct members *m, const struct member *e) {
     members_tell(m, MEMBERS_CHANGED, e->r.id, text);
 }
 
-/* A record of a node that was not known. */
+/* A record of a node that was not known. One without an address could be called by nobody, nor told to others. */
 static bool merge_new(struct members *m, const struct member_record *r, int64_t now_ms) {
-    if (r->intent == INTENT_LEFT || r->verdict >= VERDICT_REMOVED) {
+    if (r->intent == INTENT_LEFT || r->verdict >= VERDICT_REMOVED || r->addr.host[0] == '\0') {
         return false;
     }
     if (count_present(m) >= RING_MAX_NODES || m->n >= MEMBERS_MAX_RECORDS) {

@@ -65,7 +65,7 @@ size_t record_size_hint(const struct item_view *item) {
 }
 
 static bool is_record(struct slice raw) {
-    if (raw.n < RECORD_HEAD) {
+    if (raw.n < RECORD_HEAD || (unsigned char)raw.p[1] >= TYPE_NONE) {
         return false;
     }
     size_t extra = (unsigned char)raw.p[3];

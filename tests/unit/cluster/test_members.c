@@ -504,6 +504,19 @@ static void members_agree_after_any_chaos(void **state) {
 
 /* ---- messages ---- */
 
+static void count_one(void *ctx, const struct member_record *r, enum node_state state, int64_t heard_ms) {
+    (void)r;
+    (void)state;
+    (void)heard_ms;
+    ++*(unsigned *)ctx;
+}
+
+static unsigned known(const struct members *m) {
+    unsigned n = 0;
+    members_each(m, count_one, &n);
+    return n;
+}
+
 static void members_refuse_what_is_no_message(void **state) {
     (void)state;
     struct net *net = start_all(2, 40, 2);
@@ -528,6 +541,16 @@ static void members_refuse_what_is_no_message(void **state) {
     members_receive(net->nodes[0].members, "0123456789012345678901234567890123456789", NULL, buf_slice(&bytes), net->now_ms);
     members_stats_read(net->nodes[0].members, &after);
     assert_int_equal(after.refused, before.refused + 2);
+    bytes.n = 0; /* one that is not known and does not say where it is: nobody could call it */
+    memset(r.id, 'e', sizeof(r.id) - 1);
+    memset(r.addr.host, 0, sizeof(r.addr.host));
+    memcpy(head.from, r.id, sizeof(r.id));
+    members_put_head(&bytes, &head);
+    members_put_record(&bytes, &r);
+    members_receive(net->nodes[0].members, r.id, NULL, buf_slice(&bytes), net->now_ms);
+    assert_int_equal(known(net->nodes[0].members), 2);
+    members_receive(net->nodes[0].members, r.id, "10.0.0.9", buf_slice(&bytes), net->now_ms);
+    assert_int_equal(known(net->nodes[0].members), 3);
     buf_free(&bytes);
     net_destroy(&net);
 }

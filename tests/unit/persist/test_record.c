@@ -386,6 +386,8 @@ static void every_other_type_is_refused(void **state) {
         b.p[1] = (char)type;
         assert_int_equal(accepts(buf_slice(&b)), type == TYPE_HASH);
     }
+    char packed[] = "\003\007\0\0\377\377\0\377i\0A \024\377O<\377 "; /* of the type of nothing */
+    assert_int_equal(record_packed_bytes(slice_make(packed, sizeof(packed) - 1)), 0);
     buf_clear(&b);
     put_string(&b, SLICE("\0\003abc"), false, -1); /* as a body: a string, which no aggregate is */
     for (int type = 1; type < 256; type++) {

@@ -50,15 +50,21 @@ __attribute__((noreturn, cold)) static void out_of_memory(size_t n) {
 #ifdef STRATA_JEMALLOC
 #include <jemalloc/jemalloc.h>
 
-/* Read by jemalloc before main: freed pages go back to the system soon, as maxmemory bounds what is resident. */
+/* Read by jemalloc before main: freed pages go back to the system soon, as maxmemory bounds what is resident; of large blocks, too, on
+ * its own thread: 256 MB take 40 ms, which who deletes a value has not. */
 extern const char *malloc_conf;
-const char *malloc_conf = "narenas:4,background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0";
+const char *malloc_conf = "narenas:4,background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0,oversize_threshold:0";
 
 static _Atomic size_t allocated_bytes, active_bytes, resident_bytes;
 
 #define raw_usable(p) malloc_usable_size((void *)(uintptr_t)(p))
 #define count_add(p) ((void)(p))
 #define count_sub(p) ((void)(p))
+
+void mem_start(void) {
+    size_t never = SIZE_MAX / 2; /* the first arena is made before the option is looked at */
+    mallctl("arena.0.oversize_threshold", NULL, NULL, &never, sizeof(never));
+}
 
 void mem_refresh(void) {
     uint64_t epoch = 1;
@@ -106,6 +112,9 @@ static _Atomic size_t allocated_bytes;
 #define raw_usable(p) malloc_usable_size((void *)(uintptr_t)(p))
 #define count_add(p) atomic_fetch_add_explicit(&allocated_bytes, raw_usable(p), memory_order_relaxed)
 #define count_sub(p) atomic_fetch_sub_explicit(&allocated_bytes, raw_usable(p), memory_order_relaxed)
+
+void mem_start(void) {
+}
 
 void mem_refresh(void) {
 }

@@ -24,6 +24,9 @@ void mem_free(void *p);
 /* Bytes the allocator really holds for p, slack included. */
 size_t mem_usable(const void *p);
 
+/* Settings the allocator takes only from a running process; once, before threads are started. */
+void mem_start(void);
+
 /* Bytes handed out by the allocator now, bytes of the pages they are on, and bytes it keeps resident for them. Any thread;
  * refreshed by mem_refresh, at most as old as the last call of it. */
 size_t mem_allocated_bytes(void);

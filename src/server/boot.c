@@ -466,6 +466,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     struct conf *conf = conf_store_current(store);
     struct buf err = {0};
     int code = 1;
+    mem_start();
     clock_init();
     hash_init();
     if (!log_open(conf->logfile) || !enter_dir(conf)) {

@@ -21,7 +21,14 @@
 #include "src/stats/stats.h"
 #include "src/tier/write.h"
 
-enum { SLICE_US = 500, LOOK_US = 95000 /* the timer's 100 ms, and what it may be early */, STEER_SHARE = 8, FALL_SHARE = 50 };
+enum {
+    SLICE_US = 500,
+    LOOK_US = 95000, /* the timer's 100 ms, and what it may be early */
+    ASK_US = 950000,
+    MOVED_BYTES = 1 << 20,
+    STEER_SHARE = 8,
+    FALL_SHARE = 50
+};
 
 static size_t read_rss(void) {
     char text[128] = "";
@@ -76,12 +83,27 @@ static void steer_l1(struct server *srv, int64_t maxmemory, int64_t rss, const s
     l1_set_limit(l1, (size_t)limit);
 }
 
-static void watch_memory(struct server *srv, const struct conf *conf) {
+static bool differ(size_t a, size_t b) {
+    return (a > b ? a - b : b - a) > MOVED_BYTES;
+}
+
+/* Asking the allocator walks all it has, which costs more than the rest of this file: each second, and when memory has moved. */
+static void ask_allocator(struct server *srv, size_t rss, const struct l1_stats *s, int64_t now_us) {
+    size_t held = s->heap_bytes + s->chunk_bytes;
+    if (differ(rss, srv->asked.rss) || differ(held, srv->asked.held) || now_us - srv->asked.at_us >= ASK_US) {
+        mem_refresh();
+        srv->asked.rss = rss;
+        srv->asked.held = held;
+        srv->asked.at_us = now_us;
+    }
+}
+
+static void watch_memory(struct server *srv, const struct conf *conf, int64_t now_us) {
     struct host *h = &srv->host;
     size_t rss = read_rss();
-    mem_refresh();
     struct l1_stats ls;
     l1_stats_read(h->l1, &ls);
+    ask_allocator(srv, rss, &ls, now_us);
     size_t used = mem_allocated_bytes() + ls.chunk_bytes;
     atomic_store_explicit(&h->rss_bytes, rss, memory_order_relaxed);
     atomic_store_explicit(&h->used_bytes, used, memory_order_relaxed);
@@ -153,7 +175,7 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     if (until != 0 && now_ms >= until) {
         atomic_compare_exchange_strong(&srv->pause_until_ms, &until, 0);
     }
-    watch_memory(srv, w->conf);
+    watch_memory(srv, w->conf, now_us);
     guard_tick(srv->tier.guard, now_ms);
     if (srv->disk != NULL) {
         disk_watch_writer(srv->disk);

@@ -29,6 +29,8 @@
 
 enum {
     LOOK_MS = 100,
+    REST_MS = 500, /* instead, while no loop has anything to do */
+    REST_TURN_US = 1000,
     SECOND_US = 1000000,
     LOG_EVERY_US = 60 * SECOND_US,
     PURGE_EVERY_US = 60 * SECOND_US,
@@ -135,7 +137,8 @@ static void capture(struct health *h, const struct conf *conf, const char *why) 
 
 /* ---- loops: the lag shown is that of the last second ---- */
 
-static void look_at_loops(struct health *h, const struct conf *conf) {
+/* False when the loops rest. */
+static bool look_at_loops(struct health *h, const struct conf *conf) {
     uint64_t worst_us = 0, limit_us = (uint64_t)conf->health_loop_lag * 1000;
     unsigned worst = 0;
     bool stuck = false;
@@ -156,6 +159,7 @@ static void look_at_loops(struct health *h, const struct conf *conf) {
     if (stuck) {
         capture(h, conf, "event loop is busy");
     }
+    return worst_us > REST_TURN_US;
 }
 
 /* ---- memory ---- */
@@ -276,7 +280,7 @@ static void *watch(void *arg) {
     struct pollfd end = {.fd = h->wake, .events = POLLIN};
     while (!atomic_load(&h->stopping)) {
         struct conf *conf = conf_store_current(h->srv->host.conf_store);
-        look_at_loops(h, conf);
+        bool busy = look_at_loops(h, conf);
         int64_t now_us = clock_mono_us();
         if (now_us - h->second_us >= SECOND_US) {
             h->second_us = now_us;
@@ -285,7 +289,7 @@ static void *watch(void *arg) {
             look_at_rest(h, conf);
         }
         conf_unref(conf);
-        poll(&end, 1, LOOK_MS);
+        poll(&end, 1, busy ? LOOK_MS : REST_MS);
     }
     return NULL;
 }

@@ -57,6 +57,10 @@ struct server {
     uint64_t cron_runs; /* of its tenths of a second */
     int64_t looked_us;  /* when the last was */
     int64_t l1_limit; /* live bytes the memory tier may hold: see cron.c */
+    struct {
+        size_t rss, held;
+        int64_t at_us;
+    } asked; /* when the allocator was last asked what it has, and what there was then */
 
     /* atomic */
     _Atomic uint64_t conf_version;    /* counts CONFIG SETs: workers refresh their snapshot */

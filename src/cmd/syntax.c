@@ -82,6 +82,19 @@ static const char *type_of(struct span name) {
     return "string";
 }
 
+static void reply_flags(struct out *o, bool optional, bool multiple) {
+    if (optional || multiple) {
+        reply_bulk_cstr(o, "flags");
+        reply_array(o, optional + multiple);
+        if (optional) {
+            reply_status(o, "optional");
+        }
+        if (multiple) {
+            reply_status(o, "multiple");
+        }
+    }
+}
+
 static void reply_sequence(struct out *o, struct span s);
 
 static void reply_leaf(struct out *o, struct span name, struct span token, bool optional, bool multiple) {
@@ -106,16 +119,7 @@ static void reply_leaf(struct out *o, struct span name, struct span token, bool 
         reply_bulk_cstr(o, "token");
         reply_bulk(o, text_of(token));
     }
-    if (optional || multiple) {
-        reply_bulk_cstr(o, "flags");
-        reply_array(o, optional + multiple);
-        if (optional) {
-            reply_status(o, "optional");
-        }
-        if (multiple) {
-            reply_status(o, "multiple");
-        }
-    }
+    reply_flags(o, optional, multiple);
 }
 
 static void reply_group(struct out *o, struct span s, bool choice, bool optional, bool multiple) {
@@ -124,16 +128,7 @@ static void reply_group(struct out *o, struct span s, bool choice, bool optional
     reply_bulk_cstr(o, choice ? "condition" : "data");
     reply_bulk_cstr(o, "type");
     reply_bulk_cstr(o, choice ? "oneof" : "block");
-    if (optional || multiple) {
-        reply_bulk_cstr(o, "flags");
-        reply_array(o, optional + multiple);
-        if (optional) {
-            reply_status(o, "optional");
-        }
-        if (multiple) {
-            reply_status(o, "multiple");
-        }
-    }
+    reply_flags(o, optional, multiple);
     reply_bulk_cstr(o, "arguments");
     reply_sequence(o, s);
 }

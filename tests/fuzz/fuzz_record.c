@@ -9,37 +9,11 @@
 #include "src/base/check.h"
 #include "src/base/mem.h"
 #include "src/value/rdb.h"
+#include "tests/fuzz/same_value.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct hash_limits limits = {128, 64};
-
-static void check_same_bytes(const struct value *a, const struct value *b) {
-    struct buf one = {0}, two = {0};
-    rdb_put_body(&one, SLICE(""), a, false);
-    rdb_put_body(&two, SLICE(""), b, false);
-    CHECK(slice_eq(buf_slice(&one), buf_slice(&two)));
-    buf_free(&one);
-    buf_free(&two);
-}
-
-static void check_same(const struct value *a, const struct value *b) {
-    struct hash_iter it;
-    struct hash_scratch scratch;
-    struct slice field, value, got;
-    size_t n = 0;
-    CHECK(value_len(a) == value_len(b) && a->type == b->type);
-    if (a->type == TYPE_BLOOM) {
-        check_same_bytes(a, b);
-        return;
-    }
-    hash_iter_init(&it, a);
-    while (hash_iter_next(&it, &field, &value)) {
-        CHECK(hash_get(b, field, &scratch, &got) && slice_eq(value, got));
-        n++;
-    }
-    CHECK(n == value_len(a));
-}
 
 /* Compressed it is the same, if it is worth compressing. */
 static void check_packed(struct slice raw, const struct found *f) {
@@ -51,7 +25,7 @@ static void check_packed(struct slice raw, const struct found *f) {
             CHECK(packed.n < raw.n && record_decode(buf_slice(&packed), &limits, &back));
             CHECK(back.raw == f->raw && back.expire_ms == f->expire_ms && slice_eq(buf_slice(&back.str), buf_slice(&f->str)));
             if (f->value != NULL) {
-                check_same(f->value, back.value);
+                check_same_value(f->value, back.value);
             }
         }
         found_free(&back);
@@ -71,7 +45,7 @@ static void check_round_trip(struct slice raw, const struct found *f) {
     CHECK(record_decode(buf_slice(&again), &limits, &back));
     CHECK(back.raw == f->raw && back.expire_ms == f->expire_ms && slice_eq(buf_slice(&back.str), buf_slice(&f->str)));
     if (f->value != NULL) {
-        check_same(f->value, back.value);
+        check_same_value(f->value, back.value);
     }
     check_packed(buf_slice(&again), f);
     found_free(&back);

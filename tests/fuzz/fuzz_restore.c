@@ -8,6 +8,7 @@
 #include "src/base/mem.h"
 #include "src/ds/bloom.h"
 #include "src/value/rdb.h"
+#include "tests/fuzz/same_value.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,33 +22,6 @@ static bool decode(const unsigned char *p, size_t n, struct buf *str, struct val
     return ok;
 }
 
-static void check_same_bytes(const struct value *a, const struct value *b) {
-    struct buf one = {0}, two = {0};
-    rdb_put_body(&one, SLICE(""), a, false);
-    rdb_put_body(&two, SLICE(""), b, false);
-    CHECK(slice_eq(buf_slice(&one), buf_slice(&two)));
-    buf_free(&one);
-    buf_free(&two);
-}
-
-static void check_same(const struct value *a, const struct value *b) {
-    struct hash_iter it;
-    struct hash_scratch scratch;
-    struct slice field, value, got;
-    size_t n = 0;
-    CHECK(value_len(a) == value_len(b) && a->type == b->type);
-    if (a->type == TYPE_BLOOM) {
-        check_same_bytes(a, b);
-        return;
-    }
-    hash_iter_init(&it, a);
-    while (hash_iter_next(&it, &field, &value)) {
-        CHECK(hash_get(b, field, &scratch, &got) && slice_eq(value, got));
-        n++;
-    }
-    CHECK(n == value_len(a));
-}
-
 static void check_round_trip(struct slice str, const struct value *value) {
     struct buf dump = {0}, back = {0};
     struct value *again;
@@ -59,7 +33,7 @@ static void check_round_trip(struct slice str, const struct value *value) {
     if (value == NULL) {
         CHECK(slice_eq(str, buf_slice(&back)));
     } else {
-        check_same(value, again);
+        check_same_value(value, again);
     }
     value_unref(again);
     buf_free(&back);

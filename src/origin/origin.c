@@ -340,24 +340,49 @@ static void info_errors(struct origin *o, struct buf *out) {
     }
 }
 
-static void info_origin(struct origin *o, struct buf *out) {
-    struct origin_stats *s = &o->stats;
-    uint64_t answers = STAT_GET(s->latency_count);
-    buf_printf(out, "origin_%s:driver=%.*s,state=%s,in_flight=%llu,queued=%llu", o->name, SLICE_ARG(o->scheme),
-               breaker_state_name((enum breaker_state)STAT_GET(s->state)), (unsigned long long)STAT_GET(s->in_flight),
-               (unsigned long long)STAT_GET(s->queued));
-#define COUNTER(name) buf_printf(out, "," #name "=%llu", (unsigned long long)STAT_GET(s->name));
+/* What INFO and the JSON say of an origin besides its name: these numbers, in this order, and its latencies. */
+static const struct {
+    const char *name;
+    size_t offset; /* in struct origin_stats */
+} number_rows[] = {
+    {"in_flight", offsetof(struct origin_stats, in_flight)},
+    {"queued", offsetof(struct origin_stats, queued)},
+#define COUNTER(name) {#name, offsetof(struct origin_stats, name)},
     ORIGIN_COUNTERS(COUNTER)
 #undef COUNTER
-    buf_printf(out, ",latency_us_mean=%llu,latency_us_p99=%llu,latency_us_max=%llu\r\n",
-               (unsigned long long)(answers > 0 ? STAT_GET(s->latency_us_sum) / answers : 0), (unsigned long long)latency_p99(s),
-               (unsigned long long)STAT_GET(s->latency_us_max));
-    info_errors(o, out);
+};
+
+/* Each between what comes before its name, behind it, and behind its value. */
+static void put_numbers(struct origin *o, const char *before, const char *is, struct buf *out) {
+    for (size_t i = 0; i < sizeof(number_rows) / sizeof(number_rows[0]); i++) {
+        const stat_t *n = (const stat_t *)((const char *)&o->stats + number_rows[i].offset);
+        buf_printf(out, "%s%s%s%llu", before, number_rows[i].name, is, (unsigned long long)STAT_GET(*n));
+    }
+}
+
+/* The same of microseconds that answers took, with what stands between two of them. */
+static void put_latencies(struct origin *o, const char *before, const char *is, const char *between, struct buf *out) {
+    static const char *const names[] = {"mean", "p99", "max"};
+    struct origin_stats *s = &o->stats;
+    uint64_t answers = STAT_GET(s->latency_count);
+    uint64_t us[] = {answers > 0 ? STAT_GET(s->latency_us_sum) / answers : 0, latency_p99(s), STAT_GET(s->latency_us_max)};
+    for (int i = 0; i < 3; i++) {
+        buf_printf(out, "%s%s%s%s%llu", i > 0 ? between : "", before, names[i], is, (unsigned long long)us[i]);
+    }
+}
+
+static const char *state_of(struct origin *o) {
+    return breaker_state_name((enum breaker_state)STAT_GET(o->stats.state));
 }
 
 void origins_info(struct origins *all, struct buf *out) {
     for (unsigned i = 0; i < all->count; i++) {
-        info_origin(all->list[i], out);
+        struct origin *o = all->list[i];
+        buf_printf(out, "origin_%s:driver=%.*s,state=%s", o->name, SLICE_ARG(o->scheme), state_of(o));
+        put_numbers(o, ",", "=", out);
+        put_latencies(o, ",latency_us_", "=", "", out);
+        buf_puts(out, "\r\n");
+        info_errors(o, out);
     }
 }
 
@@ -374,17 +399,11 @@ void origins_numbers(struct origins *all, struct tier_numbers *out) {
 void origins_json(struct origins *all, struct buf *out) {
     for (unsigned i = 0; i < all->count; i++) {
         struct origin *o = all->list[i];
-        struct origin_stats *s = &o->stats;
-        uint64_t answers = STAT_GET(s->latency_count);
-        buf_printf(out, "%s{\"name\":\"%s\",\"driver\":\"%.*s\",\"state\":\"%s\",\"in_flight\":%llu,\"queued\":%llu", i > 0 ? "," : "",
-                   o->name, SLICE_ARG(o->scheme), breaker_state_name((enum breaker_state)STAT_GET(s->state)),
-                   (unsigned long long)STAT_GET(s->in_flight), (unsigned long long)STAT_GET(s->queued));
-#define COUNTER(name) buf_printf(out, ",\"" #name "\":%llu", (unsigned long long)STAT_GET(s->name));
-        ORIGIN_COUNTERS(COUNTER)
-#undef COUNTER
-        buf_printf(out, ",\"latency_us\":{\"mean\":%llu,\"p99\":%llu,\"max\":%llu}}",
-                   (unsigned long long)(answers > 0 ? STAT_GET(s->latency_us_sum) / answers : 0), (unsigned long long)latency_p99(s),
-                   (unsigned long long)STAT_GET(s->latency_us_max));
+        buf_printf(out, "%s{\"name\":\"%s\",\"driver\":\"%.*s\",\"state\":\"%s\"", i > 0 ? "," : "", o->name, SLICE_ARG(o->scheme), state_of(o));
+        put_numbers(o, ",\"", "\":", out);
+        buf_puts(out, ",\"latency_us\":{");
+        put_latencies(o, "\"", "\":", ",", out);
+        buf_puts(out, "}}");
     }
 }
 

@@ -43,8 +43,6 @@ static bool agrees(const struct rule_options *o, struct buf *why) {
     const char *text = NULL;
     if (!origin && (o->negative_ms != 0 || o->write != WRITE_OFF || o->ttl_ms < 0)) {
         text = "negative-ttl, write and ttl=origin need an origin; allowed: origin=NAME";
-    } else if (origin && o->wait_ms != 0) {
-        text = "wait is for clients that load by themselves; allowed: origin or wait, not both";
     }
     if (text != NULL) {
         buf_puts(why, text);

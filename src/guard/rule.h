@@ -39,6 +39,7 @@ enum rule_compress { COMPRESS_NONE, COMPRESS_LZ4, COMPRESS_ZSTD };
     X(waits, "reads held until another client's write")                                                            \
     X(waits_filled, "of those, answered with its value")                                                           \
     X(waits_expired, "of those, answered without")                                                                 \
+    X(overdue, "keys whose load a call waited for no longer, by `wait`")                                           \
     X(uncoalesced, "misses answered at once that might have waited: too many waiters, or the client may not wait") \
     X(jittered, "lifetimes shortened")                                                                             \
     X(writes, "changes sent to the origin")                                                                        \
@@ -133,6 +134,11 @@ uint64_t rule_count_read(const struct rule_stats *s, enum rule_counter c);
 void rule_took(const struct rule *rule, unsigned loop, uint64_t ticks);
 /* Adds how long such calls took. Any thread. */
 void rule_latency_read(const struct rule_stats *s, struct hist_sum *sum);
+
+/* Whether its absent keys are loaded by clients, one of them at a time, and not by the server. */
+static inline bool rule_leases(const struct rule *rule) {
+    return rule->opt.wait_ms > 0 && rule->target == NULL;
+}
 
 static inline void rule_count(const struct rule *rule, unsigned loop, enum rule_counter c) {
     _Atomic uint64_t *n = &rule->stats->stripes[loop % RULE_STRIPES].n[c];

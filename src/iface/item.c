@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { HAS_GRACE = 1, HAS_LOAD = 2, HAS_STAMP = 4, HAS_TAGS = 8, IS_RESTING = ITEM_EXTRA_RESTING, IS_PASSING = 32, HAS_LENT = 64, KNOWN = 127 };
+enum { HAS_GRACE = 1, HAS_LOAD = 2, HAS_STAMP = 4, HAS_TAGS = 8, IS_RESTING = ITEM_EXTRA_RESTING, IS_PASSING = 32, HAS_LENT = 64, HAS_ERROR = 128, KNOWN = 255 };
 
 static size_t put32(unsigned char *out, size_t at, uint32_t v) {
     memcpy(out + at, &v, 4);
@@ -20,8 +20,9 @@ size_t item_extra_put(const struct item_extra *e, unsigned char *out) {
     size_t at = 1;
     out[0] = (unsigned char)((e->grace_ms ? HAS_GRACE : 0) | (e->load_ms ? HAS_LOAD : 0) | (e->stamp ? HAS_STAMP : 0) |
                              (e->tags ? HAS_TAGS : 0) | (e->resting ? IS_RESTING : 0) | (e->passing ? IS_PASSING : 0) |
-                             (e->lent_ms ? HAS_LENT : 0));
+                             (e->lent_ms ? HAS_LENT : 0) | (e->error_ms ? HAS_ERROR : 0));
     at = e->grace_ms ? put32(out, at, e->grace_ms) : at;
+    at = e->error_ms ? put32(out, at, e->error_ms) : at;
     at = e->load_ms ? put32(out, at, e->load_ms) : at;
     at = e->stamp ? put32(out, at, e->stamp) : at;
     at = e->lent_ms ? put64(out, put64(out, at, e->lent_ms), e->own_ms) : at;
@@ -63,7 +64,7 @@ bool item_extra_get(struct slice bytes, struct item_extra *e) {
     unsigned flags = (unsigned char)bytes.p[0];
     struct slice b = slice_make(bytes.p + 1, bytes.n - 1);
     bool ok = (flags & ~(unsigned)KNOWN) == 0 && take32(&b, flags & HAS_GRACE, &e->grace_ms) &&
-              take32(&b, flags & HAS_LOAD, &e->load_ms) && take32(&b, flags & HAS_STAMP, &e->stamp) &&
+              take32(&b, flags & HAS_ERROR, &e->error_ms) && take32(&b, flags & HAS_LOAD, &e->load_ms) && take32(&b, flags & HAS_STAMP, &e->stamp) &&
               take64(&b, flags & HAS_LENT, &e->lent_ms) && take64(&b, flags & HAS_LENT, &e->own_ms);
     e->resting = flags & IS_RESTING;
     e->passing = flags & IS_PASSING;

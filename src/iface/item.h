@@ -11,7 +11,7 @@
 
 struct blob;
 
-enum { ITEM_MAX_TAGS = 16, ITEM_EXTRA_MAX = 1 + 4 + 4 + 4 + 16 + 1 + ITEM_MAX_TAGS * 4, ITEM_EXTRA_RESTING = 16 /* in the flags */ };
+enum { ITEM_MAX_TAGS = 16, ITEM_EXTRA_MAX = 1 + 4 + 4 + 4 + 4 + 16 + 1 + ITEM_MAX_TAGS * 4, ITEM_EXTRA_RESTING = 16 /* in the flags */ };
 
 /* What a reader sees of an item of the memory tier: borrowed while its shard is locked and the key not written. */
 struct item_view {
@@ -28,10 +28,11 @@ struct item_view {
 
 /* What guards note beside a value. Encoded it is position-independent bytes, the same in memory and on disk:
  *
- *   flags u8 | [grace u32] | [load u32] | [stamp u32] | [lent i64 | own i64] | [count u8 | count x tag u32]
+ *   flags u8 | [grace u32] | [error u32] | [load u32] | [stamp u32] | [lent i64 | own i64] | [count u8 | count x tag u32]
  */
 struct item_extra {
     uint32_t grace_ms; /* it stays so long behind its deadline, unseen by ordinary reads */
+    uint32_t error_ms; /* the last part of that: it is served then only when a newer one cannot be loaded (stale-if-error) */
     uint32_t load_ms;  /* how long it took to load; 0 unknown */
     uint32_t stamp;    /* the last purge when it was known to be valid: src/guard/purge.h */
     int64_t lent_ms;   /* 0, or a deadline that only the copy in the cache has, by its policy; while the item still has it, */

@@ -46,7 +46,7 @@ static void fetch(struct worker *w, const struct key *key) {
     unsigned shard = l1_shard_of(l1, key->hash);
     l1_lock(l1, shard);
     bool on_its_way = flight_find(&l1->shards[shard].flights, key) != NULL;
-    if (on_its_way || !fill_needs(&w->server->tier, key, NULL, 0, now_ms, NULL)) {
+    if (on_its_way || !fill_needs(&w->server->tier, key, NULL, now_ms, NULL)) {
         l1_unlock(l1, shard);
         return;
     }

@@ -60,6 +60,12 @@ static bool may_wait(const struct call *c) {
     return !c->in_exec && !loading && in_time && others_held(c) < HOLDS_MAX && !client_is(c->client, UNUSUAL);
 }
 
+/* Nobody could tell, or not in time, whether there is key i. */
+static bool has_failed(const struct call *c, int i) {
+    const uint8_t *settled = c->detached ? parked_of_call((struct call *)(uintptr_t)c)->fill.settled : NULL;
+    return settled != NULL && settled[i] == FILL_FAILED;
+}
+
 static struct guard_read read_of(struct call *c, struct worker *w, int i) {
     const struct holder *h = &session_of(c->client)->holder;
     /* what EXEC runs, writes from what it reads (COPY), or hands on elsewhere (DUMP) gets fresh values only */
@@ -74,6 +80,7 @@ static struct guard_read read_of(struct call *c, struct worker *w, int i) {
         .now_ms = c->now_ms,
         .value = value,
         .again = c->detached,
+        .failed = has_failed(c, i),
         .held = is_held(c),
         .may_lease = alone && others_held(c) == 0 && lease_owner_live(h->owner, c->now_ms) < TICKETS_MAX,
         .may_wait = alone && may_wait(c),
@@ -163,7 +170,7 @@ enum err hold_before(struct call *c, struct worker *w) {
             continue;
         }
         struct session *s = session_of(c->client);
-        if (c->access[i] == KEY_R && c->nkeys == 1 && s->holder.owner == NULL && c->rule_of[i]->opt.wait_ms > 0) {
+        if (c->access[i] == KEY_R && c->nkeys == 1 && s->holder.owner == NULL && rule_leases(c->rule_of[i])) {
             s->holder.owner = lease_owner_create(c->client->id);
         }
         struct guard_read r = read_of(c, w, i);
@@ -188,7 +195,7 @@ static enum err failed_load(struct call *c) {
     const struct fill *f = &parked_of_call(c)->fill;
     struct item_view view;
     for (int i = 0; i < c->nkeys && f->error != NULL; i++) {
-        if (f->settled[i] == FILL_FAILED && c->rule_of[i] != NULL && c->rule_of[i]->target != NULL &&
+        if (has_failed(c, i) && c->verdicts[i] != GUARD_KNOWN && c->rule_of[i] != NULL && c->rule_of[i]->target != NULL &&
             !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
             return refuse(c, c->rule_of[i]->opt.origin, f->error);
         }
@@ -210,7 +217,7 @@ enum err hold_after(struct call *c, struct worker *w) {
             return e;
         }
     }
-    if (c->nkeys != 1 || c->verdicts[0] == GUARD_FILTERED || c->access[0] != KEY_R || c->waited || (c->cmd->flags & (CMD_LEASES | CMD_FRESH)) || c->rule_of[0]->opt.wait_ms == 0 || c->see == SEE_NOTHING) {
+    if (c->nkeys != 1 || c->verdicts[0] == GUARD_FILTERED || c->access[0] != KEY_R || c->waited || (c->cmd->flags & (CMD_LEASES | CMD_FRESH)) || !rule_leases(c->rule_of[0]) || c->see == SEE_NOTHING) {
         return OK;
     }
     struct session *s = session_of(c->client);

@@ -190,7 +190,7 @@ void import_put(struct import *m, const struct import_key *k) {
         return;
     }
     unsigned shard = lock_key(l1, k, &key);
-    if (!m->replace && fill_needs(&m->srv->tier, &key, NULL, 0, now_ms, NULL)) {
+    if (!m->replace && fill_needs(&m->srv->tier, &key, NULL, now_ms, NULL)) {
         struct asking *a = ask(m, &key, k, now_ms);
         if (a != NULL) {
             l1_unlock(l1, shard);

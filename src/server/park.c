@@ -150,23 +150,47 @@ static void fill_resumed(struct fill *f) {
     dispatch_again(p);
 }
 
-/* The disk has taken longer than a client is to wait for it. */
+static void fill_overdue(void *ctx);
+
+static void arm_fill(struct parked *p, int64_t ms) {
+    if (p->timer == NULL) {
+        p->timer = timer_create_on(p->worker->loop, fill_overdue, p);
+    }
+    timer_start(p->timer, ms > 0 ? ms : 1, 0);
+}
+
+/* How long the call has waited for its keys, in all rounds of it. */
+static int64_t waited_ms(struct parked *p) {
+    int64_t now_ms = loop_mono_us(p->worker->loop) / 1000;
+    p->waits_since_ms = p->waits_since_ms != 0 ? p->waits_since_ms : now_ms;
+    return now_ms - p->waits_since_ms;
+}
+
+/* The disk, or an origin, has taken longer than a client is to wait for it. */
 static void fill_overdue(void *ctx) {
     struct parked *p = ctx;
-    if (p->why == PARK_FILL) {
+    int64_t waited = waited_ms(p), next;
+    if (p->why != PARK_FILL) {
+        return;
+    }
+    if (p->call.rule_of == NULL) {
         fill_give_up(&p->fill);
+    } else if ((next = fill_tire(&p->fill, waited)) > 0) {
+        arm_fill(p, next - waited);
     }
 }
 
 static void watch_fill(struct parked *p) {
     const struct conf *conf = p->worker->conf;
-    if (conf->l2_read_overload != READS_MISS || p->call.rule_of != NULL) { /* an origin has bounds of its own */
-        return;
+    int64_t waited = waited_ms(p);
+    if (p->call.rule_of != NULL) { /* an origin has bounds of its own, and perhaps its policy's */
+        int64_t first = fill_tire(&p->fill, 0);
+        if (first > 0) {
+            arm_fill(p, first - waited);
+        }
+    } else if (conf->l2_read_overload == READS_MISS) {
+        arm_fill(p, conf->l2_read_deadline);
     }
-    if (p->timer == NULL) {
-        p->timer = timer_create_on(p->worker->loop, fill_overdue, p);
-    }
-    timer_start(p->timer, conf->l2_read_deadline, 0);
 }
 
 /* Filling it would find nothing. */
@@ -178,10 +202,6 @@ static bool is_known(const struct call *c, int i) {
 static const struct rule *loader_of(const struct call *c, int i) {
     bool loads = c->rule_of != NULL && !(c->peer & PEER_NODE) && c->verdicts[i] != GUARD_FILTERED;
     return loads && !hold_only_drops(c, i) ? c->rule_of[i] : NULL;
-}
-
-static unsigned look_of(const struct call *c) {
-    return c->see == SEE_STALE ? L1_STALE : 0;
 }
 
 /* For the statistics, and for who wants to know: tiers that were asked for key i. */
@@ -204,7 +224,7 @@ static int first_cold(struct call *c, struct tier *tier) {
         bool filled = p != NULL && p->fill.settled != NULL;
         uint8_t asked = filled ? p->fill.asked[i] : 0;
         bool cold = wanted && !(filled && p->fill.settled[i]) && !is_known(c, i) &&
-                    fill_needs(tier, &c->keys[i], loader_of(c, i), look_of(c), c->now_ms, &asked);
+                    fill_needs(tier, &c->keys[i], loader_of(c, i), c->now_ms, &asked);
         note_asked(c, i, asked);
         if (cold) {
             return i + 1;
@@ -229,7 +249,9 @@ static void settle_failed(struct call *c, struct tier *tier) {
     const struct fill *f = &parked_of(c)->fill;
     struct item_view view;
     for (int i = 0; i < c->nkeys; i++) {
-        if (f->settled[i] == FILL_FAILED && c->access[i] == KEY_RW && !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
+        bool asks = c->rule_of != NULL && c->rule_of[i] != NULL && c->rule_of[i]->target != NULL; /* an origin: the call is refused */
+        if (f->settled[i] == FILL_FAILED && c->access[i] == KEY_RW && !(asks && f->error != NULL) &&
+            !l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &view)) {
             l1_del_below(c->l1, &c->keys[i]);
             park_commit(c, tier, SINK_DEL, &c->keys[i]);
         }
@@ -264,7 +286,6 @@ bool park_for_fill(struct call *c, struct worker *w) {
     p->fill.n = c->nkeys;
     p->fill.rules = c->rules;
     p->fill.rule_of = p->loaders;
-    p->fill.look = look_of(c);
     p->fill.first_cold = cold;
     CHECK(fill_begin(&p->fill, c->now_ms));
     w->parking = (struct parking){.why = PARK_FILL, .parked = p};

@@ -159,6 +159,17 @@ enum probe_result tier_probe(struct tier *t, const struct key *key, int64_t now_
 
 /* ---- the origin's answer ---- */
 
+/* The tags of the value that is replaced, when there is one, and the purge that what is new is no older than. Shard locked. */
+static void hand_on_tags(struct tier *t, const struct key *key, struct item_extra *extra, int64_t now_ms) {
+    struct item_view old;
+    struct item_extra had;
+    if (l1_get(t->l1, key, now_ms, L1_NOTOUCH | L1_STALE, &old) && item_extra_get(old.extra, &had)) {
+        extra->tags = had.tags;
+        memcpy(extra->tag, had.tag, had.tags * sizeof(had.tag[0]));
+    }
+    extra->stamp = extra->tags > 0 ? tier_last_purge(t) : tier_newborn_stamp(t, key);
+}
+
 /* Stores what an origin gave, for as long as the rule says, and tells the tiers below. Shard locked. */
 static bool store_loaded(struct lead *l, int64_t now_ms) {
     struct tier *t = l->tier;
@@ -168,7 +179,8 @@ static bool store_loaded(struct lead *l, int64_t now_ms) {
     unsigned char bytes[ITEM_EXTRA_MAX];
     f->expire_ms = guard_load_deadline(l->rule, &l->request.life, now_ms, &extra);
     f->same = false;
-    f->extra_n = (uint8_t)item_extra_put(&(struct item_extra){.stamp = tier_newborn_stamp(t, &l->fetch.key)}, f->extra); /* no purge before it is about it */
+    hand_on_tags(t, &l->fetch.key, &extra, now_ms);
+    f->extra_n = (uint8_t)item_extra_put(&(struct item_extra){.stamp = extra.stamp}, f->extra); /* no purge before it is about it */
     int acks = 0;
     /* one that must not be kept is past its deadline already: stored as if it were not, then noted, so that only those who
      * waited see it */
@@ -176,7 +188,6 @@ static bool store_loaded(struct lead *l, int64_t now_ms) {
     if (!store(t, &l->fetch.key, f, then)) {
         return false;
     }
-    extra.stamp = tier_newborn_stamp(t, &l->fetch.key);
     l1_set_extra(t->l1, &l->fetch.key, slice_make(bytes, item_extra_put(&extra, bytes)), then);
     tier_commit(t, extra.passing ? SINK_DEL : SINK_SET, &l->fetch.key, now_ms, NULL, &acks);
     return true;
@@ -379,14 +390,14 @@ static bool look_at_writes(struct tier *t, const struct key *key, int64_t now_ms
 }
 
 /* Whether somebody slower must be asked for the key; what the sources' memory has becomes resident on the way. */
-bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms, uint8_t *asked) {
+bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, int64_t now_ms, uint8_t *asked) {
     struct item_view view;
     bool here = l1_get(t->l1, key, now_ms, L1_NOTOUCH | L1_STALE, &view);
-    if ((here && (!view.stale || (look & L1_STALE))) || look_at_writes(t, key, now_ms)) {
+    if ((here && !view.stale) || look_at_writes(t, key, now_ms)) {
         return false;
     }
     enum probe_result r = !here && t->source_count != 0 ? tier_probe(t, key, now_ms, asked) : PROBE_ABSENT;
-    if (r == PROBE_FOUND && !l1_get(t->l1, key, now_ms, L1_NOTOUCH | look, &view)) {
+    if (r == PROBE_FOUND && !l1_get(t->l1, key, now_ms, L1_NOTOUCH, &view)) {
         r = PROBE_ABSENT; /* past its deadline there, too */
     }
     return r == PROBE_UNKNOWN || (r == PROBE_ABSENT && rule != NULL && rule->target != NULL);
@@ -395,7 +406,7 @@ bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, 
 static bool is_missing(const struct fill *f, int i, int64_t now_ms) {
     const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
     uint8_t *asked = f->asked != NULL ? &f->asked[i] : NULL;
-    return f->wanted[i] && (f->settled == NULL || !f->settled[i]) && fill_needs(f->tier, &f->keys[i], rule, f->look, now_ms, asked);
+    return f->wanted[i] && (f->settled == NULL || !f->settled[i]) && fill_needs(f->tier, &f->keys[i], rule, now_ms, asked);
 }
 
 bool fill_begin(struct fill *f, int64_t now_ms) {
@@ -448,21 +459,48 @@ static bool leave(struct fill *f, struct fill_wait *w) {
     return waits;
 }
 
+/* A key that is waited for no longer, as failed; the tiers that were asked for it, as far as is known. True: it was the last one, the
+ * call has been resumed, and f may be gone. */
+static bool give_up(struct fill *f, struct fill_wait *w, uint8_t asked, const char *error) {
+    bool last = f->pending == 1;
+    w->settle = w->failed = true;
+    w->asked = asked;
+    w->error = error;
+    wait_over(w);
+    return last;
+}
+
 void fill_give_up(struct fill *f) {
+    uint8_t asked = f->tier->source_count > 0 ? (uint8_t)(1 << f->tier->sources[0]->tier) : 0;
     int n = f->pending > 0 ? f->n : 0;
     for (int i = 0; i < n; i++) {
         struct fill_wait *w = &f->waits[i];
         if (w->pending && leave(f, w)) {
-            bool last = f->pending == 1;
             count(&f->tier->late);
-            w->settle = w->failed = true;
-            w->asked = f->tier->source_count > 0 ? (uint8_t)(1 << f->tier->sources[0]->tier) : 0;
-            wait_over(w);
-            if (last) {
-                return; /* resumed: f may be gone */
+            if (give_up(f, w, asked, NULL)) {
+                return;
             }
         }
     }
+}
+
+int64_t fill_tire(struct fill *f, int64_t waited_ms) {
+    int64_t next_ms = 0;
+    int n = f->pending > 0 && f->rule_of != NULL ? f->n : 0;
+    for (int i = 0; i < n; i++) {
+        struct fill_wait *w = &f->waits[i];
+        const struct rule *rule = f->rule_of[i];
+        int64_t most_ms = w->pending && rule != NULL && rule->target != NULL ? rule->opt.wait_ms : 0;
+        if (most_ms > waited_ms) {
+            next_ms = next_ms == 0 || most_ms < next_ms ? most_ms : next_ms;
+        } else if (most_ms > 0 && leave(f, w)) {
+            rule_count(rule, (unsigned)loop_id(f->loop), RULE_overdue);
+            if (give_up(f, w, 1 << STAT_ORIGIN, "it takes longer than wait")) {
+                return 0;
+            }
+        }
+    }
+    return next_ms;
 }
 
 void fill_end(struct fill *f) {

@@ -265,7 +265,7 @@ static void maybe_early(struct guard *g, struct guard_read *r, const struct item
     bool begun = false;
     if (r->rule->target != NULL) {
         begun = tier_refresh(g->tier, r);
-    } else if (r->rule->opt.wait_ms > 0 && r->may_lease && guard_lease(g, r->rule, r->key, r->loop_id, r->now_ms) == NULL) {
+    } else if (rule_leases(r->rule) && r->may_lease && guard_lease(g, r->rule, r->key, r->loop_id, r->now_ms) == NULL) {
         grant_lease(g, r);
         r->see = SEE_NOTHING;
         begun = true;
@@ -304,6 +304,22 @@ static enum guard_verdict recall(const struct guard *g, struct guard_read *r) {
     return GUARD_GO;
 }
 
+/* A value in its grace goes to the reader: while it is refreshed, or since that has failed. False when it is to be had only then, and
+ * nothing has failed yet. */
+static bool serve_stale(struct guard *g, struct guard_read *r, const struct item_view *v, const struct item_extra *e) {
+    bool failed = r->failed || marks_get(g->marks, r->key->hash, r->now_ms) == MARK_FAILED;
+    bool early = e->error_ms == 0 || r->now_ms - v->expire_ms < (int64_t)e->grace_ms - (int64_t)e->error_ms;
+    if (!failed && !early && !is_crowded(g, r)) {
+        return false;
+    }
+    r->see = SEE_STALE;
+    read_count(r, RULE_stale);
+    if (!failed && early && tier_refresh(g->tier, r)) {
+        read_count(r, RULE_refreshes);
+    }
+    return true;
+}
+
 enum guard_verdict guard_before(struct guard *g, struct guard_read *r) {
     struct item_view v;
     struct item_extra e = {0};
@@ -319,12 +335,7 @@ enum guard_verdict guard_before(struct guard *g, struct guard_read *r) {
         }
         return GUARD_GO;
     }
-    if (found && !e.passing && r->value && r->rule->target != NULL) {
-        r->see = SEE_STALE;
-        read_count(r, RULE_stale);
-        if (marks_get(g->marks, r->key->hash, r->now_ms) != MARK_FAILED && tier_refresh(g->tier, r)) {
-            read_count(r, RULE_refreshes);
-        }
+    if (found && !e.passing && r->value && r->rule->target != NULL && serve_stale(g, r, &v, &e)) {
         return GUARD_KNOWN;
     }
     if (r->value && !r->again) {
@@ -362,7 +373,7 @@ enum guard_verdict guard_after(struct guard *g, struct guard_read *r) {
     struct item_view v;
     struct item_extra e = {0};
     bool found = look(g, r, &v, &e);
-    if ((found && !v.stale) || r->rule->opt.wait_ms == 0) {
+    if ((found && !v.stale) || !rule_leases(r->rule)) {
         return GUARD_GO;
     }
     struct lease *l = guard_lease(g, r->rule, r->key, r->loop_id, r->now_ms);
@@ -415,8 +426,9 @@ static void apply_rule(struct guard *g, const struct rule *rule, const struct ke
         e.own_ms = L1_NO_TTL;
     }
     uint32_t grace_ms = (uint32_t)rule->opt.grace_ms, noted_ms = load_ms != 0 ? load_ms : e.load_ms;
-    if (e.grace_ms != grace_ms || e.load_ms != noted_ms || e.lent_ms != lent_ms) {
+    if (e.grace_ms != grace_ms || e.error_ms != 0 || e.load_ms != noted_ms || e.lent_ms != lent_ms) {
         e.grace_ms = grace_ms;
+        e.error_ms = 0;
         e.lent_ms = lent_ms;
         e.load_ms = noted_ms;
         l1_set_extra(g->l1, key, slice_make(bytes, item_extra_put(&e, bytes)), now_ms);
@@ -454,10 +466,11 @@ void guard_seen(struct guard *g, const struct rules *rules, const struct key *ke
 }
 
 int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life, int64_t now_ms, struct item_extra *extra) {
-    int64_t ttl = rule->opt.ttl_ms, grace = rule->opt.grace_ms;
+    int64_t ttl = rule->opt.ttl_ms, grace = rule->opt.grace_ms, early = 0;
     if (ttl < 0) {
         ttl = life->ttl_ms;
         grace = life->stale_ms > grace ? life->stale_ms : grace;
+        early = grace; /* of it; what follows is for errors alone */
         grace = life->error_ms > grace ? life->error_ms : grace;
         extra->passing = ttl == 0;
     } else if (life->exact && life->ttl_ms >= 0 && (ttl == 0 || life->ttl_ms < ttl)) {
@@ -470,6 +483,7 @@ int64_t guard_load_deadline(const struct rule *rule, const struct lifetime *life
         return now_ms;
     }
     extra->grace_ms = grace > UINT32_MAX ? UINT32_MAX : (uint32_t)grace;
+    extra->error_ms = rule->opt.ttl_ms < 0 && early < (int64_t)extra->grace_ms ? extra->grace_ms - (uint32_t)early : 0;
     if (ttl < 0) {
         return L1_NO_TTL; /* the grace is for soft purges */
     }

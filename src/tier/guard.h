@@ -83,6 +83,7 @@ struct guard_read {
     int64_t now_ms;
     bool value;     /* the call reads the value: it counts, and may be served a stale one */
     bool again;     /* it was counted before */
+    bool failed;    /* loading it has failed since the call began, or took too long */
     bool held;      /* it has waited for a lease */
     bool may_lease; /* it is a client's only key, and the client may be let go to load it */
     bool may_wait;  /* and made to wait */

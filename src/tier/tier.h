@@ -76,7 +76,6 @@ struct fill {
     bool background; /* no client waits */
     struct rules *rules;             /* the set that rule_of is from, or NULL */
     const struct rule **rule_of;     /* the rule of each key, or NULL: its origin is asked last */
-    unsigned look;                   /* L1_STALE when the call may see values in their grace */
     int first_cold; /* of the keys, counted from 1: fill_needs has just said that it is missing, and of those before it that they are
                        not; 0: nobody has asked. For the next fill_begin alone */
     void (*resume)(struct fill *f); /* on loop */
@@ -91,9 +90,9 @@ struct fill {
     const char *error; /* why an origin did not give a key: static text */
 };
 
-/* Whether a key is missing and somebody slower, a source or the origin of its rule (may be NULL), may have it; look: L1_STALE when a
- * value in its grace will do. What the sources' memory has becomes resident on the way. asked as with tier_probe. Shard locked. */
-bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, unsigned look, int64_t now_ms, uint8_t *asked);
+/* Whether a key is missing and somebody slower, a source or the origin of its rule (may be NULL), may have it. A value in its
+ * grace is missing, too: whose call that will do for does not ask. What the sources' memory has becomes resident on the way. asked as with tier_probe. Shard locked. */
+bool fill_needs(struct tier *t, const struct key *key, const struct rule *rule, int64_t now_ms, uint8_t *asked);
 /* With the shards of all keys locked. False: everything wanted is resident or known absent: run. True: flights were
  * joined; unlock and call fill_launch. */
 bool fill_begin(struct fill *f, int64_t now_ms);
@@ -102,6 +101,9 @@ void fill_launch(struct fill *f, int64_t now_ms);
 /* Waits no longer: what has not come counts as FILL_FAILED, and resume is called if that was all. The reads go on, and what they find
  * becomes resident for later calls. On the loop; nothing happens when nothing is pending. */
 void fill_give_up(struct fill *f);
+/* The same for those keys alone whose rule has an origin and a `wait` that is over; each has an error for the client. Returns the shortest
+ * wait that is not, 0 for none: call it again then. With waited_ms 0 nothing is given up. */
+int64_t fill_tire(struct fill *f, int64_t waited_ms);
 /* Frees what fill_begin allocated. Nothing may be pending. */
 void fill_end(struct fill *f);
 

@@ -18,7 +18,7 @@ import server
 from resp import Error
 
 # class of keys -> options of its policy
-CLASSES = {"k": "negative-ttl=20ms error-ttl=20ms", "e": "ttl=60ms grace=120ms early=on error-ttl=10ms", "j": "ttl=40ms ttl-jitter=50% negative-ttl=30ms error-ttl=0s"}
+CLASSES = {"k": "negative-ttl=20ms error-ttl=20ms", "e": "ttl=60ms grace=120ms early=on error-ttl=10ms", "j": "ttl=40ms ttl-jitter=50% negative-ttl=30ms error-ttl=0s wait=20ms"}
 ENDS = "ej"  # classes whose values end
 KEYS = ["%s:%d" % (c, i) for c in CLASSES for i in range(3)]
 NEVER = float("inf")

@@ -88,9 +88,8 @@ static void options_that_do_not_go_together_are_refused(void **state) {
     assert_true(refused("k* negative-ttl=1s", needs));
     assert_true(refused("k* write=through", needs));
     assert_true(refused("k* ttl=origin", needs));
-    assert_true(refused("k* origin=o wait=1s", "wait is for clients that load by themselves; allowed: origin or wait, not both"));
     struct buf why = {0};
-    assert_true(rule_check(SLICE("k* origin=o negative-ttl=1s write=back ttl=origin"), &why));
+    assert_true(rule_check(SLICE("k* origin=o negative-ttl=1s write=back ttl=origin wait=1s"), &why));
     buf_free(&why);
 }
 

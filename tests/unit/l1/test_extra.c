@@ -201,10 +201,11 @@ static void purged_values_are_gone_or_rest(void **state) {
 static void extra_encoding_round_trips_and_refuses_garbage(void **state) {
     (void)state;
     unsigned char bytes[ITEM_EXTRA_MAX];
-    struct item_extra e = {.grace_ms = 1, .load_ms = 2, .stamp = 3, .tags = 1, .tag = {5}}, back;
+    struct item_extra e = {.grace_ms = 1, .error_ms = 4, .load_ms = 2, .stamp = 3, .tags = 1, .tag = {5}}, back;
     size_t n = item_extra_put(&e, bytes);
     assert_true(item_extra_get(slice_make(bytes, n), &back));
     assert_int_equal(back.grace_ms, 1);
+    assert_int_equal(back.error_ms, 4);
     assert_int_equal(back.load_ms, 2);
     assert_int_equal(back.stamp, 3);
     assert_int_equal(back.tag[0], 5);
@@ -212,7 +213,7 @@ static void extra_encoding_round_trips_and_refuses_garbage(void **state) {
         assert_false(item_extra_get(slice_make(bytes, cut), &back));
         assert_int_equal(back.grace_ms, 0);
     }
-    bytes[0] |= 0x80;
+    bytes[0] |= 0x40; /* announces what is not there */
     assert_false(item_extra_get(slice_make(bytes, n), &back));
     assert_int_equal(item_extra_put(&(struct item_extra){0}, bytes), 0);
 }

@@ -144,8 +144,8 @@ static void what_was_asked_before_is_not_asked_again(void **state) {
     f.n = 3;
     l1_lock(t->l1, 0);
     assert_int_equal(l1_set(t->l1, &keys[0], SLICE("v"), L1_NO_TTL, 0, 1), OK);
-    assert_false(fill_needs(&t->tier, &keys[0], NULL, 0, 1, NULL));
-    assert_true(fill_needs(&t->tier, &keys[1], NULL, 0, 1, NULL));
+    assert_false(fill_needs(&t->tier, &keys[0], NULL, 1, NULL));
+    assert_true(fill_needs(&t->tier, &keys[1], NULL, 1, NULL));
     f.first_cold = 2;
     assert_true(fill_begin(&f, 1));
     l1_unlock(t->l1, 0);

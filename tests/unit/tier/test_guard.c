@@ -82,7 +82,8 @@ static void setup(const char *policies) {
     static const struct loop_ops ops = {0};
     rng_seed(1);
     t = mem_zalloc(sizeof(*t));
-    t->l1 = l1_create(&(struct l1_options){.shards = SHARDS, .policy = "allkeys-s3fifo"});
+    t->l1 = l1_create(&(struct l1_options){.shards = SHARDS, .policy = "allkeys-s3fifo",
+                                           .hooks = {.ctx = &t->tier, .deadline = tier_item_deadline, .newborn = tier_newborn}});
     tier_init(&t->tier, t->l1);
     t->tier.ask = fake_load;
     t->guard = t->tier.guard = guard_create(t->l1, &t->tier, 1000, 100);
@@ -159,13 +160,14 @@ static void go(struct reader *r) {
     unsigned shard = l1_shard_of(t->l1, r->key.hash);
     r->parked = false;
     r->read = (struct guard_read){.key = &r->key, .rule = r->rule, .rules = t->rules, .loop = t->loop, .now_ms = now(),
-                                  .value = true, .again = r->again, .held = r->held, .may_lease = !r->other,
+                                  .value = true, .again = r->again,
+                                  .failed = r->fill.settled != NULL && r->fill.settled[0] == FILL_FAILED, .held = r->held, .may_lease = !r->other,
                                   .may_wait = !r->other, .owner = r->owner};
     l1_lock(t->l1, shard);
     r->verdict = guard_before(t->guard, &r->read);
     bool known = r->verdict == GUARD_KNOWN || r->verdict == GUARD_ERROR;
     if (!known && (r->fill.settled == NULL || !r->fill.settled[0]) &&
-        fill_needs(&t->tier, &r->key, r->rule, r->read.see == SEE_STALE ? L1_STALE : 0, now(), NULL)) {
+        fill_needs(&t->tier, &r->key, r->rule, now(), NULL)) {
         if (r->fill.tier == NULL) {
             r->fill = (struct fill){.tier = &t->tier, .loop = t->loop, .keys = &r->key, .wanted = &want, .n = 1, .resume = on_resume};
         }
@@ -460,6 +462,179 @@ static void a_stale_value_is_served_when_the_refresh_fails(void **state) {
     assert_true(r.parked); /* nothing left to serve */
     answer_failed("connection refused");
     end_reader(&r);
+    teardown();
+}
+
+/* stale-while-revalidate and stale-if-error: within the first the value is served while it is refreshed; beyond it a reader waits for a
+ * newer one, and gets the old one when that cannot be had. */
+static void what_is_for_errors_alone_is_served_after_one(void **state) {
+    (void)state;
+    setup("k* origin=o ttl=origin error-ttl=2s");
+    const struct lifetime life = {.ttl_ms = 10000, .stale_ms = 5000, .error_ms = 60000};
+    struct reader r = reader_of("k");
+    go(&r);
+    answer_as("old", life);
+    end_reader(&r);
+    pass(12000);
+    assert_string_equal(get("k").value, "old"); /* within the five seconds */
+    answer_failed("timed out");
+    pass(6000);
+    struct reader a = reader_of("k"), b = reader_of("k");
+    go(&a);
+    go(&b);
+    assert_true(a.parked && b.parked);
+    assert_int_equal(t->loaded, 3);
+    answer_failed("timed out");
+    go(&a);
+    assert_false(a.parked);
+    assert_int_equal(a.verdict, GUARD_KNOWN);
+    assert_string_equal(a.value, "old");
+    assert_string_equal(get("k").value, "old"); /* the failure is remembered: nobody waits */
+    assert_int_equal(t->loaded, 3);
+    end_reader(&a);
+    pass(2100);
+    go(&b); /* its own load has failed, however long ago that is */
+    assert_string_equal(b.value, "old");
+    end_reader(&b);
+    struct reader c = reader_of("k");
+    go(&c);
+    assert_true(c.parked);
+    answer_as("new", life);
+    go(&c);
+    assert_string_equal(c.value, "new");
+    end_reader(&c);
+    struct item_view v;
+    struct item_extra e;
+    set("k", "written", -1);
+    assert_true(item_of("k", &v, &e));
+    assert_int_equal(e.error_ms, 0); /* the origin's word was about its own value */
+    teardown();
+}
+
+static void a_crowd_gets_what_is_for_errors(void **state) {
+    (void)state;
+    setup("k* origin=o ttl=origin waiters=1");
+    struct reader r = reader_of("k"), a = reader_of("k");
+    go(&r);
+    answer_as("old", (struct lifetime){.ttl_ms = 10000, .stale_ms = -1, .error_ms = 60000});
+    end_reader(&r);
+    pass(11000);
+    go(&a);
+    assert_true(a.parked);
+    assert_string_equal(get("k").value, "old"); /* one too many to wait */
+    set("k", "written", -1);
+    answer("late");
+    go(&a);
+    assert_string_equal(a.value, "written");
+    end_reader(&a);
+    teardown();
+}
+
+static void a_call_waits_for_a_load_no_longer_than_its_rule_says(void **state) {
+    (void)state;
+    setup("k* origin=o wait=200ms\nl* origin=o");
+    struct reader r = reader_of("k"), other = reader_of("k"), endless = reader_of("l");
+    go(&r);
+    go(&other);
+    go(&endless);
+    assert_true(r.parked && other.parked && endless.parked);
+    assert_int_equal(t->guard->leases_live, 0); /* nobody is let go: the server loads */
+    assert_int_equal(fill_tire(&r.fill, 0), 200);
+    assert_int_equal(fill_tire(&r.fill, 199), 200);
+    assert_int_equal(fill_tire(&endless.fill, 100000), 0);
+    assert_int_equal(t->resumed, 0);
+    assert_int_equal(fill_tire(&r.fill, 200), 0);
+    assert_int_equal(t->resumed, 1);
+    assert_string_equal(r.fill.error, "it takes longer than wait");
+    assert_int_equal(counted("k*", RULE_overdue), 1);
+    go(&r);
+    assert_false(r.parked);
+    assert_int_equal(r.verdict, GUARD_GO);
+    end_reader(&r);
+    answer("v"); /* goes on for the others */
+    assert_int_equal(t->resumed, 2);
+    go(&other);
+    assert_string_equal(other.value, "v");
+    assert_string_equal(get("k").value, "v");
+    answer("w");
+    end_reader(&other);
+    end_reader(&endless);
+    teardown();
+}
+
+static void tag(const char *name, uint32_t tag) {
+    struct key key = key_make(slice_cstr(name), 0);
+    unsigned char bytes[ITEM_EXTRA_MAX];
+    struct item_view v;
+    struct item_extra e;
+    assert_true(item_of(name, &v, &e));
+    e.tag[e.tags++] = tag;
+    e.stamp = tier_last_purge(&t->tier);
+    l1_lock(t->l1, l1_shard_of(t->l1, key.hash));
+    assert_true(l1_set_extra(t->l1, &key, slice_make(bytes, item_extra_put(&e, bytes)), now()));
+    l1_unlock(t->l1, l1_shard_of(t->l1, key.hash));
+}
+
+static void load(const char *name, const char *text) {
+    struct reader r = reader_of(name);
+    go(&r);
+    assert_true(r.parked);
+    answer(text);
+    go(&r);
+    assert_string_equal(r.value, text);
+    end_reader(&r);
+}
+
+static void purge(const char *prefix, uint32_t tag, bool soft) {
+    l1_lock_all(t->l1);
+    assert_true(prefix != NULL ? guard_purge_prefix(t->guard, 0, slice_cstr(prefix), soft, now()) : guard_purge_tag(t->guard, tag, soft, now()));
+    l1_unlock_all(t->l1);
+}
+
+/* What an origin gives after a purge is kept; what it gives to a load that was on its way is not. */
+static void loads_and_purges_keep_their_order(void **state) {
+    (void)state;
+    setup("k* origin=o ttl=10s grace=60s");
+    load("k", "1");
+    purge("k", 0, false);
+    load("k", "2");
+    assert_string_equal(get("k").value, "2");
+    purge("k", 0, false);
+    struct reader r = reader_of("k");
+    go(&r);
+    purge("k", 0, false);
+    answer("of before the purge");
+    go(&r);
+    assert_true(r.parked);
+    answer("3");
+    go(&r);
+    assert_string_equal(r.value, "3");
+    end_reader(&r);
+    assert_string_equal(get("k").value, "3");
+    purge("k", 0, true);
+    assert_string_equal(get("k").value, "3"); /* stale */
+    answer("4");
+    assert_string_equal(get("k").value, "4");
+    assert_int_equal(counted("k*", RULE_stale), 1);
+    teardown();
+}
+
+static void tags_outlive_a_refresh(void **state) {
+    (void)state;
+    setup("k* origin=o ttl=10s grace=60s");
+    purge(NULL, 7, false);
+    load("k", "1");
+    tag("k", 7);
+    pass(11000);
+    assert_string_equal(get("k").value, "1");
+    answer("2");
+    assert_string_equal(get("k").value, "2");
+    purge(NULL, 8, false);
+    assert_string_equal(get("k").value, "2");
+    purge(NULL, 7, false);
+    load("k", "3");
+    purge(NULL, 7, false); /* the value had gone, and its tags with it */
+    assert_string_equal(get("k").value, "3");
     teardown();
 }
 
@@ -990,6 +1165,11 @@ int main(void) {
         cmocka_unit_test(absence_is_believed_for_its_time),
         cmocka_unit_test(a_stale_value_is_served_while_one_load_refreshes_it),
         cmocka_unit_test(a_stale_value_is_served_when_the_refresh_fails),
+        cmocka_unit_test(what_is_for_errors_alone_is_served_after_one),
+        cmocka_unit_test(a_crowd_gets_what_is_for_errors),
+        cmocka_unit_test(a_call_waits_for_a_load_no_longer_than_its_rule_says),
+        cmocka_unit_test(loads_and_purges_keep_their_order),
+        cmocka_unit_test(tags_outlive_a_refresh),
         cmocka_unit_test(absent_on_refresh_removes),
         cmocka_unit_test(values_that_must_not_be_kept_reach_those_who_waited),
         cmocka_unit_test(passing_values_are_no_keys_and_go),

@@ -151,7 +151,7 @@ static const char *read_key(struct fixture *t, const char *name) {
     struct key key = key_make(slice_cstr(name), 0);
     struct item_view v;
     unsigned shard = lock(t, &key);
-    assert_false(fill_needs(&t->tier, &key, NULL, 0, NOW, NULL));
+    assert_false(fill_needs(&t->tier, &key, NULL, NOW, NULL));
     bool found = l1_get(t->l1, &key, NOW, L1_NOTOUCH, &v);
     if (found) {
         snprintf(text, sizeof(text), "%.*s", SLICE_ARG(v.str));

@@ -50,6 +50,9 @@ bool options_parse(void *base, const struct row *rows, unsigned count, const str
 /* Appends " name=value" for each option that is not at its default. */
 void options_print(const void *base, const struct row *rows, unsigned count, struct buf *out);
 
+/* A table of them for the documentation. */
+void options_docs(const struct row *rows, unsigned count, struct buf *out);
+
 /* Splits a line by spaces with redis.conf's quotes; words are owned by the caller (buf of bytes, NUL-terminated words,
  * words[] pointing in). -1: unbalanced quotes. */
 enum { MAX_WORDS = 512 };

@@ -409,6 +409,15 @@ void options_print(const void *base, const struct row *rows, unsigned count, str
     }
 }
 
+void options_docs(const struct row *rows, unsigned count, struct buf *out) {
+    buf_puts(out, "| option | default | allowed | meaning |\n|---|---|---|---|\n");
+    for (unsigned i = 0; i < count; i++) {
+        buf_printf(out, "| `%s` | `%s` | ", rows[i].name, rows[i].def[0] == '\0' ? "\"\"" : rows[i].def);
+        row_allowed(&rows[i], out);
+        buf_printf(out, " | %s |\n", rows[i].doc);
+    }
+}
+
 /* ---- snapshots ---- */
 
 struct conf *conf_ref(struct conf *c) {

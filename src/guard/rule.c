@@ -86,6 +86,10 @@ void rule_print(const struct rule *rule, struct buf *out) {
     options_print(&rule->opt, option_rows, OPTION_COUNT, out);
 }
 
+void rule_docs(struct buf *out) {
+    options_docs(option_rows, OPTION_COUNT, out);
+}
+
 static struct slice behind_literal(const struct rule *rule, struct slice s) {
     return slice_make(s.p + rule->literal, s.n - rule->literal);
 }

@@ -127,6 +127,8 @@ const struct rule *rules_find(const struct rules *r, struct slice pattern);
 struct slice rule_capture(const struct rule *rule, struct slice name);
 /* " option=value" of all that is not the default. */
 void rule_print(const struct rule *rule, struct buf *out);
+/* The table of options for the documentation. */
+void rule_docs(struct buf *out);
 /* The lines without that of a pattern, and with a new line at the end (n 0: none). */
 void rules_edit(const char *lines, struct slice pattern, struct slice line, struct buf *out);
 uint64_t rule_count_read(const struct rule_stats *s, enum rule_counter c);

@@ -81,6 +81,10 @@ static void print_schemes(const struct origin_driver *d, struct buf *out) {
     }
 }
 
+void origin_docs(struct buf *out) {
+    options_docs(option_rows, OPTION_COUNT, out);
+}
+
 void origin_print_writers(struct buf *out) {
     for (unsigned i = 0; i < DRIVER_COUNT; i++) {
         if (drivers[i]->writes) {

@@ -113,6 +113,8 @@ bool origin_check(struct slice line, struct buf *why);
 bool origin_named(const char *lines, struct slice name);
 /* Whether the driver of that origin can write. */
 bool origin_writes(const char *lines, struct slice name);
+/* The table of options for the documentation. */
+void origin_docs(struct buf *out);
 /* The schemes whose drivers can, as "http: https: redis:". */
 void origin_print_writers(struct buf *out);
 

@@ -11,6 +11,7 @@
 #include "src/cmd/cmd.h"
 #include "src/conf/conf.h"
 #include "src/guard/rule.h"
+#include "src/origin/origin.h"
 #include "src/server/health.h"
 #include "src/server/sight_int.h"
 
@@ -190,13 +191,21 @@ static void docs_locking(struct buf *out) {
     }
 }
 
+static void docs_config(struct buf *out) {
+    conf_print_docs(out);
+    buf_puts(out, "\n## Options of a policy\n\n`policy PATTERN option=value ...`; see [guards.md](guards.md).\n\n");
+    rule_docs(out);
+    buf_puts(out, "\n## Options of an origin\n\n`origin NAME URL option=value ...`; see [origins.md](origins.md).\n\n");
+    origin_docs(out);
+}
+
 static const struct {
     const char *name;
     void (*fn)(struct buf *out);
 } tables[] = {
     {"conf", conf_print_file},      {"commands", print_commands},     {"stats", print_stats},
     {"errors", print_errors},       {"locks", docs_locking},          {"docs:commands", docs_commands},
-    {"docs:config", conf_print_docs}, {"docs:stats", docs_stats},     {"docs:errors", docs_errors},
+    {"docs:config", docs_config},     {"docs:stats", docs_stats},     {"docs:errors", docs_errors},
     {"docs:locking", docs_locking},
 };
 

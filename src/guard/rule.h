@@ -31,6 +31,7 @@ enum rule_compress { COMPRESS_NONE, COMPRESS_LZ4, COMPRESS_ZSTD };
     X(failed_fast, "reads answered by the memory of a failed load")                                                \
     X(loads, "loads sent to the origin")                                                                           \
     X(load_failures, "loads that failed")                                                                          \
+    X(joined, "keys a call waited for whose load another had begun")                                               \
     X(refreshes, "loads begun while a value was there: past its lifetime, or shortly before its end")              \
     X(early, "of those, before its end")                                                                           \
     X(leases, "misses whose client was let go to load and SET")                                                    \

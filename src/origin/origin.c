@@ -206,6 +206,7 @@ static bool add_origin(struct origins *all, struct slice text, struct buf *err) 
         o->scheme = scheme_of(l.driver, l.url);
         o->options = l.options;
         rows_copy(&o->options, option_rows, OPTION_COUNT);
+        o->options.max_value = l.options.max_value < all->max_value ? l.options.max_value : all->max_value;
         o->origins = all;
         o->loop = all->loop;
         requests_init(o);
@@ -218,12 +219,13 @@ static bool add_origin(struct origins *all, struct slice text, struct buf *err) 
     return ok;
 }
 
-struct origins *origins_create(const char *lines, struct buf *err) {
+struct origins *origins_create(const char *lines, int64_t max_value, struct buf *err) {
     static const struct loop_ops ops = {0};
     struct origins *all = mem_zalloc(sizeof(*all));
     struct slice text;
     bool ok = true;
     all->most = INT64_MAX;
+    all->max_value = max_value;
     all->loop = loop_create(ORIGIN_LOOP_ID, "origins", &ops, all);
     while (ok && next_line(&lines, &text)) {
         ok = add_origin(all, text, err);

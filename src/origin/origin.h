@@ -118,9 +118,9 @@ void origin_docs(struct buf *out);
 /* The schemes whose drivers can, as "http: https: redis:". */
 void origin_print_writers(struct buf *out);
 
-/* Starts the origin loop with an origin per line. NULL with err (a driver refused its URL, a name given twice). Not from the
+/* Starts the origin loop with an origin per line; none gives values longer than max_value, whatever its options say. NULL with err (a driver refused its URL, a name given twice). Not from the
  * origin loop. */
-struct origins *origins_create(const char *lines, struct buf *err);
+struct origins *origins_create(const char *lines, int64_t max_value, struct buf *err);
 /* Fails what is queued or in flight ("shutting down"), lets drivers close, joins the thread. origin_submit still works, and
  * is answered with that error. Not from the origin loop; a second call does nothing. */
 void origins_stop(struct origins *o);

@@ -70,6 +70,7 @@ struct origins {
     struct loop *loop;
     struct origin **list;
     unsigned count;
+    int64_t max_value; /* bounds the option of that name */
     /* origin loop only */
     unsigned open;
     unsigned turn;     /* whose queue is looked at first when there is room again */

@@ -293,7 +293,7 @@ static void close_disk(struct server *srv) {
 static bool open_origins(struct server *srv, const struct conf *conf) {
     struct buf err = {0};
     if (conf->origin[0] != '\0') {
-        srv->origins = origins_create(conf->origin, &err);
+        srv->origins = origins_create(conf->origin, conf->proto_max_bulk_len, &err);
         if (srv->origins == NULL) {
             log_warning("%.*s", (int)err.n, err.p);
         } else {

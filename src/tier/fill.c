@@ -353,9 +353,9 @@ static void join(struct fill *f, int i, int64_t now_ms) {
     struct fill_wait *w = &f->waits[i];
     *w = (struct fill_wait){.waiter.wake = wait_wake, .msg.run = wait_arrived, .fill = f, .index = i, .pending = true};
     struct flight *flight = flight_find(flights, key);
+    const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
     if (flight == NULL) {
         flight = flight_begin(flights, key);
-        const struct rule *rule = f->rule_of != NULL ? f->rule_of[i] : NULL;
         struct item_view stale;
         w->lead = lead_create(f->tier, flight, key, f->loop, rule, f->rules);
         if (l1_get(l1, key, now_ms, L1_NOTOUCH | L1_STALE, &stale)) {
@@ -363,6 +363,9 @@ static void join(struct fill *f, int i, int64_t now_ms) {
         }
     } else {
         count(&f->tier->joined);
+        if (rule != NULL && rule->target != NULL) {
+            rule_count(rule, (unsigned)loop_id(f->loop), RULE_joined);
+        }
     }
     list_push_back(&flight->waiters, &w->waiter.node);
     flight->waiting++;

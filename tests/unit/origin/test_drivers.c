@@ -61,7 +61,7 @@ static void a_line_of_the_configuration_makes_an_origin(void **state) {
     assert_non_null(redis);
     snprintf(lines, sizeof(lines), "users redis://127.0.0.1:%d/0 concurrency=8\nfiles unix:%s", redis_port(redis), path);
     run_loop_open(&run);
-    struct origins *o = origins_create(lines, &err);
+    struct origins *o = origins_create(lines, INT64_MAX, &err);
     assert_non_null(o);
     struct origin *users = origins_find(o, SLICE("users")), *files = origins_find(o, SLICE("files"));
     redis_tell(redis, "SET", "k", "v", NULL);
@@ -90,7 +90,7 @@ static void a_hung_server_times_out_and_recovers(void **state) {
     assert_non_null(redis);
     snprintf(line, sizeof(line), "users redis://127.0.0.1:%d timeout=100ms retries=0 breaker-errors=0%%", redis_port(redis));
     run_loop_open(&run);
-    struct origins *o = origins_create(line, &err);
+    struct origins *o = origins_create(line, INT64_MAX, &err);
     assert_non_null(o);
     struct origin *users = origins_find(o, SLICE("users"));
     redis_tell(redis, "SET", "k", "v", NULL);

@@ -45,7 +45,7 @@ static void open_origin(struct fixture *t, const char *url, const char *options)
             buf_putc(&line, '\0');
         }
     }
-    t->origins = origins_create(line.p, &err);
+    t->origins = origins_create(line.p, INT64_MAX, &err);
     if (t->origins == NULL) {
         fail_msg("%.*s", (int)err.n, err.p);
     }
@@ -796,17 +796,17 @@ static void lines_have_names(void **state) {
     assert_false(origin_named(lines, SLICE("user")));
     assert_false(origin_named("", SLICE("")));
     struct buf err = {0};
-    struct origins *o = origins_create(lines, &err);
+    struct origins *o = origins_create(lines, INT64_MAX, &err);
     assert_non_null(o);
     assert_string_equal(origin_name(origins_find(o, SLICE("items"))), "items");
     assert_null(origins_find(o, SLICE("http://h/{key}")));
     origins_destroy(&o);
-    assert_null(origins_create("a http://h/{key}\na http://h/{key}", &err));
+    assert_null(origins_create("a http://h/{key}\na http://h/{key}", INT64_MAX, &err));
     assert_slice(buf_slice(&err), "'a': given twice; allowed: once");
     buf_clear(&err);
-    assert_null(origins_create("a http://h/{key}\nb http://h/", &err));
+    assert_null(origins_create("a http://h/{key}\nb http://h/", INT64_MAX, &err));
     assert_true(err.n > 0);
-    o = origins_create("", &err);
+    o = origins_create("", INT64_MAX, &err);
     assert_non_null(o);
     origins_destroy(&o);
     buf_free(&err);

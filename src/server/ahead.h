@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ahead: while a call waits for the disk, the keys of the calls its client has sent behind it are fetched, too: a pipeline of cold reads
- * costs about one wait, not one for each. */
+/* ahead: while a call waits for the disk or an origin, the keys of the calls its client has sent behind it are fetched, too: a pipeline of
+ * cold reads costs about one wait, not one for each. */
 #pragma once
 
 #include "src/server/worker.h"

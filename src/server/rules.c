@@ -6,6 +6,7 @@
 #include "src/base/buf.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
+#include "src/conf/row.h"
 #include "src/guard/rule.h"
 #include "src/origin/origin.h"
 #include "src/rt/loop.h"
@@ -156,7 +157,9 @@ void rules_info(struct server *srv, struct buf *out) {
                (unsigned long long)atomic_load_explicit(&srv->tier.loads, memory_order_relaxed), purges_count(g->purges));
     for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
         const struct rule *rule = rules->list[i];
-        buf_printf(out, "policy_%.*s:", SLICE_ARG(rule->pattern));
+        buf_puts(out, "policy_");
+        put_word(rule->pattern, out); /* quoted where it would break the line */
+        buf_putc(out, ':');
         for (int k = 0; k < RULE_COUNTER_COUNT; k++) {
             buf_printf(out, "%s%s=%llu", k > 0 ? "," : "", names[k],
                        (unsigned long long)rule_count_read(rule->stats, (enum rule_counter)k));

@@ -390,6 +390,13 @@ enum guard_verdict guard_after(struct guard *g, struct guard_read *r) {
     return GUARD_GO;
 }
 
+bool guard_may_load_ahead(const struct guard *g, const struct rule *rule, const struct key *key, int64_t now_ms) {
+    struct item_view v;
+    bool remembers = rule->target != NULL && rule->opt.negative_ms > 0 && rule->opt.error_ms > 0;
+    return remembers && !l1_get(g->l1, key, now_ms, L1_NOTOUCH | L1_STALE, &v) && marks_get(g->marks, key->hash, now_ms) == MARK_NONE &&
+           (rule->opt.filter == FILTER_OFF || !filter_excludes(&rule->stats->filter, key, now_ms));
+}
+
 /* ---- writes ---- */
 
 int64_t guard_deadline(const struct rule *rule, unsigned loop_id, int64_t expire_ms, int64_t now_ms) {

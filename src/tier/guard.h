@@ -98,6 +98,10 @@ struct guard_read {
 enum guard_verdict guard_before(struct guard *g, struct guard_read *r);
 enum guard_verdict guard_after(struct guard *g, struct guard_read *r);
 
+/* Whether a load that nobody waits for yet would be of use to a read of the key that is to come, whatever it finds: nothing is in memory,
+ * nothing is known of it, and its absence would be remembered. Shard locked. */
+bool guard_may_load_ahead(const struct guard *g, const struct rule *rule, const struct key *key, int64_t now_ms);
+
 /* The deadline a write under the rule really gives: jittered; never later. L1_NO_TTL and L1_KEEP_TTL stay. */
 int64_t guard_deadline(const struct rule *rule, unsigned loop_id, int64_t expire_ms, int64_t now_ms);
 /* After a change, before the sinks are told; shard locked. rule may be NULL. Ends the key's lease, forgets what was known of its

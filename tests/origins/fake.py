@@ -30,6 +30,7 @@ class Origin:
         self.lock = threading.Lock()
         self.loads, self.say, self.conns = collections.Counter(), {}, set()
         self.listener, self.gate = None, threading.Event()
+        self.now = self.peak = 0  # slow requests under way, and the most at once
         self.up()
 
     def up(self):
@@ -96,7 +97,12 @@ class Origin:
         return reply(c, 200, "", value_of(key, n))
 
     def do_slow(self, c, key, n):
+        with self.lock:
+            self.now += 1
+            self.peak = max(self.peak, self.now)
         time.sleep(self.delay)
+        with self.lock:
+            self.now -= 1
         return reply(c, 200, "", value_of(key, n))
 
     def do_gate(self, c, key, n):

@@ -22,6 +22,8 @@ enum {
     MAX_WINDOWS = 8,
     NAME_BYTES = 24,
     BLOCK_BYTES = 8192,
+    CACHE_SHARD_BYTES = 8 * BLOCK_BYTES, /* of the block cache, a lock each: event loops look into it, and readers hold it */
+    CACHE_SHARD_BITS = 6,                /* at most */
     READ_AHEAD_BYTES = 256 << 10, /* of each file a merge reads; with direct I/O it would be 2 MB, and twenty files are many */
     FILTER_BITS = 16,
     INDEX_RESTART = 8,
@@ -471,6 +473,20 @@ static void add_what_c_lacks(struct rocks *r) {
     r->opts = more;
 }
 
+/* RocksDB would make shards of 512 KB: two, where memory is small, and a loop waits for a reader that was put to sleep in one. */
+static rocksdb_cache_t *make_cache(size_t bytes) {
+    rocksdb_lru_cache_options_t *o = rocksdb_lru_cache_options_create();
+    int bits = 0;
+    while (bits < CACHE_SHARD_BITS && bytes >> (bits + 1) >= CACHE_SHARD_BYTES) {
+        bits++;
+    }
+    rocksdb_lru_cache_options_set_capacity(o, bytes);
+    rocksdb_lru_cache_options_set_num_shard_bits(o, bits);
+    rocksdb_cache_t *cache = rocksdb_cache_create_lru_opts(o);
+    rocksdb_lru_cache_options_destroy(o);
+    return cache;
+}
+
 static void make_options(struct rocks *r) {
     const struct rocks_options *o = &r->options;
     rocksdb_options_t *p = r->opts = rocksdb_options_create();
@@ -622,7 +638,7 @@ struct store *rocks_open(const struct rocks_options *o, bool erase, char *err, s
     r->options = *o;
     r->path = mem_strdup(o->path);
     lock_init(&r->lock, LOCK_STORE, 0);
-    r->cache = rocksdb_cache_create_lru(o->cache_bytes);
+    r->cache = make_cache(o->cache_bytes);
     r->filter = rocksdb_compactionfilter_create(&r->options, filter_destroy, filter_record, filter_name);
     r->read_any = rocksdb_readoptions_create();
     rocksdb_readoptions_set_verify_checksums(r->read_any, 1);

@@ -13,6 +13,7 @@ An absent value is version 0: after the loss of a node its keys may be gone, and
 import threading
 import time
 
+import nodes
 from resp import Closed, Error
 
 
@@ -30,9 +31,9 @@ class History:
         self.keys = [Key(*k) for k in keys]
         self.stopping = False
         self.errors = []
-        nodes = [i for i in range(len(cluster)) if i not in skip]
+        ours = [i for i in range(len(cluster)) if i not in skip]
         self.threads = [threading.Thread(target=self.work, args=(self.write, k.node, k)) for k in self.keys]
-        self.threads += [threading.Thread(target=self.work, args=(self.read, i, None)) for i in nodes for _ in range(readers_per_node)]
+        self.threads += [threading.Thread(target=self.work, args=(self.read, i, None)) for i in ours for _ in range(readers_per_node)]
         for t in self.threads:
             t.start()
 
@@ -150,3 +151,28 @@ def check_all(history, bound, forgiven=None):
         assert not wrong, (key.name, key.node, len(wrong), wrong[:3])
         ages.append(age)
     return max(ages)
+
+
+def keys_and_writers(cl):
+    """A key of each node, written through each node."""
+    return [(cl.key_of(owner, "history%d:" % via), via) for owner in range(len(cl)) for via in range(len(cl))]
+
+
+def with_a_loss(cl, lose, back):
+    """The last node is lost while clients go on at the others: the others' keys are none the worse."""
+    lost = len(cl) - 1
+    keys = [k for k in keys_and_writers(cl) if k[1] != lost]
+    own = {name for name, _ in keys if cl.owner(name) == lost}
+    h = History(cl, keys, skip=[lost])
+    nodes.until("there is something", lambda: h.total() >= 3000 or h.errors, 60)
+    began = time.monotonic()
+    lose()
+    settled = lambda: all(cl[lost].port not in nodes.answering(cl, i) for i in range(lost))
+    nodes.until("it is passed over", settled)
+    back()
+    ended = time.monotonic() + 1.0
+    nodes.until("there is more", lambda: h.errors or (time.monotonic() > ended and all(len([r for r in k.reads[-50:] if r[1] > ended]) == 50 for k in h.keys)), 120)
+    h.end()
+    for key in h.keys:
+        wrong, _ = check(key, 1.0, (began, ended) if key.name in own else None)
+        assert not wrong, (key.name in own, len(wrong), wrong[:3])

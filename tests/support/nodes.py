@@ -28,9 +28,9 @@ def slot(key):
 class Node(server.Server):
     """A server with fixed ports: the others have been told them."""
 
-    def __init__(self, port, bus, directives, binary=None):
-        self.wanted, self.bus = port, bus
-        super().__init__(binary or server.STRATA, "--enable-debug-command", "yes", "--cluster-port", bus, *directives)
+    def __init__(self, port, bus, directives, binary=None, prefix=(), env=None):
+        self.wanted, self.bus, self.prefix = port, bus, list(prefix)
+        super().__init__(binary or server.STRATA, "--enable-debug-command", "yes", "--cluster-port", bus, *directives, env=env)
 
     def start(self):
         if not self.start_on(self.wanted):
@@ -38,13 +38,12 @@ class Node(server.Server):
 
 
 class Cluster:
-    def __init__(self, n, *directives, binary=None, each=None):
-        ports = set()
-        while len(ports) < 2 * n:
-            ports.add(server.free_port())
-        ports = sorted(ports)
-        self.places = [(ports[2 * i], ports[2 * i + 1]) for i in range(n)]
-        self.peers = " ".join("127.0.0.1:%d@%d" % place for place in self.places)
+    """each: a node's own directives, by its number. net: hosts of their own (netns.Net), else all are on loopback. env: the same of their environments."""
+
+    def __init__(self, n, *directives, binary=None, each=None, net=None, env=None):
+        self.net, self.env = net, env
+        self.places = self.free_places(n) if net is None else [(7001 + i, 17001 + i) for i in range(n)]
+        self.peers = " ".join("%s:%d@%d" % (self.host(i), *place) for i, place in enumerate(self.places))
         self.directives = ["--cluster-enabled", "yes", "--cluster-secret", SECRET, "--peers", self.peers, "--cluster-announce-addr"]
         self.extra = list(directives)
         self.binary = binary
@@ -54,8 +53,22 @@ class Cluster:
             self.nodes.append(self.make(port, bus, own))
         self.settle()
 
+    @staticmethod
+    def free_places(n):
+        ports = set()
+        while len(ports) < 2 * n:
+            ports.add(server.free_port())
+        ports = sorted(ports)
+        return [(ports[2 * i], ports[2 * i + 1]) for i in range(n)]
+
+    def host(self, i):
+        return self.net.host(i) if self.net is not None else "127.0.0.1"
+
     def make(self, port, bus, own=()):
-        return Node(port, bus, self.directives + ["127.0.0.1:%d@%d" % (port, bus)] + self.extra + list(own), self.binary)
+        i = len(self.nodes)
+        at = "%s:%d@%d" % (self.host(i), port, bus)
+        return Node(port, bus, self.directives + [at] + self.extra + list(own), self.binary, self.net.prefix(i) if self.net is not None else (),
+                    self.env(i) if self.env else None)
 
     def __getitem__(self, i):
         return self.nodes[i]
@@ -109,6 +122,12 @@ class Cluster:
 def info(c, section):
     lines = c.cmd("INFO", section).decode().split("\r\n")
     return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def answering(cl, i):
+    """Ports of the nodes that node i does not think dead or suspect."""
+    lines = cl[i].conn().cmd("CLUSTER", "NODES").decode().splitlines()
+    return {int(w[1].split("@")[0].rsplit(":", 1)[1]) for w in (line.split(" ") for line in lines) if "fail" not in w[2]}
 
 
 def until(what, fn, seconds=30):

@@ -26,6 +26,8 @@ def free_port():
 
 
 class Server:
+    prefix = []  # of the program's arguments: what runs it
+
     def __init__(self, binary, *directives, dir=None, env=None, file=None):
         self.dir = dir or tempfile.mkdtemp(prefix="strata-test-")
         self.own_dir = dir is None
@@ -48,7 +50,7 @@ class Server:
     def start_on(self, port):
         self.port = port
         args = [self.binary] + self.file + ["--port", str(self.port), "--unixsocket", self.sock, "--dir", self.dir]
-        self.proc = subprocess.Popen(args + self.directives, stdout=self.log, stderr=self.log, env=self.env)
+        self.proc = subprocess.Popen(self.prefix + args + self.directives, stdout=self.log, stderr=self.log, env=self.env)
         return self.wait_ready()
 
     def wait_ready(self):

@@ -89,6 +89,9 @@ static void on_event(void *ctx, enum members_event event, const char *id, const 
         log_notice("cluster: the others thought this node %s; it is back", text);
         a->hooks.doubted(a->hooks.ctx);
         return;
+    case MEMBERS_BLAMED:
+        log_notice("cluster: others, cut off from most, thought this node %s; they tell what they wrote in its place", text);
+        return;
     case MEMBERS_FORGOTTEN:
         log_warning("cluster: %s; CLUSTER MEET brings it back", text);
         return;

@@ -208,11 +208,34 @@ static bool same_facts(const struct member_record *a, const struct member_record
     return a->intent == b->intent && a->weight == b->weight && node_addr_equal(&a->addr, &b->addr);
 }
 
+/* Not running, or not with most of the ring, not long ago: it may well be that most have given this node up. */
+static bool was_apart(const struct members *m) {
+    return m->tick_ms - m->apart_ms < 2 * m->o.timeout_ms;
+}
+
+/* A node that is new in this process hears once that its former life was given up, also when it has changed since that was said. */
+static bool hears_of_former_life(struct members *m, const struct member_record *r) {
+    bool about_this = m->self->r.intent == INTENT_JOINING && r->verdict != VERDICT_ALIVE && r->incarnation >= m->o.incarnation;
+    if (about_this && !m->doubted) {
+        m->doubted = true;
+        members_tell(m, MEMBERS_DOUBTED, m->self->r.id, verdict_names[r->verdict]);
+    }
+    return about_this;
+}
+
+static void tell_doubt(struct members *m, const struct member_record *r) {
+    if (r->verdict != VERDICT_ALIVE && !hears_of_former_life(m, r)) {
+        bool lost = was_apart(m) || r->verdict >= VERDICT_REMOVED;
+        members_tell(m, lost ? MEMBERS_DOUBTED : MEMBERS_BLAMED, m->self->r.id, verdict_names[r->verdict]);
+    }
+}
+
 /* What others say about this node: it outbids what is not so. */
 static bool merge_self(struct members *m, const struct member_record *r) {
     struct member_record *mine = &m->self->r;
     if (r->incarnation < mine->incarnation ||
         (r->incarnation == mine->incarnation && r->verdict == VERDICT_ALIVE && same_facts(r, mine))) {
+        hears_of_former_life(m, r);
         return false;
     }
     if (r->verdict == VERDICT_FORGOTTEN) {
@@ -227,9 +250,7 @@ static bool merge_self(struct members *m, const struct member_record *r) {
     }
     mine->incarnation = r->incarnation;
     members_self_changed(m);
-    if (r->verdict != VERDICT_ALIVE) {
-        members_tell(m, MEMBERS_DOUBTED, mine->id, verdict_names[r->verdict]);
-    }
+    tell_doubt(m, r);
     return true;
 }
 
@@ -292,7 +313,11 @@ bool members_merge(struct members *m, const struct member_record *r, int64_t now
         return false;
     }
     if (r->incarnation > was.incarnation) {
+        bool gone = member_is_gone(e);
         take_new_life(e, r);
+        if (gone && r->intent == INTENT_JOINING && r->verdict == VERDICT_ALIVE) {
+            e->r.verdict = VERDICT_SUSPECT; /* another process with what the node had: it is to hear that others have had its share */
+        }
     } else {
         e->r.verdict = r->verdict;
     }
@@ -425,6 +450,7 @@ struct members *members_create(const struct members_options *o, const struct mem
     memcpy(r.id, o->id, sizeof(r.id));
     m->self = add(m, &r, now_ms);
     m->round_ms = m->tick_ms = now_ms;
+    m->apart_ms = now_ms - 2 * o->timeout_ms; /* it was nothing yet */
     m->join_by_ms = now_ms + o->timeout_ms;
     members_settle(m, 0);
     m->epoch = 1;
@@ -493,7 +519,10 @@ void members_set_seeds(struct members *m, const struct node_addr *seeds, unsigne
 }
 
 void members_meet(struct members *m, const struct node_addr *at, int64_t now_ms) {
-    m->alone = false;
+    if (m->alone) { /* the others have had its share meanwhile */
+        m->alone = false;
+        members_tell(m, MEMBERS_DOUBTED, m->self->r.id, verdict_names[VERDICT_FORGOTTEN]);
+    }
     if (m->self->r.intent == INTENT_LEAVING) {
         m->self->r.intent = INTENT_MEMBER;
         members_self_changed(m);

@@ -5,7 +5,8 @@
  * What is agreed on. Of each node there is a record: where it is, its weight, its intent (joining, member, leaving, left), which only itself
  * changes, raising its incarnation; and the others' verdict on that incarnation (alive, suspect, dead, removed, forgotten), which only rises. Records
  * merge by the greater incarnation, then the graver verdict: in whatever order they arrive, everybody ends with the same table. A node that hears of a
- * verdict on itself raises its incarnation. The ring is made from the records; its version is an epoch, which grows with each change, and a digest of
+ * verdict on itself raises its incarnation. A process that is back under the id of a node that was gone (removed, left) is suspect once: so it
+ * learns that others have had its share. The ring is made from the records; its version is an epoch, which grows with each change, and a digest of
  * the set. Every message carries both that version and a hash of the table, and a difference brings on an exchange of tables.
  *
  * What each node judges by itself. It pings others, and counts calls that failed (members_failed). A node that does not answer is passed over
@@ -25,7 +26,8 @@ struct members;
 
 enum members_event {
     MEMBERS_JOINED,    /* this node is in the ring from now on */
-    MEMBERS_DOUBTED,   /* others thought this node suspect or worse and used stand-ins; it has contradicted */
+    MEMBERS_DOUBTED,   /* most others, or who can tell, thought this node suspect or worse and used stand-ins; it has contradicted */
+    MEMBERS_BLAMED,    /* likewise, but this node was with most of the ring and running all the time: who did so was apart, and tells what it wrote */
     MEMBERS_FORGOTTEN, /* somebody had the others forget this node: it is alone until it meets one */
     MEMBERS_CLASH,     /* another process says to be this node */
     MEMBERS_CHANGED,   /* a node came, went, or was given another verdict: id and text say so */

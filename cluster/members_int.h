@@ -63,7 +63,9 @@ struct members {
     unsigned cursor; /* into a walk over list in a shuffled order */
     uint32_t stride;
     int64_t round_ms, tick_ms, join_by_ms; /* tick_ms: of the last tick */
+    int64_t apart_ms; /* when this node last did not run for a while, or did not see most of the ring */
     unsigned clashes;
+    bool doubted;     /* while it joined */
     bool authoritative, alone; /* alone: forgotten; talks to nobody */
     bool set_dirty, hurry; /* hurry: there is news: the next round is now */
     struct ring *ring;

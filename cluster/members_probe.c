@@ -203,6 +203,9 @@ void members_tick(struct members *m, int64_t now_ms) {
     m->tick_ms = now_ms;
     if (since_last >= members_interval_ms(m) + members_tick_ms(m)) {
         excuse_all(m, since_last);
+        m->apart_ms = now_ms;
+    } else if (!most_are_here(m)) {
+        m->apart_ms = now_ms;
     }
     if (!m->alone) {
         members_ping_seeds(m, now_ms);

@@ -69,10 +69,12 @@ struct dial {
     char host[];
 };
 
+const char dial_refused[] = "connection refused";
+
 static const char *error_text(int err) {
     switch (err) {
     case ECONNREFUSED:
-        return "connection refused";
+        return dial_refused;
     case ECONNRESET:
         return "connection reset";
     case ETIMEDOUT:

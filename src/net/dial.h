@@ -17,6 +17,9 @@ void dialer_close(struct dialer **d, void (*closed)(void *ctx), void *ctx);
 /* Lookups that went to the system's resolver so far. */
 uint64_t dialer_lookups(const struct dialer *d);
 
+/* What a dial says when nobody listens at the address. */
+extern const char dial_refused[];
+
 /* done is called once, never before this returns, unless the dial is cancelled: with a connected, non-blocking socket that is the
  * callee's, or with fd -1 and the reason, a static text ("connection refused", "host not found", "timed out", ...). The dial is
  * gone then. host is copied: a name, a numeric address (IPv6 without brackets), or, when port is 0, the path of a unix socket.

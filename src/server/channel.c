@@ -7,10 +7,15 @@
 #include "cluster/link.h"
 #include "src/base/check.h"
 #include "src/base/clock.h"
+#include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
+#include "src/guard/purge.h"
+#include "src/rt/pool.h"
+#include "src/server/handover.h"
 #include "src/server/holders.h"
 #include "src/server/peers.h"
+#include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/worker.h"
 
@@ -106,6 +111,7 @@ struct served {
     struct served_channel **channels; /* by the low bits of their ids */
     size_t count;
     uint64_t node;   /* holders_bit of the peer */
+    struct dropping *dropping; /* under way; the link is not read meanwhile */
     bool owes;       /* it was full when there was news: it is to be told that anything may have changed */
     char addr[CLIENT_ADDR_MAX];
 };
@@ -241,6 +247,65 @@ static struct served_channel *find(struct served *sv, uint32_t id, bool open) {
     return sc;
 }
 
+/* ---- what was written in this node's place ---- */
+
+struct dropping {
+    struct job job; /* first */
+    struct server *srv;
+    struct served *served; /* NULL: the link is gone */
+    uint32_t tag;
+    bool noted;
+    uint8_t set[PURGE_SLOT_BYTES];
+};
+
+static void run_drop(struct job *job) {
+    struct dropping *d = (struct dropping *)job;
+    d->noted = handover_drop_missed(d->srv, d->set);
+}
+
+/* Not noted: it is told again over the next link. */
+static void end_drop(struct job *job) {
+    struct dropping *d = (struct dropping *)job;
+    struct served *sv = d->served;
+    if (sv != NULL) {
+        sv->dropping = NULL;
+        if (d->noted) {
+            link_frame(sv->link, (struct frame){.type = FRAME_DROPPED, .tag = d->tag});
+        }
+        link_pause(sv->link, link_is_full(sv->link));
+    }
+    mem_free(d);
+}
+
+/* Calls behind it are not to see what is being dropped: the link waits. */
+static void drop_missed(struct served *sv, const struct frame *f, struct slice bytes) {
+    struct worker *w = sv->worker;
+    struct dropping *d = NULL;
+    unsigned n = 0;
+    if (bytes.n != sizeof(d->set)) {
+        link_blame(sv->link, "a set of slots of another size");
+        return;
+    }
+    d = mem_zalloc(sizeof(*d));
+    d->job = (struct job){.loop = w->loop, .run = run_drop, .done = end_drop};
+    d->srv = w->server;
+    d->served = sv;
+    d->tag = f->tag;
+    memcpy(d->set, bytes.p, sizeof(d->set));
+    for (size_t i = 0; i < sizeof(d->set); i++) {
+        n += (unsigned)__builtin_popcount(d->set[i]);
+    }
+    if (!pool_submit(w->server->host.pool, 0, &d->job)) {
+        mem_free(d);
+        link_blame(sv->link, "what was missed cannot be dropped now"); /* it is told again over the next one */
+        return;
+    }
+    sv->dropping = d;
+    link_pause(sv->link, true);
+    STAT_ADD(w->stats->peer_missed_dropped, n);
+    log_notice("cluster: node %.8s has passed this one over, and written to %u slots in its place: what is here of them is dropped", sv->link->peer, n);
+}
+
 static void on_frame(struct link *l, const struct frame *f, struct slice bytes, uint32_t at) {
     struct served *sv = l->owner;
     struct served_channel *sc = NULL;
@@ -259,6 +324,9 @@ static void on_frame(struct link *l, const struct frame *f, struct slice bytes, 
             forget(sc);
         }
         return;
+    case FRAME_MISSED:
+        drop_missed(sv, f, bytes);
+        return;
     default:
         peers_frame(sv->worker, l, f, bytes);
     }
@@ -267,6 +335,9 @@ static void on_frame(struct link *l, const struct frame *f, struct slice bytes, 
 static void on_down(struct link *l, const char *why) {
     struct served *sv = l->owner;
     (void)why;
+    if (sv->dropping != NULL) {
+        sv->dropping->served = NULL;
+    }
     for (size_t i = 0; i < sv->count; i++) {
         if (sv->channels[i] != NULL) {
             channel_close(&sv->channels[i]->channel);
@@ -289,7 +360,7 @@ static void on_roomy(struct link *l) {
     if (sv->owes) {
         tell_all(sv);
     }
-    link_pause(l, false);
+    link_pause(l, sv->dropping != NULL);
 }
 
 static const struct link_ops served_ops = {.up = on_up, .frame = on_frame, .down = on_down, .roomy = on_roomy};

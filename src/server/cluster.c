@@ -20,6 +20,7 @@
 #include "src/server/channel.h"
 #include "src/server/handover.h"
 #include "src/server/holders.h"
+#include "src/server/missed.h"
 #include "src/server/near.h"
 #include "src/server/peers.h"
 #include "src/server/server.h"
@@ -33,9 +34,11 @@ struct cluster {
     struct agent *agent;
     struct near_node *copies; /* of others' keys */
     struct holders *holders;  /* of copies of ours */
+    struct missed *missed;    /* what was written in others' place */
 };
 
 #define ID_FILE "node.id"
+#define MISSED_FILE "node.missed"
 
 struct ring_store *cluster_rings(struct server *srv) {
     return &srv->cluster->rings;
@@ -187,6 +190,16 @@ static void on_changed(void *ctx, const struct key *key) {
 
 /* ---- life ---- */
 
+static struct missed *open_missed(void) {
+    struct buf why = {0};
+    struct missed *m = missed_open(MISSED_FILE, &why);
+    if (why.n > 0) {
+        log_warning("cluster: what others miss is noted in memory alone: %.*s", (int)why.n, why.p);
+    }
+    buf_free(&why);
+    return m;
+}
+
 bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) {
     if (!conf->cluster_enabled) {
         return true;
@@ -203,9 +216,10 @@ bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) 
     tier_add_source(&srv->tier, handover_source(srv->handover));
     k->agent = agent_create(conf, k->id, &k->rings, &(struct agent_hooks){.ctx = srv, .send = on_send, .ring = on_ring, .doubted = on_doubted});
     k->copies = near_node_create(&srv->host.near_copies, &srv->host.near_bytes);
+    k->missed = open_missed();
     k->holders = holders_create(srv->host.l1->shard_count, srv->host.loop_count, wake, srv);
     for (unsigned i = 0; i < srv->host.loop_count; i++) {
-        srv->workers[i]->peers = peers_create(srv->workers[i], k->id, conf->cluster_secret, k->copies, k->holders);
+        srv->workers[i]->peers = peers_create(srv->workers[i], k->id, conf->cluster_secret, k->copies, k->holders, k->missed);
     }
     srv->tier.changed_ctx = srv;
     srv->tier.changed = on_changed;
@@ -259,6 +273,7 @@ void cluster_close(struct server *srv) {
     srv->tier.changed = NULL;
     near_node_destroy(&srv->cluster->copies);
     holders_destroy(&srv->cluster->holders);
+    missed_close(&srv->cluster->missed);
     mem_free(srv->cluster);
     srv->cluster = NULL;
 }

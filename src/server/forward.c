@@ -12,6 +12,7 @@
 #include "src/cmd/call.h"
 #include "src/rt/loop.h"
 #include "src/server/channel.h"
+#include "src/server/missed.h"
 #include "src/server/peers.h"
 #include "src/server/session.h"
 #include "src/server/worker.h"
@@ -165,7 +166,11 @@ void forward_add(struct forward *f, const struct slice *argv, int argc) {
 
 /* Before the client hears that it has written: whoever reads here from now on sees that. */
 static void end_copies(const struct forward *f) {
-    struct near_node *copies = peers_of(f)->copies;
+    struct peers *p = peers_of(f);
+    struct near_node *copies = p->copies;
+    if (f->gutter && (f->wrote == WROTE_KEY || f->wrote == WROTE_SLOT)) {
+        missed_note(p->missed, p->ring.ring, f->slot);
+    }
     if (f->wrote == WROTE_KEY) {
         near_wrote_key(copies, f->name_hash);
     } else if (f->wrote == WROTE_SLOT) {
@@ -184,6 +189,7 @@ static void finish(struct forward *f) {
 }
 
 void forward_fail(struct forward *f, const char *why) {
+    f->failed = true;
     STAT_ADD(f->session->worker->stats->peer_forward_errors, 1);
     out_truncate(&f->reply, 0, 0);
     reply_errorf(&f->reply, "CLUSTERDOWN %s", why);

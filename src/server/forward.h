@@ -53,6 +53,7 @@ struct forward {
     bool insist;          /* nodes do not agree who serves the slot: the next one asked is to */
     uint8_t wrote;        /* enum forward_wrote */
     bool named;           /* it has one key, of this hash: */
+    bool failed;          /* the reply is this node's own: there was no other */
     bool near;            /* its reply is wanted as a copy */
     uint64_t name_hash;
     uint32_t keep_ms;     /* how long it may be kept; 0: not */

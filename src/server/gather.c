@@ -12,6 +12,7 @@
 #include "src/resp/parse.h"
 #include "src/server/due.h"
 #include "src/server/forward.h"
+#include "src/server/missed.h"
 #include "src/server/near.h"
 #include "src/server/peers.h"
 #include "src/server/session.h"
@@ -25,6 +26,7 @@ struct part {
     struct gather *again; /* it was split once more */
     struct buf flat;  /* the reply */
     size_t at;        /* so much of it is used */
+    bool gone;        /* its node is: the others' replies are the reply */
 };
 
 struct gather {
@@ -70,7 +72,7 @@ static size_t behind(const struct buf *b, size_t at) {
 
 static const struct part *first_error(const struct gather *g) {
     for (int i = 0; i < g->nparts; i++) {
-        if (kind_of(g->parts[i]) == '-') {
+        if (kind_of(g->parts[i]) == '-' && !g->parts[i]->gone) {
             return g->parts[i];
         }
     }
@@ -87,7 +89,11 @@ static void join_sums(const struct gather *g, struct out *out) {
 }
 
 static void join_first(const struct gather *g, struct out *out) {
-    buf_put_slice(&out->buf, buf_slice(&g->parts[0]->flat));
+    int i = 0;
+    while (i + 1 < g->nparts && g->parts[i]->gone) {
+        i++;
+    }
+    buf_put_slice(&out->buf, buf_slice(&g->parts[i]->flat));
 }
 
 /* Arrays behind one another; or, for keys, element by element in the order of the keys. */
@@ -160,10 +166,14 @@ static void release(struct due *d) {
 
 static void part_done(struct forward *f);
 
-/* Copies of what was written end before the client hears of it. */
+/* Copies of what was written end before the client hears of it; and what a stand-in wrote is noted. */
 static void end_copies(const struct gather *g) {
+    struct peers *p = g->session->worker->peers;
     for (int i = 0; g->wrote != NULL && i < g->nkeys; i++) {
-        near_wrote_slot(g->session->worker->peers->copies, g->wrote[i]);
+        near_wrote_slot(p->copies, g->wrote[i]);
+        if (g->parts[g->part_of[i]]->f.gutter) {
+            missed_note(p->missed, p->ring.ring, g->wrote[i]);
+        }
     }
 }
 
@@ -191,8 +201,29 @@ static void flatten(struct out *o, struct buf *flat) {
     out_truncate(o, 0, 0);
 }
 
+/* A change that is for every node did not reach one. That one drops all it has before it serves again; when it is known to be gone until then,
+ * that is as good as if it had taken part. */
+static void make_up_for(struct part *part) {
+    struct forward *f = &part->f;
+    struct peers *p = part->gather->session->worker->peers;
+    const struct ring *ring = p->ring.ring;
+    unsigned i = ring_find(ring, f->to);
+    if (i != RING_NONE) {
+        missed_note_all(p->missed, ring, i);
+    }
+    part->gone = peers_is_gone(p, f->to);
+    if (!part->gone) {
+        out_truncate(&f->reply, 0, 0);
+        reply_errorf(&f->reply, "CLUSTERDOWN Node %.8s at %s:%u does not answer. The others have done it; that one drops all its keys when it can be "
+                     "reached, but until then may serve them: repeat the call in a moment, or CLUSTER FORGET it", f->to, ring->nodes[i].host, ring->nodes[i].port);
+    }
+}
+
 static void part_done(struct forward *f) {
     struct part *p = (struct part *)f;
+    if (f->failed && f->wrote == WROTE_ALL) {
+        make_up_for(p);
+    }
     flatten(&f->reply, &p->flat);
     if (--p->gather->missing == 0) {
         finish(p->gather);
@@ -225,8 +256,9 @@ struct layout {
     const struct slice *argv;
     int argc, first, step, nkeys;
     struct peer **peers; /* of each key; NULL: this node */
+    bool *gutter;        /* likewise: in its owner's place */
     uint16_t *slots;
-    bool away;           /* some are not here */
+    bool away;           /* some are not here, or here in their owner's place */
 };
 
 static struct layout lay_out(struct session *s, const struct cmd *cmd, const struct slice *argv, int argc, struct arena *arena) {
@@ -234,13 +266,17 @@ static struct layout lay_out(struct session *s, const struct cmd *cmd, const str
     l.nkeys = (argc - l.first) / l.step;
     l.peers = arena_alloc(arena, (size_t)l.nkeys * sizeof(*l.peers));
     l.slots = arena_alloc(arena, (size_t)l.nkeys * sizeof(*l.slots));
+    l.gutter = arena_alloc(arena, (size_t)l.nkeys * sizeof(*l.gutter));
     for (int i = 0; i < l.nkeys; i++) {
-        bool gutter;
         l.slots[i] = hash_slot(argv[l.first + i * l.step]);
-        l.peers[i] = peers_for_slot(s->worker->peers, l.slots[i], &gutter);
-        l.away |= l.peers[i] != NULL;
+        l.peers[i] = peers_for_slot(s->worker->peers, l.slots[i], &l.gutter[i]);
+        l.away |= l.peers[i] != NULL || l.gutter[i];
     }
     return l;
+}
+
+static bool is_together(const struct layout *l, int a, int b) {
+    return l->peers[a] == l->peers[b] && l->gutter[a] == l->gutter[b]; /* what is kept in another's place is kept for gutter-ttl only */
 }
 
 /* The command with the keys that the peer of key `from` serves. Notes which part they are of. */
@@ -249,7 +285,7 @@ static void add_command(struct part *p, const struct layout *l, int from, struct
     int n = 0;
     argv[n++] = l->argv[0];
     for (int i = from; i < l->nkeys; i++) {
-        if (l->peers[i] == l->peers[from]) {
+        if (is_together(l, i, from)) {
             p->gather->part_of[i] = p->gather->nparts - 1;
             for (int k = 0; k < l->step; k++) {
                 argv[n++] = l->argv[l->first + i * l->step + k];
@@ -321,7 +357,7 @@ static void split_again(struct forward *f) {
     if (parse_request(slice_make(f->commands.p + 4, f->commands.n - 4), &limits, &resume, &arena, &r) == PARSE_OK) {
         struct layout l = lay_out(s, p->gather->cmd, r.argv, r.argc, &arena);
         for (int i = 1; i < l.nkeys; i++) {
-            one &= l.peers[i] == l.peers[0];
+            one &= is_together(&l, i, 0);
         }
         if (!one && p->again == NULL) {
             p->again = gather_make(s, p->gather->cmd, l.nkeys);

@@ -48,12 +48,26 @@ int handover_logical(const struct server *srv, uint8_t physical) {
 
 /* ---- dropping ---- */
 
+/* False: not noted on disk. May block. */
+static bool note_drop(struct server *srv, const uint8_t *set) {
+    struct purge_record r = {.kind = PURGE_BY_SLOTS, .time_ms = clock_now_ms(), .prefix = slice_make((const char *)set, PURGE_SLOT_BYTES)};
+    return srv->purge_log == NULL || purge_log_append(srv->purge_log, &r);
+}
+
+bool handover_drop_missed(struct server *srv, const uint8_t *set) {
+    bool noted = note_drop(srv, set);
+    l1_lock_all(srv->host.l1);
+    guard_purge_slots(srv->tier.guard, set);
+    tier_changed(srv->host.tier, NULL);
+    l1_unlock_all(srv->host.l1);
+    return noted;
+}
+
 /* Purges the slots of set that are lent. May block: the disk notes it first. Returns how many there were. */
 static unsigned drop(struct handover *h, uint8_t *set) {
     struct server *srv = h->srv;
     unsigned n = 0;
-    struct purge_record r = {.kind = PURGE_BY_SLOTS, .time_ms = clock_now_ms(), .prefix = slice_make((const char *)set, PURGE_SLOT_BYTES)};
-    if (srv->purge_log != NULL && !purge_log_append(srv->purge_log, &r)) {
+    if (!note_drop(srv, set)) {
         log_warning("cluster: that slots have moved away could not be noted on disk");
     }
     l1_lock_all(srv->host.l1);
@@ -136,6 +150,15 @@ static void drop_taken_back(struct handover *h, const struct ring *ring) {
     }
 }
 
+/* The last process of this node may have left values of slots that others own since. */
+static void drop_what_moved(struct handover *h, const struct ring *ring) {
+    uint8_t set[PURGE_SLOT_BYTES] = {0};
+    for (unsigned s = 0; s < RING_SLOTS; s++) {
+        set[s / 8] |= (uint8_t)(!ring_owns(ring, s) << s % 8);
+    }
+    (void)handover_drop_missed(h->srv, set);
+}
+
 /* A node that falls and is back at once finds its slots as they were: who owned them before it came still has what was overwritten here,
  * in memory that is lost. The mark tells it from a node that comes. */
 static void note_serving(struct handover *h, const struct ring *ring) {
@@ -147,6 +170,9 @@ static void note_serving(struct handover *h, const struct ring *ring) {
     }
     if (ring->n == 1 || serves == h->served) {
         return;
+    }
+    if (first && serves) {
+        drop_what_moved(h, ring);
     }
     h->served = serves;
     h->fell = false;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct call;
 struct handover;
@@ -39,6 +40,9 @@ bool handover_may_stand_in(struct server *srv, unsigned slot);
 
 /* Worker 0, about ten times a second. */
 void handover_tick(struct server *srv);
+/* What is here of these slots (set as in src/guard/purge.h) is dropped, in all tiers, and their copies end: others have written them in this node's
+ * place. False: it could not be noted on disk, and may come back with the next start. May block. Any thread without a shard's lock. */
+bool handover_drop_missed(struct server *srv, const uint8_t *set);
 /* Each worker, now and then: keys that were asked for in vain. */
 void handover_tick_worker(struct worker *w);
 /* The worker ends: what it has at other nodes is cancelled. */

@@ -15,7 +15,9 @@
 #include "src/server/channel.h"
 #include "src/server/cluster.h"
 #include "src/server/forward.h"
+#include "src/guard/purge.h"
 #include "src/server/handover.h"
+#include "src/server/missed.h"
 #include "src/server/near.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
@@ -43,7 +45,15 @@ static bool is_unused(const struct peer *peer, int64_t now) {
            list_empty(&peer->peers->timed) && now - peer->used_ms > KEEP_UNUSED_MS;
 }
 
+/* What it was told may not have arrived: it is told anew. */
+static void forget_told(struct peer *peer) {
+    mem_free(peer->missed_set);
+    peer->missed_set = NULL;
+    peer->missed_told = 0;
+}
+
 static void drop_link(struct peer *peer) {
+    forget_told(peer);
     if (peer->dial != NULL) {
         dial_cancel(&peer->dial);
     }
@@ -96,6 +106,48 @@ static void send_letters(struct peer *peer) {
     buf_free(b);
 }
 
+/* ---- what it missed ---- */
+
+/* Before anything else that goes to it from now on. */
+static void tell_missed(struct peer *peer) {
+    struct peers *p = peer->peers;
+    struct link *l = peer->link;
+    uint64_t last = missed_last(p->missed);
+    uint8_t set[PURGE_SLOT_BYTES];
+    unsigned n = last == peer->missed_told ? 0 : missed_since(p->missed, l->peer, peer->missed_told, set);
+    peer->missed_told = last;
+    if (n == 0) {
+        return;
+    }
+    if (peer->missed_set == NULL) {
+        peer->missed_set = mem_zalloc(sizeof(set));
+    }
+    for (size_t i = 0; i < sizeof(set); i++) {
+        peer->missed_set[i] |= set[i];
+    }
+    link_frame(l, (struct frame){.type = FRAME_MISSED, .tag = ++peer->missed_tag, .length = sizeof(set)});
+    buf_put(&l->out.buf, set, sizeof(set));
+    STAT_ADD(p->worker->stats->peer_missed_told, n);
+}
+
+static void tell_all_missed(struct peers *p) {
+    for (struct list *n = p->all.next; n != &p->all; n = n->next) {
+        struct peer *peer = LIST_ENTRY(n, struct peer, node);
+        if (peer->link != NULL && peer->link->up) {
+            tell_missed(peer);
+        }
+    }
+    p->missed_seen = missed_last(p->missed);
+}
+
+static void dropped(struct peer *peer, uint32_t tag) {
+    if (peer->missed_set != NULL && tag == peer->missed_tag) {
+        missed_dropped(peer->peers->missed, peer->link->peer, peer->missed_set, peer->missed_told);
+        mem_free(peer->missed_set);
+        peer->missed_set = NULL;
+    }
+}
+
 static void on_up(struct link *l) {
     struct peer *peer = l->owner;
     struct peers *p = peer->peers;
@@ -110,8 +162,9 @@ static void on_up(struct link *l) {
     if (peer->down) {
         log_notice("peer %.8s at %s:%u answers again", peer->id, peer->host, peer->bus_port);
     }
-    peer->down = false;
+    peer->down = peer->refused = false;
     peer->failures = 0;
+    tell_missed(peer);
     send_letters(peer);
     forward_peer_up(peer);
 }
@@ -140,6 +193,8 @@ static void on_frame(struct link *l, const struct frame *f, struct slice bytes, 
         forward_keep(peer, f, bytes);
     } else if (f->type == FRAME_CHANGED) {
         changed(peer, bytes);
+    } else if (f->type == FRAME_DROPPED) {
+        dropped(peer, f->tag);
     } else if (f->type == FRAME_CLOSE) {
         forward_closed(peer, f->channel);
     } else {
@@ -152,6 +207,7 @@ static void on_down(struct link *l, const char *why) {
     struct peer *peer = l->owner;
     bool was_up = l->was_up, silent = strcmp(why, "no answer") == 0;
     peer->link = NULL;
+    forget_told(peer);
     if (was_up) { /* what has changed there is not heard any more */
         near_drop(peer->peers->near, peer);
     }
@@ -171,6 +227,7 @@ static void on_dialed(void *ctx, int fd, const char *error) {
         peer->link = link_open(&peer->peers->links, fd, true, &peer_ops, peer);
     }
     if (peer->link == NULL) {
+        peer->refused = fd < 0 && error == dial_refused;
         failed(peer, fd >= 0 ? "no memory for a connection" : error);
     }
 }
@@ -261,6 +318,26 @@ struct peer *peers_for_slot(struct peers *p, unsigned slot, bool *gutter) {
     return NULL; /* nobody answers: we do */
 }
 
+static bool most_are_here(const struct ring *ring) {
+    unsigned here = 0;
+    for (unsigned i = 0; i < ring->n; i++) {
+        here += ring->nodes[i].state != NODE_SUSPECT && ring->nodes[i].state != NODE_DEAD;
+    }
+    return here * 2 > ring->n;
+}
+
+bool peers_is_gone(struct peers *p, const char *id) {
+    const struct ring *ring = p->ring.ring;
+    unsigned i = ring_find(ring, id);
+    if (i == RING_NONE) {
+        return true;
+    }
+    const struct peer *peer = p->by_index[i];
+    unsigned state = ring->nodes[i].state;
+    bool nobody_there = peer != NULL && peer->refused && (state == NODE_SUSPECT || state == NODE_DEAD);
+    return nobody_there || (state == NODE_DEAD && most_are_here(ring));
+}
+
 /* ---- turns ---- */
 
 static void take_conf(struct peers *p) {
@@ -282,6 +359,9 @@ void peers_turn(struct worker *w) {
     }
     if (!p->closing && unlikely(ring_reader_refresh(&p->ring, cluster_rings(w->server)))) {
         take_ring(p);
+    }
+    if (unlikely(p->missed_seen != missed_last(p->missed))) {
+        tell_all_missed(p);
     }
 }
 
@@ -355,12 +435,14 @@ void peers_frame(struct worker *w, struct link *l, const struct frame *f, struct
 
 /* ---- life ---- */
 
-struct peers *peers_create(struct worker *w, const char *id, const char *secret, struct near_node *copies, struct holders *holders) {
+struct peers *peers_create(struct worker *w, const char *id, const char *secret, struct near_node *copies, struct holders *holders,
+                           struct missed *missed) {
     struct peers *p = mem_zalloc(sizeof(*p));
     p->worker = w;
     p->secret = mem_strdup(secret);
     p->copies = copies;
     p->holders = holders;
+    p->missed = missed;
     p->near = near_create(copies, w->stats);
     links_init(&p->links, w->loop, w->stats, id);
     p->dialer = dialer_create(w->loop);

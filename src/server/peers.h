@@ -16,6 +16,7 @@ struct dial;
 struct dialer;
 struct forward;
 struct holders;
+struct missed;
 struct near;
 struct near_node;
 struct peers;
@@ -43,6 +44,10 @@ struct peer {
     bool tried;
     unsigned failures;
     int64_t retry_ms;    /* monotonic; when down: the next attempt */
+    bool refused;        /* at its address, nobody listens */
+    uint64_t missed_told; /* over this link: notes (missed.h) up to this one */
+    uint32_t missed_tag;  /* of the last MISSED */
+    uint8_t *missed_set;  /* slots that were told and are not yet dropped; NULL: none */
 };
 
 struct peers {
@@ -58,6 +63,8 @@ struct peers {
     struct near *near;        /* copies of their keys */
     struct near_node *copies; /* of all loops; the cluster's */
     struct holders *holders;  /* who has copies of ours; the cluster's */
+    struct missed *missed;    /* what was written in others' place; the cluster's */
+    uint64_t missed_seen;     /* missed_last when all were told */
     uint32_t last_tag;
     struct timer *tick;
     char *secret;
@@ -66,8 +73,8 @@ struct peers {
     int64_t swept_ms; /* idle channels */
 };
 
-/* For each worker when cluster-enabled. id: this node's; copies, holders: what all workers share, and outlives them. */
-struct peers *peers_create(struct worker *w, const char *id, const char *secret, struct near_node *copies, struct holders *holders);
+/* For each worker when cluster-enabled. id: this node's; copies, holders, missed: what all workers share, and outlives them. */
+struct peers *peers_create(struct worker *w, const char *id, const char *secret, struct near_node *copies, struct holders *holders, struct missed *missed);
 /* Cancels what is on its way; the sessions are gone. The memory goes with peers_free, when the loop has run on (closed). */
 void peers_close(struct peers *p);
 void peers_free(struct peers **p);
@@ -88,6 +95,9 @@ struct peer *peers_at(const struct peers *p, unsigned index);
 /* Makes sure the link is there or on its way. */
 void peer_want(struct peer *peer);
 
+/* Whether a node that did not answer is so surely gone that a call for all nodes is done without it, since it drops what it has before it
+ * serves again: it is no node of the ring any more; or it is silent, and at its address nobody listens; or it is dead, and most nodes are here. */
+bool peers_is_gone(struct peers *p, const char *id);
 /* Sends a message of the membership to a node: by its id, or when that is "" or unknown, by its address. It may be lost. */
 void peers_send(struct peers *p, const char *id, const struct node_addr *to, struct slice bytes);
 

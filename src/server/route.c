@@ -12,6 +12,7 @@
 #include "src/server/forward.h"
 #include "src/server/gather.h"
 #include "src/server/handover.h"
+#include "src/server/missed.h"
 #include "src/server/near.h"
 #include "src/server/peers.h"
 #include "src/server/session.h"
@@ -143,10 +144,20 @@ static void name_direct(struct direct *d, const struct call *c, uint64_t name_ha
     d->name_n = near ? (uint32_t)c->keys[0].name.n : 0;
 }
 
+/* A call that runs here in the place of the slot's owner. */
+static void stand_in(struct peers *p, struct call *c, unsigned slot, bool writes) {
+    c->peer |= PEER_GUTTER;
+    if (writes) {
+        missed_note(p->missed, p->ring.ring, slot);
+    }
+}
+
 static enum err route_slot(struct session *s, struct call *c, unsigned slot) {
-    const struct peers *p = s->worker->peers;
+    struct peers *p = s->worker->peers;
     if (likely(peers_serve(p, slot))) {
-        c->peer |= ring_owns(p->ring.ring, slot) ? 0 : PEER_GUTTER;
+        if (unlikely(!ring_owns(p->ring.ring, slot))) {
+            stand_in(p, c, slot, c->cmd->flags & CMD_WRITE);
+        }
         return OK;
     }
     if (redirects(s)) {
@@ -250,7 +261,9 @@ static enum err route_exec(struct session *s, struct call *c) {
     slot = slot >= 0 ? slot : watched;
     bool here = slot < 0 || peers_serve(s->worker->peers, (unsigned)slot);
     if (here && watched < 0) {
-        c->peer |= slot < 0 || ring_owns(s->worker->peers->ring.ring, (unsigned)slot) ? 0 : PEER_GUTTER;
+        if (slot >= 0 && !ring_owns(s->worker->peers->ring.ring, (unsigned)slot)) {
+            stand_in(s->worker->peers, c, (unsigned)slot, txn_flags(c) & CMD_WRITE);
+        }
         return OK;
     }
     if (here || s->client.watch_count > 0 || forward_watch_lost(s)) {
@@ -368,9 +381,30 @@ static bool may_serve(struct session *s, const struct call *c, unsigned slot) {
     return serves || ((c->peer & PEER_GUTTER ? handover_may_stand_in(s->worker->server, slot) : !(c->peer & PEER_STALE)));
 }
 
+/* A call that a peer has sent, and that runs: what it writes in others' place is noted here, too. */
+static void note_served(struct peers *p, const struct call *c) {
+    const struct ring *ring = p->ring.ring;
+    bool writes = (txn_is_exec(c) ? txn_flags(c) : c->cmd->flags) & CMD_WRITE;
+    if (!writes) {
+        return;
+    }
+    for (int i = 0; i < c->nkeys && (c->peer & PEER_GUTTER); i++) {
+        missed_note(p->missed, ring, hash_slot(c->keys[i].name));
+    }
+    for (unsigned i = 0; c->nkeys == 0 && c->cmd->row->spread != SPREAD_NONE && i < ring->n; i++) {
+        if (ring->nodes[i].state == NODE_DEAD) { /* it was for every node */
+            missed_note_all(p->missed, ring, i);
+        }
+    }
+}
+
 /* A call that a peer has sent, by another ring than ours: not run when we do not serve all of its keys. */
 static enum err serve(struct session *s, struct call *c) {
+    struct peers *p = s->worker->peers;
     if (likely((c->peer & (PEER_STALE | PEER_GUTTER | PEER_NODE)) == 0) || (c->peer & PEER_QUIET)) {
+        if (unlikely(c->nkeys == 0)) {
+            note_served(p, c);
+        }
         return OK;
     }
     if (txn_is_exec(c)) {
@@ -384,6 +418,7 @@ static enum err serve(struct session *s, struct call *c) {
             return ERR_PARKED;
         }
     }
+    note_served(p, c);
     return OK;
 }
 

@@ -223,6 +223,72 @@ static void members_think_a_hung_node_dead_until_it_contradicts(void **state) {
     net_destroy(&net);
 }
 
+/* One of five is cut off and gives all others up: what these have counts, and they keep it; it is the one who missed things. */
+static void members_do_not_take_the_word_of_one_who_was_apart(void **state) {
+    (void)state;
+    struct net *net = start_all(5, 15, 5);
+    assert_agrees_within(net, 2);
+    net_run(net, 3 * TIMEOUT);
+    for (unsigned i = 1; i < 5; i++) {
+        net_cut(net, 0, i, true);
+    }
+    net_run(net, 4 * TIMEOUT);
+    for (unsigned i = 1; i < 5; i++) {
+        assert_int_equal(net_state(net, 0, i), NODE_DEAD);
+        assert_int_equal(net_state(net, i, 0), NODE_DEAD);
+        net_cut(net, 0, i, false);
+    }
+    net_run(net, 4 * TIMEOUT);
+    assert_true(net_agrees(net));
+    assert_true(net->nodes[0].events[MEMBERS_DOUBTED] > 0);
+    assert_int_equal(net->nodes[0].events[MEMBERS_BLAMED], 0);
+    unsigned blamed = 0;
+    for (unsigned i = 1; i < 5; i++) {
+        assert_int_equal(net->nodes[i].events[MEMBERS_DOUBTED], 0);
+        blamed += net->nodes[i].events[MEMBERS_BLAMED];
+    }
+    assert_true(blamed > 0);
+    net_destroy(&net);
+}
+
+/* Of two nodes neither is most: both drop what they have. */
+static void members_of_a_pair_doubt_each_other(void **state) {
+    (void)state;
+    struct net *net = start_all(2, 16, 2);
+    assert_agrees_within(net, 2);
+    net_run(net, 3 * TIMEOUT);
+    net_cut(net, 0, 1, true);
+    net_run(net, 4 * TIMEOUT);
+    net_cut(net, 0, 1, false);
+    net_run(net, 4 * TIMEOUT);
+    assert_true(net_agrees(net));
+    assert_true(net->nodes[0].events[MEMBERS_DOUBTED] > 0 && net->nodes[1].events[MEMBERS_DOUBTED] > 0);
+    net_destroy(&net);
+}
+
+/* It may have what it had then, on its disk. */
+static void members_that_were_gone_hear_of_it_in_their_next_life(void **state) {
+    (void)state;
+    struct net *net = start_all(4, 17, 4);
+    assert_agrees_within(net, 2);
+    members_leave_for_good(net->nodes[3].members, net->now_ms);
+    net_kill(net, 3);
+    net_run(net, 2 * TIMEOUT);
+    assert_int_equal(net_state(net, 0, 3), -1);
+    net_start(net, 3, 4);
+    assert_agrees_within(net, 3);
+    assert_true(net->nodes[3].events[MEMBERS_DOUBTED] > 0);
+    unsigned doubts = net->nodes[3].events[MEMBERS_DOUBTED];
+    net_run(net, 10 * TIMEOUT);
+    assert_int_equal(net->nodes[3].events[MEMBERS_DOUBTED], doubts); /* and it was that once */
+    net_kill(net, 2); /* one that fell, and is expected back, is told slot by slot */
+    net_run(net, 3 * TIMEOUT);
+    net_start(net, 2, 4);
+    assert_agrees_within(net, 3);
+    assert_int_equal(net->nodes[2].events[MEMBERS_DOUBTED], 0);
+    net_destroy(&net);
+}
+
 static void members_count_failed_calls_at_once(void **state) {
     (void)state;
     struct net *net = start_all(4, 13, 4);
@@ -592,7 +658,10 @@ int main(void) {
                                        cmocka_unit_test(members_pass_over_a_node_that_died_and_keep_the_ring),
                                        cmocka_unit_test(members_take_back_a_node_that_was_dead),
                                        cmocka_unit_test(members_think_a_hung_node_dead_until_it_contradicts),
-                                       cmocka_unit_test(members_count_failed_calls_at_once),
+                                       cmocka_unit_test(members_do_not_take_the_word_of_one_who_was_apart),
+        cmocka_unit_test(members_of_a_pair_doubt_each_other),
+        cmocka_unit_test(members_that_were_gone_hear_of_it_in_their_next_life),
+        cmocka_unit_test(members_count_failed_calls_at_once),
                                        cmocka_unit_test(members_see_for_themselves_when_one_cable_is_cut),
                                        cmocka_unit_test(members_serve_on_in_a_minority_and_removes_nobody),
                                        cmocka_unit_test(members_of_two_halves_find_each_other_again),

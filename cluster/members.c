@@ -450,6 +450,7 @@ struct members *members_create(const struct members_options *o, const struct mem
     memcpy(r.id, o->id, sizeof(r.id));
     m->self = add(m, &r, now_ms);
     m->round_ms = m->tick_ms = now_ms;
+    m->refused_ms = now_ms;
     m->apart_ms = now_ms - 2 * o->timeout_ms; /* it was nothing yet */
     m->join_by_ms = now_ms + o->timeout_ms;
     members_settle(m, 0);

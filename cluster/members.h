@@ -30,6 +30,7 @@ enum members_event {
     MEMBERS_BLAMED,    /* likewise, but this node was with most of the ring and running all the time: who did so was apart, and tells what it wrote */
     MEMBERS_FORGOTTEN, /* somebody had the others forget this node: it is alone until it meets one */
     MEMBERS_CLASH,     /* another process says to be this node */
+    MEMBERS_REFUSED,   /* a message of another protocol, or none: id is whose; not more often than once a minute */
     MEMBERS_CHANGED,   /* a node came, went, or was given another verdict: id and text say so */
     MEMBERS_EVENT_COUNT
 };

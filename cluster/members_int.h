@@ -16,6 +16,7 @@ enum {
     MEMBERS_SEED_PINGS = 8,   /* in a tick */
     MEMBERS_SEED_MS = 5000,   /* between pings of an address where nobody answers, at most */
     MEMBERS_MEET_MS = 60000,  /* how long an address from MEET is tried */
+    MEMBERS_REFUSALS_MS = 60000, /* between two of which is told */
     MEMBERS_GONE_MS = 3600000 /* how long the record of a node that is gone is kept, so that old news of it are known as such */
 };
 
@@ -66,6 +67,7 @@ struct members {
     int64_t apart_ms; /* when this node last did not run for a while, or did not see most of the ring */
     unsigned clashes;
     bool doubted;     /* while it joined */
+    int64_t refused_ms; /* when of a refused message may be told again */
     bool authoritative, alone; /* alone: forgotten; talks to nobody */
     bool set_dirty, hurry; /* hurry: there is news: the next round is now */
     struct ring *ring;

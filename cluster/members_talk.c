@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* members_talk: messages out and in, and the addresses where nodes may be. */
+#include <stdio.h>
 #include <string.h>
 
 #include "cluster/members_int.h"
@@ -240,13 +241,29 @@ static void from_self(struct members *m, const struct members_message *head, int
     }
 }
 
+static void refuse(struct members *m, const char *from, struct slice bytes, int64_t now_ms) {
+    char text[96];
+    unsigned version = bytes.n > 0 ? (unsigned char)bytes.p[0] : 0;
+    m->stats.refused++;
+    if (now_ms < m->refused_ms) {
+        return;
+    }
+    m->refused_ms = now_ms + MEMBERS_REFUSALS_MS;
+    if (version != MEMBERS_PROTOCOL) {
+        snprintf(text, sizeof(text), "speaks version %u of the membership, this node speaks %d: it is no member here", version, MEMBERS_PROTOCOL);
+    } else {
+        snprintf(text, sizeof(text), "sent a message that is none of the membership");
+    }
+    members_tell(m, MEMBERS_REFUSED, from, text);
+}
+
 void members_receive(struct members *m, const char *from, const char *from_host, struct slice bytes, int64_t now_ms) {
     static void (*const handlers[MEMBERS_TYPE_COUNT])(struct members *, const struct received *) = {
         [MEMBERS_PING] = on_ping,   [MEMBERS_ACK] = on_ack,       [MEMBERS_PING_FOR] = on_ping_for,
         [MEMBERS_TABLE] = on_table, [MEMBERS_TABLE_BACK] = on_table_back};
     struct members_message head;
     if (!members_parse(bytes, &head) || strcmp(head.from, from) != 0) {
-        m->stats.refused++;
+        refuse(m, from, bytes, now_ms);
         return;
     }
     m->stats.received++;

@@ -79,13 +79,24 @@ static enum err set_adopted(struct call *c, int i, struct slice value, int64_t e
     return e;
 }
 
-/* What a lifetime given by the call becomes under the key's policy. */
 /* What is kept in place of a silent owner is not kept for long: the owner will be back, and not know of it. */
 static int64_t in_gutter(const struct call *c, int64_t expire_ms) {
     int64_t most = c->now_ms + c->conf->gutter_ttl;
     return expire_ms == L1_NO_TTL || expire_ms == L1_KEEP_TTL || expire_ms > most ? most : expire_ms;
 }
 
+void call_end_soon(struct call *c) {
+    int64_t most = c->now_ms + c->conf->gutter_ttl;
+    for (int i = 0; i < c->nkeys; i++) {
+        struct item_view v;
+        bool longer = l1_get(c->l1, &c->keys[i], c->now_ms, L1_NOTOUCH, &v) && (v.expire_ms == L1_NO_TTL || v.expire_ms > most);
+        if (longer && !l1_expire(c->l1, &c->keys[i], most, c->now_ms)) {
+            l1_del(c->l1, &c->keys[i], c->now_ms); /* no memory for a deadline */
+        }
+    }
+}
+
+/* What a lifetime given by the call becomes under the key's policy. */
 static int64_t under_policy(const struct call *c, int i, int64_t expire_ms) {
     const struct rule *rule = c->exact ? NULL : call_rule(c, i);
     expire_ms = rule == NULL ? expire_ms : guard_deadline(rule, (unsigned)c->client->loop_id, expire_ms, c->now_ms);

@@ -158,6 +158,10 @@ static inline bool call_peek(struct call *c, int i, struct item_view *v) {
 /* Notes that key i changed; the functions below do it themselves. */
 void call_changed(struct call *c, int i, enum key_change change);
 
+/* After the handler of a call that runs in the place of a silent owner: whatever its keys hold now, written by whatever command or loaded, lives for
+ * gutter-ttl at most. */
+void call_end_soon(struct call *c);
+
 /* Sets a string. expire_ms: absolute deadline, L1_NO_TTL or L1_KEEP_TTL. A deadline already past deletes the key. */
 enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags)
     __attribute__((warn_unused_result));

@@ -310,6 +310,9 @@ static ALWAYS_INLINE enum err run_handler(struct call *c, struct worker *w) {
         return ERR_OOM;
     }
     enum err e = c->cmd->run(c);
+    if (unlikely(c->peer & PEER_GUTTER)) {
+        call_end_soon(c);
+    }
     if (c->changed != 0) {
         commit(c, w);
     }

@@ -41,7 +41,7 @@ static unsigned slot_of(const struct ring *ring, unsigned node, unsigned k) {
 
 static struct missed *begin(void) {
     struct buf err = {0};
-    snprintf(path, sizeof(path), "/tmp/test_missed.%d", (int)getpid());
+    snprintf(path, sizeof(path), "%s/test_missed.%d", P_tmpdir, (int)getpid());
     struct missed *m = missed_open(path, &err);
     assert_int_equal(err.n, 0);
     return m;

@@ -193,7 +193,7 @@ struct host {
     _Atomic int save_state;
     _Atomic int64_t last_save_s, last_save_took_ms, save_started_ms;
     _Atomic bool last_save_ok;
-    _Atomic int64_t near_copies, near_bytes; /* of other nodes' keys */
+    _Atomic int64_t near_copies, near_bytes, near_limit_bytes; /* of other nodes' keys */
     _Atomic int64_t dirty; /* changes since the last save */
     _Atomic size_t rss_bytes, rss_peak_bytes, used_bytes, used_peak_bytes, used_startup_bytes, client_bytes;
     _Atomic uint64_t ops_per_sec, in_per_sec, out_per_sec; /* instantaneous, by the cron */

@@ -345,6 +345,7 @@ static void take_conf(struct peers *p) {
     p->conf_version = p->worker->conf_version;
     p->links.secret = p->secret;
     p->links.silence_ms = conf->cluster_call_timeout;
+    atomic_store_explicit(&p->worker->server->host.near_limit_bytes, conf->near_size, memory_order_relaxed);
     near_configure(p->near, (size_t)conf->near_size / p->worker->server->host.loop_count, conf->near_ttl * 1000, (uint64_t)conf->near_reads);
     p->links.max_unsent_bytes = conf->cluster_link_sendbuf_limit > 0 ? (size_t)conf->cluster_link_sendbuf_limit : LINK_BUFFER_BYTES;
 }

@@ -29,6 +29,7 @@ struct direct {
     int end_db;   /* the client's database when the transaction has run; -1: as it was */
     uint32_t name_n; /* f.near: bytes of the key, which the command ends with */
     int scan_node; /* it is SCAN, at the node of this place in the ring; -1: it is not */
+    uint64_t read_at; /* clock_ticks() when a single read began; 0: it is none */
 };
 
 static bool is_named(const struct call *c, const char *name) {
@@ -43,6 +44,17 @@ static void direct_release(struct due *d) {
     out_free(&d->reply);
     forward_fini(&x->f);
     mem_free(x);
+}
+
+/* A read of another node's key has been answered: for this node a look into the tier behind its memory and disk. */
+static void account_read(struct stats *stats, bool found, uint64_t ticks) {
+    STAT_ADD(*(found ? &stats->forwarded.hits : &stats->forwarded.misses), 1);
+    hist_add(&stats->forwarded.latency, ticks);
+}
+
+/* No error, null or empty array: whatever the command calls nothing. */
+static bool is_something(struct slice reply) {
+    return reply.n > 1 && reply.p[0] != '-' && reply.p[0] != '_' && reply.p[1] != '-' && !(reply.p[0] == '*' && reply.p[1] == '0');
 }
 
 static void rewrite_cursor(struct direct *d);
@@ -63,6 +75,9 @@ static void direct_done(struct forward *f) {
     }
     if (f->near) {
         keep_near(d);
+    }
+    if (d->read_at != 0) {
+        account_read(f->session->worker->stats, f->reply.ref_count > 0 || is_something(buf_slice(&f->reply.buf)), clock_ticks() - d->read_at);
     }
     out_append(&d->due.reply, &f->reply);
     due_done(f->session, &d->due);
@@ -107,7 +122,8 @@ static void keep_near(struct direct *d) {
     struct peers *p = f->session->worker->peers;
     struct near_key k = near_key(slice_make(b->p + b->n - 2 - d->name_n, d->name_n), f->name_hash, f->slot, f->db);
     bool string = f->reply.buf.n > 1 && f->reply.buf.p[0] == '$' && f->reply.buf.p[1] != '-' && f->reply.ref_count == 0;
-    near_put(p->near, &k, f->ran_at, &f->ticket, string ? f->keep_ms : 0, buf_slice(&f->reply.buf), clock_mono_us());
+    bool kept = near_put(p->near, &k, f->ran_at, &f->ticket, string ? f->keep_ms : 0, buf_slice(&f->reply.buf), clock_mono_us());
+    STAT_ADD(f->session->worker->stats->forwarded.fills, kept);
 }
 
 /* GET of another node's key: answered by a copy (true), or perhaps worth one (hot). A client with a watch is to read what EXEC will find,
@@ -131,6 +147,7 @@ static bool answer_near(struct session *s, struct call *c, unsigned slot, uint64
     }
     buf_put_slice(&c->out->buf, reply);
     STAT_ADD(c->stats->near_hits, 1);
+    account_read(c->stats, true, clock_ticks() - s->worker->lap);
     return true;
 }
 
@@ -141,6 +158,7 @@ static void name_direct(struct direct *d, const struct call *c, uint64_t name_ha
     }
     d->f.wrote = !writes ? WROTE_NOTHING : c->nkeys == 1 ? WROTE_KEY : WROTE_SLOT;
     d->f.near = near;
+    d->read_at = !writes && c->nkeys == 1 ? clock_ticks() : 0;
     d->name_n = near ? (uint32_t)c->keys[0].name.n : 0;
 }
 

@@ -185,6 +185,22 @@ static void read_memory_tier(struct server *srv, struct tier_numbers tiers[STAT_
     n->keys = l1_keys(h->l1);
 }
 
+/* Reads that went to other nodes, or to copies of what they have: memory did not answer them, and no command has counted them here. */
+static void read_forwarded(struct server *srv, struct tier_numbers tiers[STAT_TIERS]) {
+    struct host *h = &srv->host;
+    struct tier_numbers *n = &tiers[STAT_L3];
+    int64_t bytes = LOAD(h->near_bytes), copies = LOAD(h->near_copies);
+    uint64_t before = n->hits + n->misses;
+    for (unsigned w = 0; w < h->loop_count; w++) {
+        tier_numbers_add(n, &h->stats[w]->forwarded);
+    }
+    tiers[STAT_L1].misses += n->hits + n->misses - before;
+    n->on |= srv->cluster != NULL;
+    n->bytes = bytes > 0 ? (uint64_t)bytes : 0;
+    n->keys = copies > 0 ? (uint64_t)copies : 0;
+    n->limit_bytes = (uint64_t)LOAD(h->near_limit_bytes);
+}
+
 void sight_tiers(struct server *srv, struct tier_numbers tiers[STAT_TIERS]) {
     struct host *h = &srv->host;
     memset(tiers, 0, STAT_TIERS * sizeof(*tiers));
@@ -205,6 +221,7 @@ void sight_tiers(struct server *srv, struct tier_numbers tiers[STAT_TIERS]) {
         origins_numbers(srv->origins, &tiers[STAT_ORIGIN]);
     }
     read_memory_tier(srv, tiers);
+    read_forwarded(srv, tiers);
 }
 
 /* ---- windows ---- */

@@ -85,6 +85,7 @@ void stats_reset(struct stats *const *all, unsigned n) {
         for (unsigned t = 0; t < STAT_TIERS; t++) {
             tier_stats_reset(&s->tiers[t]);
         }
+        tier_stats_reset(&s->forwarded);
         for (unsigned c = 0; c < s->command_count; c++) {
             reset_command(&s->commands[c]);
         }

@@ -38,6 +38,31 @@ def hot_keys_are_answered_here(cl):
     assert b.cmd("GET", k) == b"v"
 
 
+def other_nodes_are_a_tier(cl):
+    """What a node asks others for counts as its L3, forwarded reads as well as copies; the owner's memory counts them, too."""
+    a, b = cl[0].conn(), cl[1].conn()
+    k = cl.key_of(0, "tier")
+    a.cmd("SET", k, "v")
+
+    def l3():
+        lines = info(b, "tiers")
+        return {n: int(lines["l3_" + n]) for n in ("hits", "misses", "fills", "bytes", "keys", "limit_bytes")}, int(lines["l1_misses"])
+
+    before, l1 = l3()
+    assert b.cmd("GET", k) == b"v" and b.cmd("STRLEN", k) == 1
+    assert b.cmd("GET", cl.key_of(0, "absent:")) is None and b.cmd("HGET", cl.key_of(0, "absent:"), "f") is None
+    b.cmd("MGET", k, cl.key_of(0, "other"))  # is no single read
+    after, l1_after = l3()
+    assert (after["hits"] - before["hits"], after["misses"] - before["misses"], l1_after - l1) == (2, 2, 4), (before, after, l1, l1_after)
+    near = count(b, "near_hits")
+    heat(b, k)
+    more, _ = l3()
+    assert more["hits"] - after["hits"] > count(b, "near_hits") - near > 0 and more["fills"] > before["fills"], (after, more)
+    assert more["keys"] > 0 and more["bytes"] > 0 and more["limit_bytes"] > 0, more
+    assert int(info(b, "tiers")["l3_latency_us_p50"]) > 0
+    assert b.cmd("CONFIG", "RESETSTAT") == "OK" and l3()[0]["hits"] == 0
+
+
 def a_write_at_the_owner_is_seen_at_once(cl):
     a, b = cl[0].conn(), cl[1].conn()
     k = cl.key_of(0, "told")

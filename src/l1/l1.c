@@ -924,5 +924,6 @@ bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_i
     out->bytes = shard_item_bytes(s, at.bucket->handle[at.slot]) + sizeof(struct bucket) / 8;
     out->freq = bits;
     out->idle_ms = 0;
+    out->expire_ms = item_expire(slab_at(&s->slab, at.bucket->handle[at.slot]));
     return true;
 }

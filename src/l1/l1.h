@@ -277,6 +277,7 @@ struct item_info {
     size_t bytes;     /* item, its share of the table, and its heap value: MEMORY USAGE */
     int freq;         /* OBJECT FREQ: the policy's idea of frequency */
     int64_t idle_ms;  /* OBJECT IDLETIME: coarse */
+    int64_t expire_ms; /* L1_NO_TTL: none */
 };
 bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out);
 

@@ -303,8 +303,8 @@ static inline bool must_not_grow(const struct call *c) {
     return (flags & CMD_DENYOOM) && unlikely(l1_over_limit(c->l1)) && l1_deny_writes(c->l1);
 }
 
-/* The handler, with the locks of its keys held, and what must happen before they are released. */
-static ALWAYS_INLINE enum err run_handler(struct call *c, struct worker *w) {
+/* The handler, with the locks of its keys held, and what must happen before they are released. one_key: as in sighting_call. */
+static ALWAYS_INLINE enum err run_handler(struct call *c, struct worker *w, bool one_key) {
     c->step = STEP_RUN;
     if (unlikely(!c->in_exec && must_not_grow(c))) {
         return ERR_OOM;
@@ -316,9 +316,7 @@ static ALWAYS_INLINE enum err run_handler(struct call *c, struct worker *w) {
     if (c->changed != 0) {
         commit(c, w);
     }
-    if (likely(e != ERR_PARKED)) {
-        sighting_call(c, w);
-    }
+    sighting_call(c, w, e, one_key);
     if (unlikely(c->peer & PEER_NEAR) && e == OK) {
         channel_grant(c, w);
     }
@@ -328,7 +326,7 @@ static ALWAYS_INLINE enum err run_handler(struct call *c, struct worker *w) {
 void dispatch_run_queued(struct call *c, struct worker *w) {
     uint64_t start = clock_ticks();
     size_t mark = c->out->buf.n;
-    enum err e = run_handler(c, w);
+    enum err e = run_handler(c, w, false);
     call_finish(c, w, mark, e, clock_ticks() - start);
 }
 
@@ -344,6 +342,7 @@ static inline bool may_have_grown(const struct call *c, const struct worker *w) 
 
 /* What the call's keys need before it may run: the guards' word, and a fill. OK: run. */
 static NEVER_INLINE enum err make_ready(struct call *c, struct worker *w) {
+    c->step = STEP_FILL;
     enum err e = c->rules != NULL ? hold_before(c, w) : OK;
     if (e != OK) {
         return e;
@@ -371,7 +370,7 @@ static ALWAYS_INLINE enum err run_one_key(struct call *c, struct worker *w) {
             continue;
         }
         enum err e = is_ready(c, w) ? OK : make_ready(c, w);
-        e = likely(e == OK) ? run_handler(c, w) : e;
+        e = likely(e == OK) ? run_handler(c, w, true) : e;
         if (unlikely(may_have_grown(c, w) && l1_needs_room(l1))) {
             l1_make_room(l1, shard, EVICT_PER_WRITE, c->now_ms);
         }
@@ -435,7 +434,7 @@ static NEVER_INLINE enum err run_many_keys(struct call *c, struct worker *w) {
             continue;
         }
         enum err e = is_ready(c, w) ? OK : make_ready(c, w);
-        e = e == OK ? run_handler(c, w) : e;
+        e = e == OK ? run_handler(c, w, false) : e;
         unlock_keys(c, shards, n);
         if (may_have_grown(c, w)) {
             make_room_after(c, shards, n);
@@ -452,7 +451,7 @@ static ALWAYS_INLINE enum err call_run_step(struct call *c, struct worker *w) {
         return run_many_keys(c, w);
     }
     c->db = physical_db(c); /* a call before this one in the window may have moved it */
-    return run_handler(c, w);
+    return run_handler(c, w, false);
 }
 
 /* ---- reply ---- */

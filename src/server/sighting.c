@@ -15,13 +15,12 @@
 
 /* What the key is now, in the event; false: it is absent. */
 static bool look_at(struct call *c, const struct key *key, struct mrc_event *e) {
-    struct item_view v;
     struct item_info info;
-    if (!l1_get(c->l1, key, c->now_ms, L1_NOTOUCH, &v) || !l1_info(c->l1, key, c->now_ms, &info)) {
+    if (!l1_info(c->l1, key, c->now_ms, &info)) {
         return false;
     }
     e->access.bytes = info.bytes;
-    e->access.expire_ms = v.expire_ms;
+    e->access.expire_ms = info.expire_ms;
     return true;
 }
 
@@ -40,19 +39,25 @@ static void note_key(struct call *c, struct worker *w, int i) {
     sight_note(c->host->sight, w->id, &e);
 }
 
-void sighting_call_slow(struct call *c, struct worker *w) {
-    if (c->cmd->flags & CMD_EXEC) {
-        return; /* its calls have been seen one by one, and the names of its keys have gone with them */
+void sighting_call_slow(struct call *c, struct worker *w, enum err e) {
+    if (e == ERR_PARKED || (c->cmd->flags & CMD_EXEC)) {
+        return; /* EXEC: its calls have been seen one by one */
     }
     for (int i = 0; i < c->nkeys; i++) {
         if (mini_draw(c->keys[i].hash) < w->sample_below) {
             note_key(c, w, i);
         }
     }
-    if (w->hot_skip <= 0) {
+}
+
+/* Not a call that a peer answers, or that was refused. */
+void sighting_hot(const struct call *c, struct worker *w) {
+    bool gone = c->adopted != NULL;
+    if (c->nkeys > 0 && c->step >= STEP_FILL && !gone) {
         int i = c->nkeys > 1 ? (int)rng_below((uint64_t)c->nkeys) : 0; /* stands for all of them */
-        w->hot_skip = (int32_t)sight_hot(c->host->sight, w->id, &c->keys[i], (uint32_t)c->nkeys);
+        sight_hot(c->host->sight, w->id, &c->keys[i], (uint32_t)c->nkeys);
     }
+    w->hot_skip = (uint32_t)rng_below(2 * SIGHT_HOT_EVERY - 1);
 }
 
 /* Bytes of the request as RESP frames it. */

@@ -21,6 +21,7 @@
 #include "src/server/server.h"
 #include "src/server/session.h"
 #include "src/server/shutdown.h"
+#include "src/server/sighting.h"
 #include "src/sight/sight.h"
 
 enum {
@@ -136,6 +137,7 @@ static void rewind_input(struct session *s, const struct slot *slot) {
 }
 
 static void run_window(struct worker *w, unsigned n) {
+    unsigned hot = sighting_place(w, n);
     for (unsigned i = 0; i < n; i++) {
         const struct slot *slot = &w->window[i];
         if (slot->call.nkeys > 0) {
@@ -165,6 +167,9 @@ static void run_window(struct worker *w, unsigned n) {
         } else if (unlikely(out_bytes(&s->out) >= FLUSH_EARLY_BYTES)) {
             session_flush(s);
             w->lap = clock_ticks();
+        }
+        if (unlikely(i == hot)) {
+            sighting_hot(&slot->call, w);
         }
     }
     arena_reset(&w->arena);

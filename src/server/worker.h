@@ -66,7 +66,7 @@ struct worker {
     uint64_t slow_ticks; /* slowlog-log-slower-than; UINT64_MAX off */
     uint64_t latency_ticks; /* latency-monitor-threshold */
     uint32_t sample_below; /* keys drawn (src/sight) below this are sampled */
-    int32_t hot_skip;    /* calls until one is looked at for hot keys */
+    uint32_t hot_skip;   /* calls before the next one that is looked at for hot keys */
     bool tracking;       /* HOTKEYS is on */
     bool slow;           /* something rare needs a look at every call: monitors, pause, loading, shutdown */
     bool draining, stopped;

@@ -101,12 +101,11 @@ void sight_note(struct sight *s, unsigned loop, const struct mrc_event *e) {
     }
 }
 
-uint32_t sight_hot(struct sight *s, unsigned loop, const struct key *key, uint32_t weight) {
+void sight_hot(struct sight *s, unsigned loop, const struct key *key, uint32_t weight) {
     struct hot *h = &s->state->hot[loop];
     lock_acquire(&h->lock);
     topk_add(h->keys, key, weight);
     lock_release(&h->lock);
-    return 1 + (uint32_t)rng_below(2 * SIGHT_HOT_EVERY - 1);
 }
 
 /* ---- the thread ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* sight: what the server knows of its own traffic: hot keys, big keys, miss-ratio curves and a shadow policy, always on.
  *
- *   loop   a key below the threshold: its access goes into the loop's ring; about every sixteenth call: one of its keys into the
- *          loop's HeavyKeeper
+ *   loop   a key below the threshold: its access goes into the loop's ring; about every sixty-fourth call: one of its keys into
+ *          the loop's HeavyKeeper
  *   cron   sight_tick: what the miniatures stand for, and how many reads there were
  *   sight  a thread of its own drains the rings into the miniatures. It may use a hundredth of a processor: when it uses more, or a
  *          ring has overflowed, the threshold falls
@@ -21,7 +21,7 @@
 #include "src/sight/mrc.h"
 #include "src/sight/topk.h"
 
-enum { SIGHT_HOT_EVERY = 16 /* calls, on average, of which one is looked at for hot keys */ };
+enum { SIGHT_HOT_EVERY = 64 /* calls, on average, of which one is looked at for hot keys */ };
 
 struct sight_options {
     unsigned loops;
@@ -44,8 +44,8 @@ void sight_destroy(struct sight **s);
 /* ---- loops ---- */
 /* An access to a sampled key by loop number `loop`, on its thread. */
 void sight_note(struct sight *s, unsigned loop, const struct mrc_event *e);
-/* A call in SIGHT_HOT_EVERY touched the key, of so many. Returns after how many calls the next one is to be looked at. */
-uint32_t sight_hot(struct sight *s, unsigned loop, const struct key *key, uint32_t weight);
+/* A call in SIGHT_HOT_EVERY touched the key, of so many. */
+void sight_hot(struct sight *s, unsigned loop, const struct key *key, uint32_t weight);
 
 /* ---- cron ---- */
 struct sight_now {

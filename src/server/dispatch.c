@@ -477,7 +477,7 @@ static enum stat_tier tier_of_call(const struct call *c) {
 /* Reads that memory alone answered are counted by their commands only: sight.c takes these away from those. */
 static void account_far(struct call *c, uint64_t ticks) {
     enum stat_tier tier = tier_of_call(c);
-    if (tier != STAT_L1 && (c->cmd->flags & CMD_READONLY)) {
+    if (tier != STAT_L1 && (c->cmd->flags & CMD_READONLY) && !c->in_exec) { /* what is queued waits in EXEC, which is none */
         hist_add(&c->stats->tiers[tier].latency, ticks);
     }
 }

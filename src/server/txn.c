@@ -273,6 +273,8 @@ static struct call call_of(const struct call *c, const struct queued *q) {
                          .l1 = c->l1,
                          .conf = c->conf,
                          .rules = c->rules,
+                         .asked = c->asked != NULL ? c->asked + q->first_key : NULL,
+                         .far = c->asked != NULL,
                          .stats = c->stats,
                          .peer = c->peer,
                          .now_ms = c->now_ms};

@@ -68,7 +68,8 @@ static enum err slowlog_help_run(struct call *c) {
                                         "    Entries are made of:",
                                         "    id, timestamp, time in microseconds, arguments array, client IP and port,",
                                         "    client name; with STEPS also the step and the tier the time went to, and",
-                                        "    the microseconds that the call waited for its keys",
+                                        "    the microseconds that the call waited for its keys, and for its changes to be",
+                                        "    acknowledged",
                                         "LEN", "    Return the length of the slowlog.", "RESET", "    Reset the slowlog.", NULL};
     return call_reply_help(c, lines);
 }

@@ -501,6 +501,17 @@ static void note_slow(struct call *c, uint64_t ticks) {
     slowlog_add(c->host->slowlog, c->now_ms, clock_ticks_to_us(ticks), c->argv, c->argc, c->client->addr, c->client->name, &where);
 }
 
+void dispatch_acknowledged(const struct call *c, struct worker *w, uint64_t blocked_at) {
+    uint64_t now = clock_ticks(), ticks = park_ticks(c, now), run = park_ticks(c, blocked_at), waited = now - blocked_at, filling = park_filling(c);
+    if (run >= w->slow_ticks || ticks < w->slow_ticks || (c->cmd->flags & CMD_SKIP_SLOWLOG)) {
+        return; /* it was slow before, and is in the log */
+    }
+    struct slow_where where = {.step = waited >= filling && waited >= run - filling ? "commit" : filling > run - filling ? "fill" : "run",
+                               .tier = tier_names[tier_of_call(c)].name,
+                               .waited_us = clock_ticks_to_us(filling + waited)};
+    slowlog_add(c->host->slowlog, c->now_ms, clock_ticks_to_us(ticks), c->argv, c->argc, c->client->addr, c->client->name, &where);
+}
+
 static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
     struct cmd_stats *cs = &c->stats->commands[c->cmd->id];
     STAT_ADD(cs->calls, 1);

@@ -26,6 +26,9 @@ void dispatch_run(struct slot *slot);
 void dispatch_again(struct parked *p);
 /* The call has been answered, its reply begins at this mark of s->out: CLIENT REPLY OFF and SKIP drop it, a channel takes it. */
 void dispatch_replied(struct session *s, const struct call *c, size_t buf_n, uint32_t refs);
+/* The reply goes out that has waited since blocked_at (ticks) for its changes to be acknowledged: if only that made the call slow, it is
+ * in the slow log now. */
+void dispatch_acknowledged(const struct call *c, struct worker *w, uint64_t blocked_at);
 /* Before a parked call runs again: it sees the present time, configuration and policies. */
 void dispatch_refresh(struct call *c, const struct worker *w);
 /* Runs a held call again, its reply into c->out. False when it waits once more. */

@@ -419,6 +419,7 @@ static void acks_arrived(struct loop *loop, struct msg *msg) {
     struct session *s = p->session;
     size_t out_n = s->out.buf.n;
     uint32_t out_refs = s->out.ref_count;
+    dispatch_acknowledged(&p->call, p->worker, p->asleep_since);
     answer(&p->call, s, &p->held);
     mem_free(sync);
     dispatch_replied(s, &p->call, out_n, out_refs);
@@ -520,6 +521,7 @@ void park_release_reply(struct session *s, struct call *c) {
         struct parked *p = park_detach(c);
         out_append(&p->held, c->out);
         p->call.out = &s->out;
+        p->asleep_since = s->worker->lap;
         block(s, p, PARK_ACKS);
         sync->parked = p;
         if (unlikely(p->call.remapped)) {

@@ -35,7 +35,7 @@ struct parked {
     struct arena arena;
     enum park why;
     uint64_t began; /* ticks, when the call first ran */
-    uint64_t asleep_since, filling; /* ticks: since when it waits for its keys; and how long it has */
+    uint64_t asleep_since, filling; /* ticks: since when it waits for its keys, or acknowledgements; and how long it has for keys */
     int64_t waits_since_ms; /* for its keys, monotonic, all rounds of it; 0: not yet */
     int db; /* the client's logical database when it parked: what runs behind a held reply may change that */
     struct list node; /* worker's yielded or paused */

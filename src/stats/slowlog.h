@@ -12,7 +12,7 @@ enum { SLOWLOG_MAX_ARGS = 32, SLOWLOG_MAX_ARG_BYTES = 128 };
 /* Where the time of a call went. */
 struct slow_where {
     const char *step, *tier; /* static: the step that took most of it, and the last tier that was asked */
-    uint64_t waited_us;      /* for its keys, and for other clients' loads of them */
+    uint64_t waited_us;      /* for its keys, for other clients' loads of them, and for its changes to be acknowledged */
 };
 
 struct slow_entry {

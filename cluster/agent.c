@@ -314,6 +314,7 @@ struct agent *agent_create(const struct conf *conf, const char *id, struct ring_
     memcpy(a->driver_options.id, id, sizeof(a->driver_options.id));
     struct members_options o = {.addr = a->driver_options.addr,
                                 .weight = (uint16_t)conf->cluster_weight,
+                                .slot_run = (unsigned)conf->cluster_slot_run,
                                 .incarnation = (uint64_t)clock_now_ms(),
                                 .timeout_ms = conf->cluster_node_timeout,
                                 .remove_after_ms = conf->cluster_remove_after,

@@ -183,7 +183,7 @@ static void make_proof(const struct link *l, bool by_dialer, unsigned char *out)
 
 /* HELLO and WELCOME begin alike. */
 static void put_greeting(struct link *l, enum frame_type type, uint32_t length) {
-    char head[4] = {FRAME_PROTOCOL, 0, 0, 0};
+    char head[4] = {FRAME_PROTOCOL, (char)l->links->slot_run, 0, 0};
     link_frame(l, (struct frame){.type = (uint8_t)type, .length = length});
     buf_put(&l->out.buf, head, sizeof(head));
     buf_put(&l->out.buf, l->nonce, LINK_NONCE_BYTES);
@@ -208,6 +208,12 @@ static bool take_greeting(struct link *l, struct slice p, size_t length) {
     if (p.n < 1 || p.p[0] != FRAME_PROTOCOL) {
         snprintf(why, sizeof(why), "it speaks version %d of the peer protocol, this node speaks %d", p.n > 0 ? (unsigned char)p.p[0] : 0,
                  FRAME_PROTOCOL);
+        refuse(l, why);
+        return false;
+    }
+    if (p.n == length && (unsigned char)p.p[1] != l->links->slot_run) {
+        snprintf(why, sizeof(why), "its cluster-slot-run is %llu, this node's is %u: they would not agree who owns what",
+                 1ULL << (p.p[1] & 63), 1U << l->links->slot_run);
         refuse(l, why);
         return false;
     }

@@ -3,8 +3,8 @@
  * for its thread only. What is said over it is its owner's business.
  *
  *   dialled                         accepted
- *   HELLO  version, id, nonce  ->
- *                              <-   WELCOME  version, id, nonce, HMAC(secret, both nonces and ids)
+ *   HELLO  version, run, nonce, id  ->
+ *                              <-   WELCOME  version, run, nonce, id, HMAC(secret, both nonces and ids)
  *   PROOF  HMAC(secret, ...)   ->
  *   up; sends at once               up
  *
@@ -45,8 +45,9 @@ struct links {
     struct stats *stats;
     char id[LINK_ID_BYTES + 1];
 
-    /* owner loop only; the first three are set by the owner as configuration and ring change */
+    /* owner loop only; the first four are set by the owner as configuration and ring change */
     const char *secret;     /* borrowed */
+    unsigned slot_run;      /* of the ring: a peer that has another one is refused */
     int64_t silence_ms;     /* a peer that has not been heard for so long is given up */
     size_t max_unsent_bytes;
     uint64_t ring;          /* the version that goes into every head */

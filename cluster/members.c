@@ -373,8 +373,8 @@ static void fill_node(const struct members *m, const struct member *e, int64_t n
 
 static struct ring *make_ring(struct members *m, const struct ring_node *nodes, unsigned n, const struct ring *before, int64_t now_ms) {
     int64_t until_ms = now_ms + m->o.window_ms;
-    return m->hooks.build != NULL ? m->hooks.build(m->hooks.ctx, nodes, n, members_version(m), before, until_ms)
-                                  : ring_build(nodes, n, members_version(m), before, until_ms);
+    return m->hooks.build != NULL ? m->hooks.build(m->hooks.ctx, nodes, n, m->o.slot_run, members_version(m), before, until_ms)
+                                  : ring_build(nodes, n, m->o.slot_run, members_version(m), before, until_ms);
 }
 
 /* Who owned what before this node, which has been alone so far, came to the others. */

@@ -42,8 +42,8 @@ struct members_hooks {
     /* A new snapshot; the reference is the callee's. */
     void (*publish)(void *ctx, struct ring *ring);
     /* ring_build, or something like it; NULL: that. */
-    struct ring *(*build)(void *ctx, const struct ring_node *nodes, unsigned n, uint64_t version, const struct ring *before,
-                          int64_t previous_until_ms);
+    struct ring *(*build)(void *ctx, const struct ring_node *nodes, unsigned n, unsigned run, uint64_t version,
+                          const struct ring *before, int64_t previous_until_ms);
     /* id: the node it is about; text: a few words for the log, borrowed. */
     void (*event)(void *ctx, enum members_event event, const char *id, const char *text);
 };
@@ -52,6 +52,7 @@ struct members_options {
     char id[NODE_ID_HEX + 1];
     struct node_addr addr; /* host "": to be learnt from the others; the ports are always known */
     uint16_t weight;
+    unsigned slot_run;     /* of ring_build */
     uint64_t incarnation;  /* greater than in this node's last life: wall time will do */
     uint64_t seed;         /* of the order in which nodes are asked */
     int64_t timeout_ms;    /* cluster-node-timeout */

@@ -48,7 +48,7 @@ static void choose_serving(struct ring *ring) {
         answering[i] = answers(&ring->nodes[i]);
     }
     weigh(ring, weights);
-    ring_place_serving(ring->nodes, weights, ring->n, answering, ring->owner, ring->self, ring->serving);
+    ring_place_serving(ring->nodes, weights, ring->n, ring->run, answering, ring->owner, ring->self, ring->serving);
 }
 
 /* Where a node of another ring is in this one. */
@@ -75,10 +75,11 @@ static void remember_previous(struct ring *ring, const struct ring *before, int6
     mem_free(map);
 }
 
-struct ring *ring_build(const struct ring_node *nodes, unsigned n, uint64_t version, const struct ring *before,
+struct ring *ring_build(const struct ring_node *nodes, unsigned n, unsigned run, uint64_t version, const struct ring *before,
                         int64_t previous_until_ms) {
-    CHECK(n > 0 && n <= RING_MAX_NODES);
+    CHECK(n > 0 && n <= RING_MAX_NODES && run <= RING_MAX_RUN);
     struct ring *ring = ring_alloc(n);
+    ring->run = run;
     ring->version = version;
     memcpy(ring->nodes, nodes, n * sizeof(*nodes));
     qsort(ring->nodes, n, sizeof(*nodes), compare_ids);
@@ -91,7 +92,7 @@ struct ring *ring_build(const struct ring_node *nodes, unsigned n, uint64_t vers
     }
     uint16_t weights[RING_MAX_NODES];
     weigh(ring, weights);
-    ring_place(ring->nodes, weights, n, ring->owner);
+    ring_place(ring->nodes, weights, n, run, ring->owner);
     for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
         ring->nodes[ring->owner[slot]].slots++;
     }
@@ -127,7 +128,7 @@ void ring_unref(struct ring *ring) {
 unsigned ring_successor(const struct ring *ring, unsigned slot, unsigned k) {
     uint16_t weights[RING_MAX_NODES];
     weigh(ring, weights);
-    return ring_place_successor(ring->nodes, weights, ring->n, slot, ring->owner[slot], k);
+    return ring_place_successor(ring->nodes, weights, ring->n, ring->run, slot, ring->owner[slot], k);
 }
 
 const struct ring_node *ring_previous(const struct ring *ring, unsigned slot, int64_t now_ms) {

@@ -4,7 +4,8 @@
  * node they prefer next: the stable matching of slots and nodes, of which there is one, in whatever order it is found. A node that then has
  * too few takes those that score best with it from nodes that can spare them. So a change of the set moves little besides what it must.
  *
- * A node's scores are a permutation of the slots, not independent draws: that alone halves the variance of the loads. */
+ * A node's scores are a permutation of the slots, not independent draws: that alone halves the variance of the loads. Slots of one run
+ * score alike, and so stay together but for those at a bound. */
 #include "cluster/ring_place.h"
 
 #include <stdbool.h>
@@ -18,8 +19,9 @@
 enum {
     ROUNDS = 4, /* of the permutation */
     SLOT_BITS = 14,
-    SLACK_SHARE = 40,      /* a node may have a fortieth more or less than its share, */
-    SLACK_FOURTH_ROOTS = 6 /* or six times the share's fourth root, where that is more: to meet small shares closely moves much */
+    SLACK_SHARE = 40,       /* a node may have a fortieth more or less than its share; */
+    SLACK_FOURTH_ROOTS = 9, /* nine times the share's fourth root, where that is more: to meet small shares closely moves much, */
+    SLACK_SLOTS = 40        /* but for that at most so many */
 };
 
 struct candidate {
@@ -35,7 +37,7 @@ struct score {
 
 struct placing {
     struct candidate *candidates;
-    unsigned n;
+    unsigned n, run;
     bool even;       /* all weights are the same */
     uint16_t *owner; /* index of a candidate */
     unsigned *count, *least, *most;
@@ -72,14 +74,14 @@ static void candidate_init(struct candidate *c, const struct ring_node *node, ui
     c->index = (uint16_t)index;
 }
 
-/* 64 bits, evenly spread; the first 14 are different for each slot. */
-static uint64_t draw(const struct candidate *c, unsigned slot) {
-    unsigned x = slot;
+/* 64 bits, evenly spread; the first `bits` are different for each of 2^bits runs. */
+static uint64_t draw(const struct candidate *c, unsigned run, unsigned bits) {
+    unsigned x = run;
     for (int i = 0; i < ROUNDS; i++) {
-        x = (x * c->mul[i] + c->add[i]) & (RING_SLOTS - 1);
-        x ^= x >> (SLOT_BITS / 2);
+        x = (x * c->mul[i] + c->add[i]) & ((1U << bits) - 1);
+        x ^= x >> (bits / 2);
     }
-    return (uint64_t)x << (64 - SLOT_BITS) | mix(c->key + slot) >> SLOT_BITS;
+    return (uint64_t)x << (64 - bits) | mix(c->key + run) >> bits;
 }
 
 /* -log2(u / 2^64), u > 0, in units of 2^-40: log2(a) = 2/ln(2) atanh((a-1)/(a+1)) for a between the roots of 1/2 and 2. */
@@ -97,7 +99,7 @@ static uint64_t minus_log(uint64_t u) {
 }
 
 static struct score score_of(const struct placing *p, const struct candidate *c, unsigned slot) {
-    uint64_t u = draw(c, slot) | 1;
+    uint64_t u = draw(c, slot >> p->run, SLOT_BITS - p->run) | 1;
     return (struct score){p->even ? 0 : (minus_log(u) << 17) / c->weight, ~u};
 }
 
@@ -138,6 +140,7 @@ static void set_bounds(struct placing *p) {
     for (unsigned i = 0; i < p->n; i++) {
         uint64_t share = (uint64_t)RING_SLOTS * 256 * p->candidates[i].weight / total; /* in 256ths, as the slack */
         uint64_t slack = share / SLACK_SHARE, roots = root(root(share << 24)) * SLACK_FOURTH_ROOTS;
+        roots = roots < SLACK_SLOTS * 256 ? roots : SLACK_SLOTS * 256;
         slack = slack > roots ? slack : roots;
         p->most[i] = (unsigned)((share + slack) / 256);
         p->least[i] = (unsigned)((share > slack ? share - slack + 255 : 0) / 256);
@@ -286,8 +289,8 @@ static void fill_up(struct placing *p) {
 
 /* ---- the whole ---- */
 
-static void placing_init(struct placing *p, const struct ring_node *nodes, const uint16_t *weights, unsigned n) {
-    *p = (struct placing){.candidates = mem_alloc(n * sizeof(*p->candidates)), .even = true};
+static void placing_init(struct placing *p, const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run) {
+    *p = (struct placing){.run = run, .candidates = mem_alloc(n * sizeof(*p->candidates)), .even = true};
     for (unsigned i = 0; i < n; i++) {
         if (weights[i] > 0) {
             candidate_init(&p->candidates[p->n++], &nodes[i], weights[i], i);
@@ -297,9 +300,9 @@ static void placing_init(struct placing *p, const struct ring_node *nodes, const
     CHECK(p->n > 0);
 }
 
-void ring_place(const struct ring_node *nodes, const uint16_t *weights, unsigned n, uint16_t *owner) {
+void ring_place(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, uint16_t *owner) {
     struct placing p;
-    placing_init(&p, nodes, weights, n);
+    placing_init(&p, nodes, weights, n, run);
     unsigned *numbers = mem_zalloc(3 * p.n * sizeof(*numbers));
     struct rated *rated = mem_alloc(RING_SLOTS * sizeof(*rated));
     p.owner = owner;
@@ -317,10 +320,10 @@ void ring_place(const struct ring_node *nodes, const uint16_t *weights, unsigned
     mem_free(p.candidates);
 }
 
-unsigned ring_place_successor(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned slot, unsigned owner,
-                              unsigned k) {
+unsigned ring_place_successor(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, unsigned slot,
+                              unsigned owner, unsigned k) {
     struct placing p;
-    placing_init(&p, nodes, weights, n);
+    placing_init(&p, nodes, weights, n, run);
     unsigned found = RING_NONE, at = RING_NONE;
     struct score bar;
     for (unsigned left = k; left > 0;) {
@@ -336,10 +339,10 @@ unsigned ring_place_successor(const struct ring_node *nodes, const uint16_t *wei
     return found;
 }
 
-void ring_place_serving(const struct ring_node *nodes, const uint16_t *weights, unsigned n, const bool *answers, const uint16_t *owner,
-                        unsigned none, uint16_t *serving) {
+void ring_place_serving(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, const bool *answers,
+                        const uint16_t *owner, unsigned none, uint16_t *serving) {
     struct placing p;
-    placing_init(&p, nodes, weights, n);
+    placing_init(&p, nodes, weights, n, run);
     unsigned kept = 0;
     for (unsigned i = 0; i < p.n; i++) {
         if (answers[p.candidates[i].index]) {

@@ -8,11 +8,11 @@
 struct ring_node;
 
 /* Fills owner with indices into nodes. weights: one for each node, 0 for those that get nothing, not all 0. nodes are in the order of their
- * ids. Every machine computes the same: no floating point. */
-void ring_place(const struct ring_node *nodes, const uint16_t *weights, unsigned n, uint16_t *owner);
+ * ids. run: 2^run consecutive slots go to one node where bounds allow it. Every machine computes the same: no floating point. */
+void ring_place(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, uint16_t *owner);
 /* The k-th node in the slot's order of preference, its owner left out; RING_NONE when there are not so many. */
-unsigned ring_place_successor(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned slot, unsigned owner,
-                              unsigned k);
+unsigned ring_place_successor(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, unsigned slot,
+                              unsigned owner, unsigned k);
 /* Fills serving: the owner where it answers, else the first node in the slot's order of preference that does; `none` when no node does. */
-void ring_place_serving(const struct ring_node *nodes, const uint16_t *weights, unsigned n, const bool *answers, const uint16_t *owner,
-                        unsigned none, uint16_t *serving);
+void ring_place_serving(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, const bool *answers,
+                        const uint16_t *owner, unsigned none, uint16_t *serving);

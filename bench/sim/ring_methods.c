@@ -24,12 +24,24 @@ static uint64_t key_of(const struct ring_node *node) {
     return key;
 }
 
-static void strata(const struct ring_node *nodes, unsigned n, uint16_t *owner) {
+static void place(const struct ring_node *nodes, unsigned n, unsigned run, uint16_t *owner) {
     uint16_t weights[RING_MAX_NODES];
     for (unsigned i = 0; i < n; i++) {
         weights[i] = 100;
     }
-    ring_place(nodes, weights, n, owner);
+    ring_place(nodes, weights, n, run, owner);
+}
+
+static void strata(const struct ring_node *nodes, unsigned n, uint16_t *owner) {
+    place(nodes, n, 0, owner);
+}
+
+static void strata_4(const struct ring_node *nodes, unsigned n, uint16_t *owner) {
+    place(nodes, n, 2, owner);
+}
+
+static void strata_16(const struct ring_node *nodes, unsigned n, uint16_t *owner) {
+    place(nodes, n, 4, owner);
 }
 
 /* ---- the circle ---- */
@@ -166,6 +178,8 @@ static void jump(const struct ring_node *nodes, unsigned n, uint16_t *owner) {
 }
 
 static const struct ring_method methods[] = {{"strata", strata},
+                                             {"strata, runs of 4", strata_4},
+                                             {"strata, runs of 16", strata_16},
                                              {"circle, 160 points", circle},
                                              {"circle, bounded 5%", circle_bounded},
                                              {"rendezvous", rendezvous},

@@ -36,7 +36,7 @@ static void make_nodes(struct ring_node *nodes, unsigned n, unsigned run) {
 }
 
 struct sums {
-    double moved, moved_worst, most, least, most_worst, zipf, ms;
+    double moved, moved_worst, most, least, most_worst, ranges, zipf, ms;
 };
 
 /* Share of the requests that each slot gets, by a Zipf law of exponent one over a million keys. */
@@ -58,6 +58,7 @@ static void add_loads(struct sums *s, const uint16_t *owner, unsigned n, const d
     for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
         load[owner[slot]]++;
         asked[owner[slot]] += zipf[slot];
+        s->ranges += slot == 0 || owner[slot] != owner[slot - 1];
     }
     for (unsigned i = 0; i < n; i++) {
         most = fmax(most, load[i]);
@@ -105,9 +106,9 @@ static void add_run(struct sums *s, const struct ring_method *method, unsigned n
 
 static void print_placement(const unsigned *nodes, unsigned count, unsigned runs) {
     double *zipf = zipf_create();
-    printf("One node joins; sets of ids per line: up to %u. moved: slots that change owner, over the 1/n that must. zipf: requests of the busiest node over the "
+    printf("One node joins; sets of ids per line: up to %u. moved: slots that change owner, over the 1/n that must. ranges: of consecutive slots, rows of CLUSTER SLOTS. zipf: requests of the busiest node over the "
            "mean. ms: of one core.\n\n", runs);
-    printf("| nodes | placement | moved, mean | worst | most/mean | least/mean | worst spread | zipf | ms |\n|---|---|---|---|---|---|---|---|---|\n");
+    printf("| nodes | placement | moved, mean | worst | most/mean | least/mean | worst spread | ranges | zipf | ms |\n|---|---|---|---|---|---|---|---|---|---|\n");
     for (unsigned c = 0; c < count; c++) {
         unsigned n = nodes[c], some = n > 100 ? (runs + 9) / 10 : n > 20 ? (runs + 3) / 4 : runs;
         for (unsigned i = 0; ring_method(i) != NULL && n > 1; i++) {
@@ -115,8 +116,8 @@ static void print_placement(const unsigned *nodes, unsigned count, unsigned runs
             for (unsigned run = 0; run < some; run++) {
                 add_run(&s, ring_method(i), n, run, zipf);
             }
-            printf("| %u | %s | %.3f | %.3f | %.3f | %.3f | %.1f%% | %.2f | %.2f |\n", n, ring_method(i)->name, s.moved / some, s.moved_worst, s.most / some,
-                   s.least / some, s.most_worst * 100, s.zipf / some, s.ms / some);
+            printf("| %u | %s | %.3f | %.3f | %.3f | %.3f | %.1f%% | %.0f | %.2f | %.2f |\n", n, ring_method(i)->name, s.moved / some, s.moved_worst, s.most / some,
+                   s.least / some, s.most_worst * 100, s.ranges / some, s.zipf / some, s.ms / some);
             fflush(stdout);
         }
     }

@@ -344,6 +344,7 @@ static void take_conf(struct peers *p) {
     const struct conf *conf = p->worker->conf;
     p->conf_version = p->worker->conf_version;
     p->links.secret = p->secret;
+    p->links.slot_run = (unsigned)conf->cluster_slot_run;
     p->links.silence_ms = conf->cluster_call_timeout;
     atomic_store_explicit(&p->worker->server->host.near_limit_bytes, conf->near_size, memory_order_relaxed);
     near_configure(p->near, (size_t)conf->near_size / p->worker->server->host.loop_count, conf->near_ttl * 1000, (uint64_t)conf->near_reads);

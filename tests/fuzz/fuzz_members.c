@@ -30,8 +30,9 @@ static void take_event(void *ctx, enum members_event event, const char *id, cons
 }
 
 /* Owners do not matter here, and cost most. */
-static struct ring *build(void *ctx, const struct ring_node *nodes, unsigned n, uint64_t version, const struct ring *before, int64_t until_ms) {
+static struct ring *build(void *ctx, const struct ring_node *nodes, unsigned n, unsigned run, uint64_t version, const struct ring *before, int64_t until_ms) {
     (void)ctx;
+    (void)run;
     (void)before;
     (void)until_ms;
     size_t bytes = sizeof(struct ring) + n * sizeof(nodes[0]);

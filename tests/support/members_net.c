@@ -72,8 +72,8 @@ static void net_event(void *ctx, enum members_event event, const char *id, const
     ((struct net_node *)ctx)->events[event]++;
 }
 
-static struct ring *net_build(void *ctx, const struct ring_node *nodes, unsigned n, uint64_t version, const struct ring *before,
-                              int64_t until_ms) {
+static struct ring *net_build(void *ctx, const struct ring_node *nodes, unsigned n, unsigned run, uint64_t version,
+                              const struct ring *before, int64_t until_ms) {
     struct net *net = ((struct net_node *)ctx)->net;
     struct net_ring *r = net->rings;
     uint8_t states[RING_MAX_NODES];
@@ -83,7 +83,7 @@ static struct ring *net_build(void *ctx, const struct ring_node *nodes, unsigned
     }
     if (r == NULL) {
         r = mem_alloc(sizeof(*r));
-        *r = (struct net_ring){net->rings, ring_build(nodes, n, version, NULL, 0)};
+        *r = (struct net_ring){net->rings, ring_build(nodes, n, run, version, NULL, 0)};
         net->rings = r;
     }
     CHECK(r->ring->n == n);

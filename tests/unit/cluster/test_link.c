@@ -146,6 +146,20 @@ static void link_refuses_another_secret(void **state) {
     refused("word", "");
 }
 
+/* Whose rings differ must not meet: each would send the other's keys elsewhere. */
+static void link_refuses_another_run_of_slots(void **state) {
+    struct fixture t;
+    (void)state;
+    prepare(&t);
+    t.a.links.slot_run = 4;
+    join(&t);
+    assert_true(run_loop_flag_set(&t.run, &t.a.down));
+    assert_true(run_loop_flag_set(&t.run, &t.b.down));
+    assert_false(t.a.up || t.b.up);
+    assert_string_equal(t.a.why, "it refuses us: its cluster-slot-run is 16, this node's is 1: they would not agree who owns what");
+    finish(&t);
+}
+
 /* The one who dials is the one who lies: it takes the other's proof for granted, and sends one of its own making. */
 static void link_refuses_a_false_proof(void **state) {
     struct fixture t;
@@ -305,7 +319,7 @@ int main(void) {
         cmocka_unit_test(link_proves_both_ends),
         cmocka_unit_test(link_refuses_another_secret),
         cmocka_unit_test(link_refuses_a_false_proof),
-        cmocka_unit_test(link_refuses_another_version),
+        cmocka_unit_test(link_refuses_another_version), cmocka_unit_test(link_refuses_another_run_of_slots),
         cmocka_unit_test(link_closes_on_garbage),
         cmocka_unit_test(link_hands_on_long_frames_in_parts),
         cmocka_unit_test(link_says_when_it_is_full_and_when_no_more),

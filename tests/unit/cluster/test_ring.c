@@ -29,7 +29,7 @@ static struct ring *make_ring(unsigned family, unsigned n) {
         nodes[i] = make_node(family, i);
     }
     nodes[0].self = true;
-    return ring_build(nodes, n, 1, NULL, 0);
+    return ring_build(nodes, n, 0, 1, NULL, 0);
 }
 
 static unsigned moved(const struct ring *a, const struct ring *b) {
@@ -60,7 +60,7 @@ static void ring_is_the_same_whatever_the_order(void **state) {
         nodes[i] = make_node(2, i);
         nodes[i].weight = (uint16_t)(50 + i * 7);
     }
-    struct ring *first = ring_build(nodes, 30, 1, NULL, 0);
+    struct ring *first = ring_build(nodes, 30, 0, 1, NULL, 0);
     rng_seed(2);
     for (int round = 0; round < 5; round++) {
         for (unsigned i = 29; i > 0; i--) {
@@ -69,7 +69,7 @@ static void ring_is_the_same_whatever_the_order(void **state) {
             nodes[i] = nodes[k];
             nodes[k] = kept;
         }
-        struct ring *other = ring_build(nodes, 30, 1, round % 2 ? first : NULL, 1);
+        struct ring *other = ring_build(nodes, 30, 0, 1, round % 2 ? first : NULL, 1);
         assert_int_equal(moved(first, other), 0);
         ring_unref(other);
     }
@@ -88,11 +88,42 @@ static void ring_is_the_same_on_every_machine(void **state) {
         nodes[i] = make_node(3, i);
         nodes[i].weight = (uint16_t)(1 + i * i);
     }
-    struct ring *weighted = ring_build(nodes, 9, 1, NULL, 0);
+    struct ring *weighted = ring_build(nodes, 9, 0, 1, NULL, 0);
     sha256_hex(slice_make((char *)weighted->owner, sizeof(weighted->owner)), hex);
     assert_string_equal(hex, "836448cd586010d821189d0e2046b8dc66127dc93700bb6884b7e27674c5703b");
+    struct ring *runs = ring_build(nodes, 9, 3, 1, NULL, 0);
+    sha256_hex(slice_make((char *)runs->owner, sizeof(runs->owner)), hex);
+    assert_string_equal(hex, "71f1cfa9735d959608986be3badba59ac4d15c5b60dcc32fcf78979510adb5f3");
     ring_unref(even);
     ring_unref(weighted);
+    ring_unref(runs);
+}
+
+static void ring_places_runs_together(void **state) {
+    (void)state;
+    for (unsigned run = 0; run <= RING_MAX_RUN; run++) {
+        for (unsigned family = 0; family < 5; family++) {
+            struct ring_node nodes[5];
+            for (unsigned i = 0; i < 5; i++) {
+                nodes[i] = make_node(family, i);
+            }
+            struct ring *four = ring_build(nodes, 4, run, 1, NULL, 0), *five = ring_build(nodes, 5, run, 2, four, 1);
+            unsigned cut = 0;
+            for (unsigned slot = 1; slot < RING_SLOTS; slot++) {
+                cut += slot % (1U << run) != 0 && five->owner[slot] != five->owner[slot - 1];
+            }
+            assert_in_range(cut, 0, 4 * 5); /* at a node's bound a run is cut */
+            assert_in_range(moved(four, five), RING_SLOTS / 5 * 90 / 100, RING_SLOTS / 5 * (run <= 4 ? 115 : 140) / 100);
+            for (unsigned i = 0; i < 5; i++) {
+                assert_in_range(five->nodes[i].slots, RING_SLOTS / 5 * 97 / 100, RING_SLOTS / 5 * 103 / 100);
+            }
+            for (unsigned slot = 0; slot < RING_SLOTS; slot += 1U << run) {
+                assert_int_equal(ring_successor(five, slot, 1) == RING_NONE, 0);
+            }
+            ring_unref(four);
+            ring_unref(five);
+        }
+    }
 }
 
 static void ring_spreads_slots_within_five_percent_at_ten_nodes(void **state) {
@@ -134,7 +165,7 @@ static void ring_heeds_weights(void **state) {
         nodes[i].weight = (uint16_t)(i * 10);
         total += nodes[i].weight;
     }
-    struct ring *ring = ring_build(nodes, 12, 1, NULL, 0);
+    struct ring *ring = ring_build(nodes, 12, 0, 1, NULL, 0);
     for (unsigned i = 0; i < 12; i++) {
         double share = (double)RING_SLOTS * ring->nodes[i].weight / total;
         double off = ring->nodes[i].slots - share;
@@ -142,7 +173,7 @@ static void ring_heeds_weights(void **state) {
     }
     /* one that weighs more takes slots from the others, which keep the rest */
     nodes[5].weight = 100;
-    struct ring *heavier = ring_build(nodes, 12, 2, NULL, 0);
+    struct ring *heavier = ring_build(nodes, 12, 0, 2, NULL, 0);
     unsigned lost = 0, index = ring_find(heavier, nodes[5].id);
     for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
         lost += ring->owner[slot] != heavier->owner[slot] && heavier->owner[slot] != index;
@@ -158,15 +189,15 @@ static void ring_leaves_out_who_leaves_or_joins(void **state) {
     for (unsigned i = 0; i < 3; i++) {
         nodes[i] = make_node(5, i);
     }
-    struct ring *two = ring_build(nodes, 2, 1, NULL, 0);
+    struct ring *two = ring_build(nodes, 2, 0, 1, NULL, 0);
     nodes[2].state = NODE_JOINING;
-    struct ring *joining = ring_build(nodes, 3, 2, NULL, 0);
+    struct ring *joining = ring_build(nodes, 3, 0, 2, NULL, 0);
     nodes[2].state = NODE_LEAVING;
-    struct ring *leaving = ring_build(nodes, 3, 3, NULL, 0);
+    struct ring *leaving = ring_build(nodes, 3, 0, 3, NULL, 0);
     assert_int_equal(moved(two, joining), 0);
     assert_int_equal(moved(two, leaving), 0);
     nodes[0].weight = nodes[1].weight = 0; /* and nobody else is left */
-    struct ring *none = ring_build(nodes, 3, 4, NULL, 0);
+    struct ring *none = ring_build(nodes, 3, 0, 4, NULL, 0);
     assert_int_not_equal(moved(none, two), 0);
     ring_unref(two);
     ring_unref(joining);
@@ -227,9 +258,9 @@ static void ring_remembers_the_owners_before(void **state) {
     for (unsigned i = 0; i < 6; i++) {
         nodes[i] = make_node(8, i);
     }
-    struct ring *before = ring_build(nodes, 5, 1, NULL, 0);
-    struct ring *after = ring_build(nodes, 6, 2, before, 1000);
-    struct ring *gone = ring_build(nodes + 1, 5, 3, after, 2000);
+    struct ring *before = ring_build(nodes, 5, 0, 1, NULL, 0);
+    struct ring *after = ring_build(nodes, 6, 0, 2, before, 1000);
+    struct ring *gone = ring_build(nodes + 1, 5, 0, 3, after, 2000);
     for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
         const struct ring_node *old = ring_previous(after, slot, 999);
         bool same = strcmp(ring_owner(before, slot)->id, ring_owner(after, slot)->id) == 0;
@@ -281,6 +312,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ring_gives_out_every_slot),
                                        cmocka_unit_test(ring_is_the_same_whatever_the_order),
                                        cmocka_unit_test(ring_is_the_same_on_every_machine),
+                                       cmocka_unit_test(ring_places_runs_together),
                                        cmocka_unit_test(ring_spreads_slots_within_five_percent_at_ten_nodes),
                                        cmocka_unit_test(ring_moves_little_more_than_it_must),
                                        cmocka_unit_test(ring_heeds_weights),

@@ -51,6 +51,7 @@ struct word {
     bool has_self, authoritative;
     struct node_addr addr;
     int64_t numbers[3];
+    uint64_t settings;
     size_t n; /* of bytes, or of addresses */
     _Alignas(struct node_addr) char bytes[];
 };
@@ -91,6 +92,8 @@ static void on_event(void *ctx, enum members_event event, const char *id, const 
         return;
     case MEMBERS_BLAMED:
         log_notice("cluster: others, cut off from most, thought this node %s; they tell what they wrote in its place", text);
+    case MEMBERS_DIFFERS:
+        log_warning("cluster: node %.8s %s", id, text);
         return;
     case MEMBERS_FORGOTTEN:
         log_warning("cluster: %s; CLUSTER MEET brings it back", text);
@@ -100,9 +103,29 @@ static void on_event(void *ctx, enum members_event event, const char *id, const 
     }
 }
 
+struct differing {
+    const struct members *members;
+    struct agent_stats *stats;
+};
+
+static void note_differing(void *ctx, const struct member_record *r, enum node_state state, int64_t heard_ms) {
+    const struct differing *d = ctx;
+    unsigned what = members_differs(d->members, r->id);
+    (void)state;
+    (void)heard_ms;
+    if (what != 0 && d->stats->differing_count < AGENT_DIFFERING_MAX) {
+        struct agent_differing *to = &d->stats->differing[d->stats->differing_count++];
+        memcpy(to->id, r->id, sizeof(to->id));
+        to->what = what;
+    }
+}
+
 static void note_stats(struct agent *a) {
     struct agent_stats s = {.version = members_version(a->members), .joined = members_joined(a->members)};
     members_stats_read(a->members, &s.members);
+    if (s.members.differing > 0) {
+        members_each(a->members, note_differing, &(struct differing){a->members, &s});
+    }
     lock_acquire(&a->stats_lock);
     a->stats = s;
     lock_release(&a->stats_lock);
@@ -250,6 +273,7 @@ void agent_leave_for_good(struct agent *a) {
 static void say_configure(struct agent *a, const struct word *w, int64_t ms) {
     members_set_times(a->members, w->numbers[0], w->numbers[1]);
     members_set_weight(a->members, (unsigned)w->numbers[2], ms);
+    members_set_settings(a->members, w->settings);
 }
 
 void agent_configure(struct agent *a, const struct conf *conf) {
@@ -258,6 +282,7 @@ void agent_configure(struct agent *a, const struct conf *conf) {
         w->numbers[0] = conf->cluster_remove_after;
         w->numbers[1] = conf->handover_window;
         w->numbers[2] = conf->cluster_weight;
+        w->settings = cluster_settings_digest(conf);
         word_post(w);
     }
 }
@@ -318,7 +343,8 @@ struct agent *agent_create(const struct conf *conf, const char *id, struct ring_
                                 .incarnation = (uint64_t)clock_now_ms(),
                                 .timeout_ms = conf->cluster_node_timeout,
                                 .remove_after_ms = conf->cluster_remove_after,
-                                .window_ms = conf->handover_window};
+                                .window_ms = conf->handover_window,
+                                .settings = cluster_settings_digest(conf)};
     memcpy(o.id, id, sizeof(o.id));
     rng_system(&o.seed, sizeof(o.seed));
     struct members_hooks members_hooks = {.ctx = a, .send = on_send, .publish = on_publish, .event = on_event};

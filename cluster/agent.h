@@ -23,12 +23,22 @@ struct agent_hooks {
     void (*doubted)(void *ctx);
 };
 
+enum { AGENT_DIFFERING_MAX = 16 };
+
+/* A node whose settings are not this one's: bits of DIFFER_. */
+struct agent_differing {
+    char id[NODE_ID_HEX + 1];
+    unsigned what;
+};
+
 struct agent_stats {
     struct members_stats members;
     uint64_t dropped; /* messages of other threads that were too many */
     uint64_t rings;   /* published */
     uint64_t version;
     bool joined;
+    unsigned differing_count; /* of those below; members.differing may be more */
+    struct agent_differing differing[AGENT_DIFFERING_MAX];
 };
 
 /* id: of node_id_load. Nothing runs before agent_start, but the store has a ring: of this node alone. */

@@ -486,6 +486,32 @@ void members_set_times(struct members *m, int64_t remove_after_ms, int64_t windo
     m->o.window_ms = window_ms;
 }
 
+/* ---- settings: no part of a record, so that a change of theirs makes no new ring ---- */
+
+void members_compare_settings(struct members *m, struct member *e) {
+    static const char *const texts[] = {"has the policies and directives of this node again", "has other policies than this node",
+                                        "has other databases, handover-window or gutter-ttl than this node",
+                                        "has other policies, and other databases, handover-window or gutter-ttl, than this node"};
+    uint64_t other = e->settings ^ m->o.settings;
+    uint8_t differs = (uint8_t)(((uint32_t)other != 0 ? DIFFER_POLICIES : 0) | (other >> 32 != 0 ? DIFFER_DIRECTIVES : 0));
+    if (e->heard_settings && differs != e->differs) {
+        e->differs = differs;
+        members_tell(m, MEMBERS_DIFFERS, e->r.id, texts[differs]);
+    }
+}
+
+void members_set_settings(struct members *m, uint64_t settings) {
+    m->o.settings = settings;
+    for (unsigned i = 0; i < m->n; i++) {
+        members_compare_settings(m, m->list[i]);
+    }
+}
+
+unsigned members_differs(const struct members *m, const char *id) {
+    const struct member *e = members_find(m, id);
+    return e != NULL && !member_is_gone(e) ? e->differs : 0;
+}
+
 static void add_seed(struct members *m, const struct node_addr *at, int64_t until_ms, int64_t now_ms) {
     m->seeds = mem_realloc(m->seeds, (m->seed_count + 1) * sizeof(*m->seeds));
     m->seeds[m->seed_count++] = (struct seed){
@@ -580,9 +606,10 @@ const struct member_record *members_self(const struct members *m) {
 
 void members_stats_read(const struct members *m, struct members_stats *out) {
     *out = m->stats;
-    out->nodes = out->answering = 0;
+    out->nodes = out->answering = out->differing = 0;
     for (unsigned i = 0; i < m->n; i++) {
         out->nodes += !member_is_gone(m->list[i]);
+        out->differing += !member_is_gone(m->list[i]) && m->list[i]->differs != 0;
         out->answering += m->list[i] == m->self || (members_up(m, m->list[i]) && m->list[i]->r.verdict == VERDICT_ALIVE);
     }
 }

@@ -31,6 +31,7 @@ enum members_event {
     MEMBERS_FORGOTTEN, /* somebody had the others forget this node: it is alone until it meets one */
     MEMBERS_CLASH,     /* another process says to be this node */
     MEMBERS_REFUSED,   /* a message of another protocol, or none: id is whose; not more often than once a minute */
+    MEMBERS_DIFFERS,   /* a node has other settings than this one, or has them no more */
     MEMBERS_CHANGED,   /* a node came, went, or was given another verdict: id and text say so */
     MEMBERS_EVENT_COUNT
 };
@@ -58,12 +59,17 @@ struct members_options {
     int64_t timeout_ms;    /* cluster-node-timeout */
     int64_t remove_after_ms; /* cluster-remove-after; 0: never */
     int64_t window_ms;       /* handover-window */
+    uint64_t settings;       /* cluster_settings_digest: low half policies, high half directives; nodes should have the same */
 };
+
+/* What of a node's settings is not as here. */
+enum { DIFFER_POLICIES = 1, DIFFER_DIRECTIVES = 2 };
 
 struct members_stats {
     uint64_t sent, received, refused;        /* messages; refused: malformed, or of another protocol */
     uint64_t syncs, suspected, died, removed; /* exchanges of tables; verdicts given here */
     uint64_t overflow;                        /* records not taken because there are too many nodes */
+    unsigned differing;                       /* nodes that have other settings than this one, now */
     unsigned nodes, answering;                /* now, this one included */
 };
 
@@ -73,6 +79,7 @@ void members_destroy(struct members **m);
 
 /* Directives that may change while it runs. */
 void members_set_weight(struct members *m, unsigned weight, int64_t now_ms);
+void members_set_settings(struct members *m, uint64_t settings);
 void members_set_times(struct members *m, int64_t remove_after_ms, int64_t window_ms);
 
 /* Addresses where nodes may be: this one is found out and left alone. Replaces those of the last call. authoritative: what is not among them and dead is
@@ -101,6 +108,8 @@ void members_leave_for_good(struct members *m, int64_t now_ms);
 uint64_t members_version(const struct members *m);
 bool members_joined(const struct members *m);
 void members_stats_read(const struct members *m, struct members_stats *out);
+/* Bits of DIFFER_ for that node, as it has last said. 0 as well when it is not known. */
+unsigned members_differs(const struct members *m, const char *id);
 const struct member_record *members_self(const struct members *m);
 /* Calls fn for every record, those of nodes that are gone included, in the order of their ids; state: as in the ring, heard_ms: when it last answered, -1 never. */
 void members_each(const struct members *m, void (*fn)(void *ctx, const struct member_record *r, enum node_state state, int64_t heard_ms), void *ctx);

@@ -29,6 +29,9 @@ struct member {
     bool helped;                /* others have been asked to ping it, too */
     bool unreachable;           /* from here */
     unsigned failures, answers; /* in a row */
+    uint64_t settings;          /* as it has said, once heard_settings */
+    bool heard_settings;
+    uint8_t differs;            /* DIFFER_ */
     unsigned news;              /* messages that this record should still ride on */
 };
 
@@ -99,6 +102,9 @@ struct member *members_at(const struct members *m, const struct node_addr *addr)
 void members_drop(struct members *m, struct member *e);
 /* Makes the ring anew if it must be, and publishes it. */
 void members_publish(struct members *m, int64_t now_ms);
+
+/* The node has said what its settings are, or this one's have changed: whether they differ, told when that is new. */
+void members_compare_settings(struct members *m, struct member *e);
 
 /* members_talk.c */
 void members_send(struct members *m, enum members_type type, const char *id, const struct node_addr *to, uint32_t number, const char *subject);

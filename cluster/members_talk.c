@@ -14,7 +14,7 @@ static void emit(struct members *m, const char *id, const struct node_addr *to, 
 }
 
 static struct members_message head_of(const struct members *m, enum members_type type, const struct node_addr *to) {
-    struct members_message head = {.type = (uint8_t)type, .version = members_version(m), .table = m->table, .to = *to};
+    struct members_message head = {.type = (uint8_t)type, .version = members_version(m), .table = m->table, .settings = m->o.settings, .to = *to};
     memcpy(head.from, m->self->r.id, sizeof(head.from));
     return head;
 }
@@ -284,6 +284,9 @@ void members_receive(struct members *m, const char *from, const char *from_host,
     if (m->alone || r.sender == NULL) {
         return;
     }
+    r.sender->settings = head.settings;
+    r.sender->heard_settings = true;
+    members_compare_settings(m, r.sender);
     handlers[head.type](m, &r);
     if (head.table == m->table || head.type == MEMBERS_TABLE_BACK) {
         members_become_member(m); /* it knows what the others know */

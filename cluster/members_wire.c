@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { HEAD_BYTES = 1 + 1 + 2 + 8 + 8 + 4 + 2 * NODE_ID_HEX / 2 };
+enum { HEAD_BYTES = 1 + 1 + 2 + 8 + 8 + 8 + 4 + 2 * NODE_ID_HEX / 2 };
 
 /* ---- writing ---- */
 
@@ -38,6 +38,7 @@ void members_put_head(struct buf *out, const struct members_message *m) {
     put_le(out, m->records, 2);
     put_le(out, m->version, 8);
     put_le(out, m->table, 8);
+    put_le(out, m->settings, 8);
     put_le(out, m->number, 4);
     put_id(out, m->from);
     put_id(out, m->subject);
@@ -137,7 +138,8 @@ bool members_parse(struct slice s, struct members_message *m) {
     memset(m, 0, sizeof(*m));
     if (s.n > MEMBERS_MAX_BYTES || s.n < HEAD_BYTES || !take_le(&s, 1, &protocol) || protocol != MEMBERS_PROTOCOL ||
         !take_le(&s, 1, &type) || type >= MEMBERS_TYPE_COUNT || !take_le(&s, 2, &records) || records > MEMBERS_MAX_RECORDS ||
-        !take_le(&s, 8, &m->version) || !take_le(&s, 8, &m->table) || !take_le(&s, 4, &number) || !take_id(&s, m->from) ||
+        !take_le(&s, 8, &m->version) || !take_le(&s, 8, &m->table) || !take_le(&s, 8, &m->settings) ||
+        !take_le(&s, 4, &number) || !take_id(&s, m->from) ||
         !take_id(&s, m->subject) || !take_addr(&s, &m->to)) {
         return false;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* members_wire: messages between the members of a cluster as bytes. Little endian; strict: what is not exactly a message is none.
  *
- *   1 protocol  1 type  2 records  8 ring version  8 hash of the table  4 number  20 sender  20 subject
+ *   1 protocol  1 type  2 records  8 ring version  8 hash of the table  8 settings  4 number  20 sender  20 subject
  *   address it was sent to: 1 length  n host  2 port  2 port for peers
  *   each record: 20 id  1 intent  1 verdict  2 weight  8 incarnation  address as above
  */
@@ -14,7 +14,7 @@
 #include "cluster/ring.h"
 #include "src/base/buf.h"
 
-enum { MEMBERS_PROTOCOL = 1, MEMBERS_MAX_RECORDS = 2000, MEMBERS_MAX_BYTES = 1 << 20 /* of any message */ };
+enum { MEMBERS_PROTOCOL = 2, MEMBERS_MAX_RECORDS = 2000, MEMBERS_MAX_BYTES = 1 << 20 /* of any message */ };
 
 enum member_intent { INTENT_JOINING, INTENT_MEMBER, INTENT_LEAVING, INTENT_LEFT, INTENT_COUNT };
 enum member_verdict { VERDICT_ALIVE, VERDICT_SUSPECT, VERDICT_DEAD, VERDICT_REMOVED, VERDICT_FORGOTTEN, VERDICT_COUNT };
@@ -40,6 +40,7 @@ struct members_message {
     uint8_t type;
     uint16_t records;
     uint64_t version, table;
+    uint64_t settings; /* the sender's: cluster_settings_digest */
     uint32_t number;
     char from[NODE_ID_HEX + 1], subject[NODE_ID_HEX + 1];
     struct node_addr to;

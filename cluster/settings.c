@@ -7,6 +7,7 @@
 #include "cluster/node_addr.h"
 #include "src/base/buf.h"
 #include "src/base/mem.h"
+#include "src/base/sha256.h"
 #include "src/conf/conf.h"
 
 int cluster_bus_port(const struct conf *c) {
@@ -98,6 +99,29 @@ static bool check_etcd(const struct conf *c, const char **name, struct buf *why)
         return false;
     }
     return true;
+}
+
+static uint32_t digest(const struct buf *b) {
+    unsigned char hash[SHA256_BYTES];
+    sha256(buf_slice(b), hash);
+    return (uint32_t)hash[0] << 24 | (uint32_t)hash[1] << 16 | (uint32_t)hash[2] << 8 | hash[3];
+}
+
+uint64_t cluster_settings_digest(const struct conf *c) {
+    struct buf policies = {0}, directives = {0};
+    for (const char *p = c->policy; p != NULL && *p != '\0'; p++) {
+        bool blank = *p == ' ' || *p == '\t', again = policies.n == 0 || policies.p[policies.n - 1] == ' ' || policies.p[policies.n - 1] == '\n';
+        if (!blank) {
+            buf_putc(&policies, *p);
+        } else if (!again) {
+            buf_putc(&policies, ' ');
+        }
+    }
+    buf_printf(&directives, "%lld %lld %lld", (long long)c->databases, (long long)c->handover_window, (long long)c->gutter_ttl);
+    uint64_t v = (uint64_t)digest(&directives) << 32 | digest(&policies);
+    buf_free(&policies);
+    buf_free(&directives);
+    return v;
 }
 
 bool cluster_settings_check(const struct conf *c, const char **name, struct buf *why) {

@@ -157,6 +157,8 @@ struct host_ops {
     void (*cluster_meet)(struct host *h, const struct node_addr *at);
     bool (*cluster_forget)(struct host *h, const char *id); /* false: no such node, or this one */
     void (*cluster_leave)(struct host *h);
+    /* Appends to INFO peers what the server itself knows of them. */
+    void (*peers_info)(struct host *h, struct buf *out);
     /* Whether what this node has of the slot, which has moved away, may go to its new owner. */
     bool (*lends_slot)(struct host *h, unsigned slot);
     /* Sleeps the calling client without blocking its loop, then answers OK: DEBUG SLEEP. */

@@ -192,6 +192,7 @@ static void section_cluster(struct call *c, struct buf *b) {
 static void section_peers(struct call *c, struct buf *b) {
     put_counters(c, b, "peers");
     buf_printf(b, "near_copies:%lld\r\nnear_bytes:%lld\r\n", (long long)LOAD(near_copies), (long long)LOAD(near_bytes));
+    c->host->ops->peers_info(c->host, b);
 }
 
 static void section_keyspace(struct call *c, struct buf *b) {

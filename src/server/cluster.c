@@ -22,8 +22,10 @@
 #include "src/server/holders.h"
 #include "src/server/missed.h"
 #include "src/server/near.h"
+#include "src/server/peer_count.h"
 #include "src/server/peers.h"
 #include "src/server/server.h"
+#include "src/server/sight_int.h"
 #include "src/server/worker.h"
 
 struct cluster {
@@ -35,6 +37,7 @@ struct cluster {
     struct near_node *copies; /* of others' keys */
     struct holders *holders;  /* of copies of ours */
     struct missed *missed;    /* what was written in others' place */
+    struct peer_counts counts;
 };
 
 #define ID_FILE "node.id"
@@ -188,6 +191,90 @@ static void on_changed(void *ctx, const struct key *key) {
     holders_changed(srv->cluster->holders, key != NULL ? l1_shard_of(srv->host.l1, key->hash) : 0, key);
 }
 
+/* ---- what is known of them ---- */
+
+bool cluster_stats(struct server *srv, struct agent_stats *out) {
+    if (srv->cluster == NULL || srv->cluster->agent == NULL) {
+        *out = (struct agent_stats){0};
+        return false;
+    }
+    agent_stats_read(srv->cluster->agent, out);
+    return true;
+}
+
+struct peer_sum cluster_peer(struct server *srv, const char *id) {
+    return peer_counts_read(&srv->cluster->counts, id);
+}
+
+const char *cluster_settings_of(const struct agent_stats *s, const char *id) {
+    static const char *const names[] = {"same", "policies", "directives", "policies+directives"};
+    for (unsigned i = 0; i < s->differing_count; i++) {
+        if (strcmp(s->differing[i].id, id) == 0) {
+            return names[s->differing[i].what & (DIFFER_POLICIES | DIFFER_DIRECTIVES)];
+        }
+    }
+    return names[0];
+}
+
+static void put_differing(const struct agent_stats *s, struct buf *out) {
+    buf_puts(out, "policies_differ:");
+    for (unsigned i = 0, n = 0; i < s->differing_count; i++) {
+        if (s->differing[i].what & DIFFER_POLICIES) {
+            buf_printf(out, "%s%s", n++ > 0 ? "," : "", s->differing[i].id);
+        }
+    }
+    buf_puts(out, "\r\n");
+}
+
+/* A line for each other node, as Redis has for its replicas. */
+static void put_nodes(struct server *srv, const struct agent_stats *s, struct buf *out) {
+    struct ring *ring = ring_store_current(&srv->cluster->rings);
+    for (unsigned i = 0, n = 0; ring != NULL && i < ring->n; i++) {
+        const struct ring_node *node = &ring->nodes[i];
+        if (i != ring->self) {
+            struct peer_sum p = cluster_peer(srv, node->id);
+            buf_printf(out, "peer%u:id=%s,ip=%s,port=%u,state=%s,slots=%u,calls=%llu,answers=%llu,lost=%llu,rtt_us=%llu,settings=%s\r\n", n++, node->id,
+                       node->host, node->port, node_state_name(node->state), node->slots, (unsigned long long)p.calls, (unsigned long long)p.answers,
+                       (unsigned long long)p.lost, (unsigned long long)p.rtt_us, cluster_settings_of(s, node->id));
+        }
+    }
+    ring_unref(ring);
+}
+
+void cluster_info(struct host *h, struct buf *out) {
+    struct server *srv = server_of(h);
+    struct agent_stats s;
+    struct gauges g = {0};
+    if (!cluster_stats(srv, &s)) {
+        return;
+    }
+    cluster_gauges(&s, &g);
+    for (unsigned i = 0; i < gauge_count; i++) {
+        if (strcmp(gauge_rows[i].group, "members") == 0) {
+            buf_printf(out, "members_%s:%llu\r\n", gauge_rows[i].name, (unsigned long long)gauge_value(&g, &gauge_rows[i]));
+        }
+    }
+    put_differing(&s, out);
+    put_nodes(srv, &s, out);
+}
+
+void cluster_gauges(const struct agent_stats *s, struct gauges *g) {
+    g->members_nodes = s->members.nodes;
+    g->members_answering = s->members.answering;
+    g->members_differing = s->members.differing;
+    g->members_joined = s->joined;
+    g->members_rings = s->rings;
+    g->members_messages_sent = s->members.sent;
+    g->members_messages_received = s->members.received;
+    g->members_messages_refused = s->members.refused;
+    g->members_messages_dropped = s->dropped;
+    g->members_syncs = s->members.syncs;
+    g->members_suspected = s->members.suspected;
+    g->members_died = s->members.died;
+    g->members_removed = s->members.removed;
+    g->members_overflow = s->members.overflow;
+}
+
 /* ---- life ---- */
 
 static struct missed *open_missed(void) {
@@ -218,8 +305,10 @@ bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) 
     k->copies = near_node_create(&srv->host.near_copies, &srv->host.near_bytes);
     k->missed = open_missed();
     k->holders = holders_create(srv->host.l1->shard_count, srv->host.loop_count, wake, srv);
+    peer_counts_init(&k->counts, srv->host.loop_count);
+    struct peers_shared shared = {k->copies, k->holders, &k->counts, k->missed};
     for (unsigned i = 0; i < srv->host.loop_count; i++) {
-        srv->workers[i]->peers = peers_create(srv->workers[i], k->id, conf->cluster_secret, k->copies, k->holders, k->missed);
+        srv->workers[i]->peers = peers_create(srv->workers[i], k->id, conf->cluster_secret, &shared);
     }
     srv->tier.changed_ctx = srv;
     srv->tier.changed = on_changed;
@@ -272,6 +361,7 @@ void cluster_close(struct server *srv) {
     handover_destroy(&srv->handover);
     srv->tier.changed = NULL;
     near_node_destroy(&srv->cluster->copies);
+    peer_counts_fini(&srv->cluster->counts);
     holders_destroy(&srv->cluster->holders);
     missed_close(&srv->cluster->missed);
     mem_free(srv->cluster);

@@ -5,10 +5,13 @@
 #include <stdbool.h>
 
 #include "src/base/slice.h"
+#include "src/server/peer_count.h"
 
+struct agent_stats;
 struct buf;
 struct cluster;
 struct conf;
+struct gauges;
 struct host;
 struct node_addr;
 struct ring_store;
@@ -40,7 +43,17 @@ void cluster_hear(struct server *srv, const char *id, const char *addr, struct s
 /* Directives that may change at run time. */
 void cluster_conf_changed(struct server *srv);
 
-/* Host operations of src/cmd/cluster.c. */
+/* What the membership has counted; zeros and false without a cluster. Any thread. */
+bool cluster_stats(struct server *srv, struct agent_stats *out);
+/* As the gauges of group `members`. */
+void cluster_gauges(const struct agent_stats *s, struct gauges *g);
+/* Calls to that node. Only with a cluster; any thread. */
+struct peer_sum cluster_peer(struct server *srv, const char *id);
+/* "same", or what of the node's settings is not as here. */
+const char *cluster_settings_of(const struct agent_stats *s, const char *id);
+
+/* Host operations: of INFO peers; of src/cmd/cluster.c. */
+void cluster_info(struct host *h, struct buf *out);
 void cluster_meet(struct host *h, const struct node_addr *at);
 bool cluster_forget(struct host *h, const char *id);
 void cluster_leave(struct host *h);

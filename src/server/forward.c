@@ -13,6 +13,7 @@
 #include "src/rt/loop.h"
 #include "src/server/channel.h"
 #include "src/server/missed.h"
+#include "src/server/peer_count.h"
 #include "src/server/peers.h"
 #include "src/server/session.h"
 #include "src/server/worker.h"
@@ -104,8 +105,10 @@ bool forward_has_key(const struct session *s, uint64_t name_hash) {
 }
 
 static void resume(struct session *s) {
+    const struct conf *conf = s->worker->conf;
     struct far *far = s->far;
-    bool enough = far->drain ? far->calls == 0 : far->calls <= SESSION_FORWARDS_MAX / 2 && far->bytes <= SESSION_FORWARD_BYTES / 2;
+    bool enough = far->drain ? far->calls == 0
+                             : far->calls <= (size_t)conf->cluster_client_calls / 2 && far->bytes <= (size_t)conf->cluster_client_bytes / 2;
     if (s->stopped && enough) {
         s->stopped = far->drain = false;
         session_go_on(s);
@@ -132,10 +135,13 @@ void forward_brake(struct session *s, bool drain) {
     if (far == NULL || far->calls == 0) {
         return;
     }
-    if (drain || far->full || far->calls >= SESSION_FORWARDS_MAX || far->bytes >= SESSION_FORWARD_BYTES) {
+    const struct conf *conf = s->worker->conf;
+    bool many = far->calls >= (size_t)conf->cluster_client_calls || far->bytes >= (size_t)conf->cluster_client_bytes;
+    if (drain || far->full || many) {
         s->stopped = true;
         far->drain |= drain;
-        STAT_ADD(s->worker->stats->peer_forward_stops, 1);
+        STAT_ADD(s->worker->stats->peer_forward_stops, many);
+        STAT_ADD(s->worker->stats->peer_link_stops, far->full && !many);
     }
     far->full = false;
 }
@@ -353,6 +359,8 @@ static void send_over(struct away *a, struct forward *f) {
     a->db = f->forgets_db ? UNKNOWN_DB : a->db;
     if (a->peer != NULL) {
         STAT_ADD(p->worker->stats->peer_forwarded_calls, 1);
+        STAT_ADD(a->peer->cell->calls, 1);
+        f->sent_us = clock_mono_us();
         f->session->far->full |= link_is_full(a->peer->link);
     }
     STAT_ADD(p->worker->stats->peer_gutter_calls, f->gutter);
@@ -459,6 +467,7 @@ void forward_reply(struct peer *peer, const struct frame *frame, struct slice by
     }
     buf_put_slice(&f->reply.buf, bytes);
     if (at + bytes.n == frame->length) {
+        peer_cell_answered(peer->cell, (uint64_t)(clock_mono_us() - f->sent_us));
         finish(f);
     }
 }
@@ -498,6 +507,9 @@ static void away_lose(struct away *a, struct list *calls) {
     far->watch_lost |= a->watching;
     for (struct list *n = a->sent.next; n != &a->sent; n = n->next) {
         LIST_ENTRY(n, struct forward, node)->away = NULL;
+        if (a->peer != NULL) {
+            STAT_ADD(a->peer->cell->lost, 1);
+        }
     }
     splice(calls, &a->sent);
     away_free(a);

@@ -27,7 +27,7 @@ struct peers;
 struct session;
 struct slice;
 
-enum { FORWARD_ANY_SLOT = 0xffff, SESSION_FORWARDS_MAX = 1024, SESSION_FORWARD_BYTES = 4 << 20 };
+enum { FORWARD_ANY_SLOT = 0xffff };
 
 /* What a call may have written when its reply comes: copies (near.h) of it end then. */
 enum forward_wrote { WROTE_NOTHING, WROTE_KEY, WROTE_SLOT, WROTE_ALL };
@@ -58,6 +58,7 @@ struct forward {
     uint64_t name_hash;
     uint32_t keep_ms;     /* how long it may be kept; 0: not */
     struct near_ticket ticket;
+    int64_t sent_us;      /* monotonic */
     int64_t deadline_ms;  /* monotonic */
     int64_t again_ms;     /* in later */
     /* The reply is there; f is the callee's to free. */

@@ -11,6 +11,7 @@
 #include "src/cmd/call.h"
 #include "src/resp/parse.h"
 #include "src/server/due.h"
+#include "src/server/far.h"
 #include "src/server/forward.h"
 #include "src/server/missed.h"
 #include "src/server/near.h"
@@ -33,6 +34,7 @@ struct gather {
     struct due due;
     struct session *session;
     const struct cmd *cmd;
+    struct far_call far; /* of the client's */
     struct part *parent; /* whose reply this is a part of; NULL: the client's */
     int missing, nparts, nkeys;
     struct part **parts;
@@ -177,10 +179,17 @@ static void end_copies(const struct gather *g) {
     }
 }
 
+/* When every node was asked, it was asked the same. */
+static const struct buf *commands_of(const void *ctx, unsigned i) {
+    const struct gather *g = ctx;
+    return i < (g->part_of != NULL ? (unsigned)g->nparts : 1) ? &g->parts[i]->f.commands : NULL;
+}
+
 static void finish(struct gather *g) {
     end_copies(g);
     if (g->parent == NULL) {
         join(g, &g->due.reply);
+        far_end(&g->far, g->session, buf_slice(&g->due.reply.buf), commands_of, g);
         due_done(g->session, &g->due);
     } else {
         struct part *p = g->parent;
@@ -337,6 +346,7 @@ enum err gather_split(struct session *s, struct call *c) {
         return OK;
     }
     struct gather *g = gather_make(s, c->cmd, l.nkeys);
+    far_begin(&g->far, c, s->worker);
     g->due.silent = client_is(&s->client, CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP);
     add_parts(g, &l, c->arena);
     due_begin(s, &g->due);
@@ -382,6 +392,7 @@ enum err gather_everywhere(struct session *s, struct call *c) {
     const struct ring *ring = s->worker->peers->ring.ring;
     struct gather *g = gather_make(s, c->cmd, (int)ring->n);
     bool writes = c->cmd->flags & CMD_WRITE;
+    far_begin(&g->far, c, s->worker);
     g->due.silent = client_is(&s->client, CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP);
     due_begin(s, &g->due);
     g->missing++;

@@ -15,7 +15,7 @@
 #include "src/server/worker.h"
 #include "src/tier/parcel.h"
 
-enum { TICK_MS = 10, IN_FLIGHT = 64, SLICE = 256, SLICES = 16 /* a tick */, PASSES = 2, ENTRY_HEAD = 5, PARCEL_MAX = 16 << 20 };
+enum { TICK_MS = 10, SLICE = 256, SLICES = 16 /* a tick */, PASSES = 2, ENTRY_HEAD = 5 };
 
 struct sending {
     struct handover *handover;
@@ -115,12 +115,17 @@ static void on_reply(struct forward *f) {
 static bool pack(struct sending *s, const struct key *key, struct buf *parcel) {
     struct l1 *l1 = s->handover->srv->host.l1;
     struct item_view item;
+    size_t most = (size_t)first(s)->conf->handover_max_value;
     int64_t now_ms = loop_now_ms(first(s)->loop);
     unsigned shard = l1_shard_of(l1, key->hash);
     l1_lock(l1, shard);
-    bool ok = l1_get(l1, key, now_ms, L1_NOTOUCH, &item) && item.str.n <= PARCEL_MAX && parcel_put(parcel, &item, now_ms);
+    bool there = l1_get(l1, key, now_ms, L1_NOTOUCH, &item);
+    bool large = there && item.str.n > most;
+    bool packed = there && !large && parcel_put(parcel, &item, now_ms);
     l1_unlock(l1, shard);
-    return ok && parcel->n <= PARCEL_MAX;
+    large |= parcel->n > most;
+    STAT_ADD(first(s)->stats->peer_handover_large, large);
+    return packed && !large;
 }
 
 /* Returns how many bytes go. */
@@ -165,9 +170,11 @@ static void pump(void *ctx) {
         s->pass = PASSES;
         s->at = s->names.n;
     }
-    while (s->in_flight < IN_FLIGHT && pace_allows(&s->pace, now_us) && next_name(s, &db, &name)) {
+    unsigned most = (unsigned)first(s)->conf->handover_keys;
+    while (s->in_flight < most && pace_allows(&s->pace, now_us) && next_name(s, &db, &name)) {
         pace_spend(&s->pace, (int64_t)send_key(s, db, name), now_us);
     }
+    STAT_ADD(first(s)->stats->peer_handover_stops, s->in_flight >= most);
 }
 
 struct sending *sending_begin(struct handover *h) {

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "cluster/agent.h"
 #include "persist/disk.h"
 #include "src/base/buf.h"
 #include "src/base/check.h"
@@ -21,6 +22,7 @@
 #include "src/origin/origin.h"
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
+#include "src/server/cluster.h"
 #include "src/server/profile.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
@@ -258,10 +260,18 @@ static void look_at_locks(struct health *h) {
     SET(shard_worst_contended, most);
 }
 
+static void look_at_cluster(struct health *h) {
+    struct agent_stats s;
+    if (cluster_stats(h->srv, &s) && s.members.differing > 0) {
+        raise_alarm(h, ALARM_settings, "%u nodes have other policies or directives than this one, see INFO peers", s.members.differing);
+    }
+}
+
 static void look_at_rest(struct health *h, const struct conf *conf) {
     look_at_memory(h, conf);
     look_at_pool(h);
     look_at_locks(h);
+    look_at_cluster(h);
     if (h->srv->disk != NULL) {
         look_at_disk(h);
     }

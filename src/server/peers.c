@@ -19,6 +19,7 @@
 #include "src/server/handover.h"
 #include "src/server/missed.h"
 #include "src/server/near.h"
+#include "src/server/peer_count.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
 
@@ -67,6 +68,7 @@ static void peer_free(struct peer *peer) {
     drop_link(peer);
     list_remove(&peer->node);
     near_drop(peer->peers->near, peer);
+    peer_counts_leave(peer->peers->counts, &peer->count);
     mem_free(peer->channels);
     buf_free(&peer->letters);
     mem_free(peer);
@@ -266,6 +268,8 @@ static struct peer *find_peer(struct peers *p, const struct ring_node *node) {
     }
     struct peer *peer = peer_make(p);
     snprintf(peer->id, sizeof(peer->id), "%s", node->id);
+    peer->count = peer_counts_take(p->counts, peer->id);
+    peer->cell = &peer->count->cells[p->worker->id];
     return peer;
 }
 
@@ -437,15 +441,15 @@ void peers_frame(struct worker *w, struct link *l, const struct frame *f, struct
 
 /* ---- life ---- */
 
-struct peers *peers_create(struct worker *w, const char *id, const char *secret, struct near_node *copies, struct holders *holders,
-                           struct missed *missed) {
+struct peers *peers_create(struct worker *w, const char *id, const char *secret, const struct peers_shared *shared) {
     struct peers *p = mem_zalloc(sizeof(*p));
     p->worker = w;
     p->secret = mem_strdup(secret);
-    p->copies = copies;
-    p->holders = holders;
-    p->missed = missed;
-    p->near = near_create(copies, w->stats);
+    p->copies = shared->copies;
+    p->holders = shared->holders;
+    p->counts = shared->counts;
+    p->missed = shared->missed;
+    p->near = near_create(p->copies, w->stats);
     links_init(&p->links, w->loop, w->stats, id);
     p->dialer = dialer_create(w->loop);
     list_init(&p->all);

@@ -17,6 +17,9 @@ struct dialer;
 struct forward;
 struct holders;
 struct missed;
+struct peer_cell;
+struct peer_count;
+struct peer_counts;
 struct near;
 struct near_node;
 struct peers;
@@ -33,6 +36,8 @@ struct peer {
     struct buf letters; /* such messages, until the link is up: each with its length before it */
     int64_t used_ms;
     uint16_t index;     /* in the current ring, RING_NONE: no more */
+    struct peer_count *count; /* NULL while nobody's id is known */
+    struct peer_cell *cell;   /* this loop's of it */
     struct link *link;  /* NULL: none; not yet up: shaking hands */
     struct dial *dial;
     struct list waiting; /* forwards that wait for the link */
@@ -65,6 +70,7 @@ struct peers {
     struct holders *holders;  /* who has copies of ours; the cluster's */
     struct missed *missed;    /* what was written in others' place; the cluster's */
     uint64_t missed_seen;     /* missed_last when all were told */
+    struct peer_counts *counts; /* the cluster's */
     uint32_t last_tag;
     struct timer *tick;
     char *secret;
@@ -73,8 +79,14 @@ struct peers {
     int64_t swept_ms; /* idle channels */
 };
 
-/* For each worker when cluster-enabled. id: this node's; copies, holders, missed: what all workers share, and outlives them. */
-struct peers *peers_create(struct worker *w, const char *id, const char *secret, struct near_node *copies, struct holders *holders, struct missed *missed);
+/* For each worker when cluster-enabled. id: this node's; shared: what all workers have in common, and outlives them. */
+struct peers_shared {
+    struct near_node *copies;
+    struct holders *holders;
+    struct peer_counts *counts;
+    struct missed *missed;
+};
+struct peers *peers_create(struct worker *w, const char *id, const char *secret, const struct peers_shared *shared);
 /* Cancels what is on its way; the sessions are gone. The memory goes with peers_free, when the loop has run on (closed). */
 void peers_close(struct peers *p);
 void peers_free(struct peers **p);

@@ -9,6 +9,7 @@
 #include "src/cmd/call.h"
 #include "src/server/channel.h"
 #include "src/server/due.h"
+#include "src/server/far.h"
 #include "src/server/forward.h"
 #include "src/server/gather.h"
 #include "src/server/handover.h"
@@ -25,6 +26,7 @@ enum { MODE_REDIRECT = 1 /* its place among the choices of cluster-mode */, SCAN
 struct direct {
     struct forward f; /* first */
     struct due due;
+    struct far_call far;
     bool watch;   /* it is WATCH */
     int end_db;   /* the client's database when the transaction has run; -1: as it was */
     uint32_t name_n; /* f.near: bytes of the key, which the command ends with */
@@ -60,6 +62,10 @@ static bool is_something(struct slice reply) {
 static void rewrite_cursor(struct direct *d);
 static void keep_near(struct direct *d);
 
+static const struct buf *commands_of(const void *ctx, unsigned i) {
+    return i == 0 ? &((const struct direct *)ctx)->f.commands : NULL;
+}
+
 static void direct_done(struct forward *f) {
     struct direct *d = (struct direct *)f;
     struct client *client = &f->session->client;
@@ -79,13 +85,15 @@ static void direct_done(struct forward *f) {
     if (d->read_at != 0) {
         account_read(f->session->worker->stats, f->reply.ref_count > 0 || is_something(buf_slice(&f->reply.buf)), clock_ticks() - d->read_at);
     }
+    far_end(&d->far, f->session, buf_slice(&f->reply.buf), commands_of, d);
     out_append(&d->due.reply, &f->reply);
     due_done(f->session, &d->due);
 }
 
-static struct direct *direct_make(struct session *s, unsigned slot) {
+static struct direct *direct_make(struct session *s, const struct call *c, unsigned slot) {
     struct direct *d = mem_zalloc(sizeof(*d));
     forward_init(&d->f, s, slot, direct_done);
+    far_begin(&d->far, c, s->worker);
     d->end_db = d->scan_node = -1;
     d->due.release = d->due.orphan = direct_release;
     d->due.silent = client_is(&s->client, CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP);
@@ -148,6 +156,7 @@ static bool answer_near(struct session *s, struct call *c, unsigned slot, uint64
     buf_put_slice(&c->out->buf, reply);
     STAT_ADD(c->stats->near_hits, 1);
     account_read(c->stats, true, clock_ticks() - s->worker->lap);
+    far_near(c, s->worker);
     return true;
 }
 
@@ -186,7 +195,7 @@ static enum err route_slot(struct session *s, struct call *c, unsigned slot) {
     if (answer_near(s, c, slot, name_hash, &hot)) {
         return ERR_PARKED; /* answered */
     }
-    struct direct *d = direct_make(s, slot);
+    struct direct *d = direct_make(s, c, slot);
     d->f.may_repeat = forward_may_repeat(c);
     forward_add(&d->f, c->argv, c->argc);
     name_direct(d, c, name_hash, hot);
@@ -248,7 +257,7 @@ static enum err answer_null(struct session *s, struct call *c) {
 
 static enum err send_transaction(struct session *s, struct call *c, unsigned slot) {
     int db = atomic_load_explicit(&s->client.db, memory_order_relaxed);
-    struct direct *d = direct_make(s, slot);
+    struct direct *d = direct_make(s, c, slot);
     struct building b = {d, true, db};
     forward_add(&d->f, &(struct slice){"MULTI", 5}, 1);
     txn_each(c, add_queued, &b);
@@ -355,7 +364,7 @@ static enum err route_scan(struct session *s, struct call *c) {
         reply_array(c->out, 0);
         return ERR_PARKED;
     }
-    struct direct *d = direct_make(s, FORWARD_ANY_SLOT);
+    struct direct *d = direct_make(s, c, FORWARD_ANY_SLOT);
     struct slice *argv = arena_alloc(c->arena, (size_t)c->argc * sizeof(*argv));
     memcpy(argv, c->argv, (size_t)c->argc * sizeof(*argv));
     argv[1] = slice_make(text, num_print_u64(text, cursor >> SCAN_NODE_BITS));

@@ -2,6 +2,7 @@
 /* sight: reading the server's numbers, and noting them once a second. */
 #include "src/server/sight_int.h"
 
+#include "cluster/agent.h"
 #include "persist/disk.h"
 #include "src/base/check.h"
 #include "src/base/clock.h"
@@ -13,6 +14,7 @@
 #include "src/l1/l1.h"
 #include "src/origin/origin.h"
 #include "src/rt/pool.h"
+#include "src/server/cluster.h"
 #include "src/server/health.h"
 #include "src/server/server.h"
 #include "src/stats/stats.h"
@@ -117,6 +119,10 @@ void sight_gauges(struct server *srv, const struct conf *conf, struct gauges *ou
     out->pool_waiting = p.depth;
     out->pool_wait_us = p.wait_us;
     out->pool_busy_us = p.busy_us;
+    struct agent_stats members;
+    if (!LOAD(srv->host.loading) && cluster_stats(srv, &members)) { /* who asks over HTTP may come early */
+        cluster_gauges(&members, out);
+    }
     if (srv->disk != NULL) {
         size_t now, most;
         disk_memory(srv->disk, &now, &most);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "cluster/agent.h"
 #include "cluster/ring.h"
 #include "src/base/clock.h"
 #include "src/base/json.h"
@@ -96,7 +97,7 @@ static void put_groups(struct json *j, struct server *srv, const struct gauges *
     put_group(j, g, "memory");
     json_double(j, "fragmentation", sight_fragmentation(g));
     json_close(j, '}');
-    static const char *const plain[] = {"net", "clients", "l1", "fills", "guards", "pool", "locks"};
+    static const char *const plain[] = {"net", "clients", "l1", "fills", "guards", "pool", "locks", "members"};
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
         json_open(j, plain[i], '{');
         put_group(j, g, plain[i]);
@@ -332,7 +333,7 @@ static bool is_complete(const struct server *srv) {
     return !atomic_load(&srv->host.loading);
 }
 
-static void put_node(struct json *j, const struct ring_node *n) {
+static void put_node(struct json *j, struct server *srv, const struct agent_stats *s, const struct ring_node *n) {
     char addr[NODE_HOST_BYTES + 16];
     snprintf(addr, sizeof(addr), strchr(n->host, ':') != NULL ? "[%s]:%u" : "%s:%u", n->host, n->port);
     json_open(j, NULL, '{');
@@ -343,17 +344,26 @@ static void put_node(struct json *j, const struct ring_node *n) {
     json_u64(j, "weight", n->weight);
     json_u64(j, "slots", n->slots);
     json_double(j, "share", (double)n->slots / RING_SLOTS);
+    if (!n->self) {
+        struct peer_sum p = cluster_peer(srv, n->id);
+        json_u64(j, "calls", p.calls);
+        json_u64(j, "lost", p.lost);
+        json_u64(j, "rtt_us", p.rtt_us);
+        json_cstr(j, "settings", cluster_settings_of(s, n->id));
+    }
     json_close(j, '}');
 }
 
 static void put_peers(struct json *j, struct server *srv) {
     bool there = is_complete(srv) && srv->cluster != NULL;
     struct ring *ring = there ? ring_store_current(cluster_rings(srv)) : NULL;
+    struct agent_stats s;
+    cluster_stats(srv, &s);
     json_open(j, "peers", '{');
     json_u64(j, "version", ring != NULL ? ring->version : 0);
     json_open(j, "nodes", '[');
     for (unsigned i = 0; ring != NULL && i < ring->n; i++) {
-        put_node(j, &ring->nodes[i]);
+        put_node(j, srv, &s, &ring->nodes[i]);
     }
     json_close(j, ']');
     json_close(j, '}');

@@ -644,6 +644,35 @@ static void members_have_a_bound(void **state) {
     net_destroy(&net);
 }
 
+static void members_tell_whose_settings_differ(void **state) {
+    (void)state;
+    struct net *net = net_create(3, 77, TIMEOUT);
+    for (unsigned i = 0; i < 3; i++) {
+        net_start(net, i, 3);
+    }
+    assert_true(net_run_until(net, net_agrees, 10000) >= 0);
+    uint64_t version = members_version(net->nodes[0].members);
+    struct members *a = net->nodes[0].members;
+    members_set_settings(net->nodes[2].members, (uint64_t)1 << 32 | 7); /* others, and other directives */
+    net_run(net, 2000);
+    struct members_stats s;
+    members_stats_read(a, &s);
+    assert_int_equal(s.differing, 1);
+    assert_int_equal(net->nodes[0].events[MEMBERS_DIFFERS], 1); /* once, however many messages came */
+    assert_int_equal(members_differs(a, net->nodes[2].id), DIFFER_POLICIES | DIFFER_DIRECTIVES);
+    assert_int_equal(members_differs(a, net->nodes[1].id), 0);
+    members_set_settings(a, (uint64_t)1 << 32 | 8);
+    assert_int_equal(members_differs(a, net->nodes[2].id), DIFFER_POLICIES);
+    assert_int_equal(members_differs(a, net->nodes[1].id), DIFFER_POLICIES | DIFFER_DIRECTIVES);
+    members_set_settings(a, (uint64_t)1 << 32 | 7);
+    members_set_settings(net->nodes[1].members, (uint64_t)1 << 32 | 7);
+    net_run(net, 2000);
+    members_stats_read(a, &s);
+    assert_int_equal(s.differing, 0);
+    assert_int_equal(members_version(a), version); /* the ring is as it was */
+    net_destroy(&net);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(members_is_a_ring_of_one_at_once_when_alone),
                                        cmocka_unit_test(members_alone_among_its_seeds_stops_waiting),
@@ -669,6 +698,7 @@ int main(void) {
                                        cmocka_unit_test(members_leave_and_come_back),
                                        cmocka_unit_test(members_forget_a_node_and_it_keeps_away),
                                        cmocka_unit_test(members_remove_who_is_dead_for_long),
+                                       cmocka_unit_test(members_tell_whose_settings_differ),
                                        cmocka_unit_test(members_remove_at_once_whom_the_driver_does_not_list),
                                        cmocka_unit_test(members_keep_whom_the_driver_does_not_list_while_it_answers),
                                        cmocka_unit_test(members_replace_a_node_by_the_one_at_its_address),

@@ -66,7 +66,7 @@ def commit(kinds):
     built = re.search(r"\bsha=([0-9a-f]{7,})", next(iter(kinds.values())).version())
     if built and not text.startswith(built.group(1)) and int(built.group(1), 16) != 0:
         text += ", configured at %s" % built.group(1)
-    return text + (" with uncommitted changes" if git("status", "--porcelain", "--", "src", "bench", "CMakeLists.txt") else "")
+    return text + (" with uncommitted changes" if git("status", "--porcelain", "--", "src", "cluster", "persist", "bench", "CMakeLists.txt") else "")
 
 
 def machine():

@@ -50,27 +50,47 @@ struct listing {
     const struct ring *ring;
     struct out *out;
     struct buf *text;
+    struct out tails; /* what ends the ranges of each node, from tail_at[node] on */
+    size_t *tail_at;
     unsigned node;
     int64_t count;
 };
 
+/* Slots are scattered, so there are ten thousand ranges and more: what is the same in all of a node's is made once. */
 static void put_slots(void *ctx, unsigned from, unsigned to, unsigned i) {
     struct listing *l = ctx;
-    const struct ring_node *node = &l->ring->nodes[i];
-    reply_array(l->out, 3);
-    reply_int(l->out, from);
-    reply_int(l->out, to);
-    reply_array(l->out, 4);
-    reply_bulk_cstr(l->out, node->host);
-    reply_int(l->out, node->port);
-    reply_bulk_cstr(l->out, node->id);
-    reply_array(l->out, 0);
+    char head[2 * NUM_I64_MAX_LEN + 16] = "*3\r\n:";
+    size_t n = strlen(head);
+    n += num_print_u64(head + n, from);
+    memcpy(head + n, "\r\n:", 3);
+    n += 3;
+    n += num_print_u64(head + n, to);
+    memcpy(head + n, "\r\n", 2);
+    buf_put(&l->out->buf, head, n + 2);
+    buf_put(&l->out->buf, l->tails.buf.p + l->tail_at[i], l->tail_at[i + 1] - l->tail_at[i]);
+}
+
+static void make_tails(struct listing *l, struct arena *arena) {
+    l->tails.proto = l->out->proto;
+    l->tail_at = arena_alloc(arena, (l->ring->n + 1) * sizeof(*l->tail_at));
+    for (unsigned i = 0; i < l->ring->n; i++) {
+        const struct ring_node *node = &l->ring->nodes[i];
+        l->tail_at[i] = l->tails.buf.n;
+        reply_array(&l->tails, 4);
+        reply_bulk_cstr(&l->tails, node->host);
+        reply_int(&l->tails, node->port);
+        reply_bulk_cstr(&l->tails, node->id);
+        reply_array(&l->tails, 0);
+    }
+    l->tail_at[l->ring->n] = l->tails.buf.n;
 }
 
 static enum err tell_slots(struct call *c, const struct ring *ring) {
     struct listing l = {.ring = ring, .out = c->out};
+    make_tails(&l, c->arena);
     reply_array(c->out, each_range(ring, NULL, NULL));
     each_range(ring, put_slots, &l);
+    out_free(&l.tails);
     return OK;
 }
 
@@ -127,7 +147,13 @@ static enum err tell_shards(struct call *c, const struct ring *ring) {
 static void print_range(void *ctx, unsigned from, unsigned to, unsigned i) {
     struct listing *l = ctx;
     if (i == l->node) {
-        buf_printf(l->text, from == to ? " %u" : " %u-%u", from, to);
+        char range[2 * NUM_I64_MAX_LEN + 2] = " ";
+        size_t n = 1 + num_print_u64(range + 1, from);
+        if (to > from) {
+            range[n++] = '-';
+            n += num_print_u64(range + n, to);
+        }
+        buf_put(l->text, range, n);
     }
 }
 

@@ -92,6 +92,7 @@ static void on_event(void *ctx, enum members_event event, const char *id, const 
         return;
     case MEMBERS_BLAMED:
         log_notice("cluster: others, cut off from most, thought this node %s; they tell what they wrote in its place", text);
+        return;
     case MEMBERS_DIFFERS:
         log_warning("cluster: node %.8s %s", id, text);
         return;

@@ -31,7 +31,7 @@ struct direct {
     int end_db;   /* the client's database when the transaction has run; -1: as it was */
     uint32_t name_n; /* f.near: bytes of the key, which the command ends with */
     int scan_node; /* it is SCAN, at the node of this place in the ring; -1: it is not */
-    uint64_t read_at; /* clock_ticks() when a single read began; 0: it is none */
+    bool reads; /* a single key */
 };
 
 static bool is_named(const struct call *c, const char *name) {
@@ -49,9 +49,8 @@ static void direct_release(struct due *d) {
 }
 
 /* A read of another node's key has been answered: for this node a look into the tier behind its memory and disk. */
-static void account_read(struct stats *stats, bool found, uint64_t ticks) {
+static void account_read(struct stats *stats, bool found) {
     STAT_ADD(*(found ? &stats->forwarded.hits : &stats->forwarded.misses), 1);
-    hist_add(&stats->forwarded.latency, ticks);
 }
 
 /* No error, null or empty array: whatever the command calls nothing. */
@@ -82,8 +81,8 @@ static void direct_done(struct forward *f) {
     if (f->near) {
         keep_near(d);
     }
-    if (d->read_at != 0) {
-        account_read(f->session->worker->stats, f->reply.ref_count > 0 || is_something(buf_slice(&f->reply.buf)), clock_ticks() - d->read_at);
+    if (d->reads) {
+        account_read(f->session->worker->stats, f->reply.ref_count > 0 || is_something(buf_slice(&f->reply.buf)));
     }
     far_end(&d->far, f->session, buf_slice(&f->reply.buf), commands_of, d);
     out_append(&d->due.reply, &f->reply);
@@ -155,7 +154,7 @@ static bool answer_near(struct session *s, struct call *c, unsigned slot, uint64
     }
     buf_put_slice(&c->out->buf, reply);
     STAT_ADD(c->stats->near_hits, 1);
-    account_read(c->stats, true, clock_ticks() - s->worker->lap);
+    account_read(c->stats, true);
     far_near(c, s->worker);
     return true;
 }
@@ -167,7 +166,7 @@ static void name_direct(struct direct *d, const struct call *c, uint64_t name_ha
     }
     d->f.wrote = !writes ? WROTE_NOTHING : c->nkeys == 1 ? WROTE_KEY : WROTE_SLOT;
     d->f.near = near;
-    d->read_at = !writes && c->nkeys == 1 ? clock_ticks() : 0;
+    d->reads = !writes && c->nkeys == 1;
     d->name_n = near ? (uint32_t)c->keys[0].name.n : 0;
 }
 

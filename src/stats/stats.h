@@ -22,7 +22,7 @@ struct stats {
 #define COUNTER(field, section, info_name, doc) stat_t field;
 #include "src/stats/counters.def"
     struct tier_stats tiers[STAT_TIERS];
-    struct tier_stats forwarded; /* L3's share: single reads of other nodes' keys, answered by them or by copies; no command here counts them */
+    struct tier_stats forwarded; /* L3's share of single reads: hits and misses, which no command here counts (far.c counts what they took) */
     unsigned command_count;
     struct cmd_stats *commands;
 };

@@ -23,6 +23,19 @@ static bool edit(struct call *c, struct slice pattern, struct slice line, struct
     return ok;
 }
 
+/* What is wrong, without what CONFIG SET says before it: the client did not call that. */
+static void reply_refused(struct call *c, const struct buf *err) {
+    static const char before[] = "') - ";
+    size_t n = sizeof(before) - 1;
+    for (size_t i = 0; i + n <= err->n; i++) {
+        if (memcmp(err->p + i, before, n) == 0) {
+            call_errorf(c, "ERR %.*s", (int)(err->n - i - n), err->p + i + n);
+            return;
+        }
+    }
+    reply_error(c->out, buf_slice(err));
+}
+
 static enum err policy_set_run(struct call *c) {
     struct buf line = {0}, why = {0};
     for (int i = 2; i < c->argc; i++) {
@@ -38,7 +51,7 @@ static enum err policy_set_run(struct call *c) {
         reply_ok(c->out);
     } else {
         ok = false;
-        reply_error(c->out, buf_slice(&why));
+        reply_refused(c, &why);
     }
     buf_free(&line);
     buf_free(&why);
@@ -54,7 +67,7 @@ static enum err policy_del_run(struct call *c) {
     if (ok) {
         reply_int(c->out, found);
     } else {
-        reply_error(c->out, buf_slice(&err));
+        reply_refused(c, &err);
     }
     buf_free(&err);
     return ok ? OK : ERR_REPLIED;

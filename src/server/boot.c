@@ -461,6 +461,13 @@ static bool save_at_exit(struct server *srv, const struct conf *conf) {
     return wish == 1 || (wish == -1 && by_points) ? save_now(srv) : true;
 }
 
+/* Nothing is open yet. */
+static void let_go(struct server *srv, struct conf *conf, struct conf_store *store) {
+    conf_unref(conf);
+    conf_store_free(&store);
+    mem_free(srv);
+}
+
 int server_run(struct conf_store *store, const char *executable, const char *import) {
     struct server *srv = mem_zalloc(sizeof(*srv));
     struct conf *conf = conf_store_current(store);
@@ -472,16 +479,12 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     if (!log_open(conf->logfile) || !enter_dir(conf)) {
         fprintf(stderr, "cannot start: logfile '%s' or dir '%s': %s\n", conf->logfile, conf->dir,
                 strerror(errno));
-        conf_unref(conf);
-        conf_store_free(&store);
-        mem_free(srv);
+        let_go(srv, conf, store);
         return code;
     }
     if (!open_disk(srv, conf) || !open_origins(srv, conf)) {
         close_disk(srv);
-        conf_unref(conf);
-        conf_store_free(&store);
-        mem_free(srv);
+        let_go(srv, conf, store);
         return code;
     }
     raise_fd_limit(conf);

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* loop: a libuv loop with a turn after each poll and a mailbox for other threads. */
+/* loop: a libuv loop with a turn after each poll and a mailbox for other threads.
+ *
+ * The mailbox has an eventfd of its own. With a uv_async the loop, once awake, spins until the thread that woke it is out of its call;
+ * where cores are scarce that thread has just lost its core to the loop. */
 #include "src/rt/loop.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "src/base/check.h"
@@ -24,12 +29,13 @@ struct loop {
     void *ctx;
     int id;
     char name[16];
+    int wake_fd;
 
     /* owner loop only */
     uv_check_t check;
     uv_prepare_t prepare;
     uv_idle_t idle; /* active while the last turn left work: the poll does not sleep then */
-    uv_async_t async;
+    uv_poll_t wake;
     uv_signal_t signals[MAX_SIGNALS];
     int signal_count;
     void (*on_signal)(void *ctx, int signum);
@@ -122,7 +128,7 @@ void loop_post(struct loop *loop, struct msg *msg) {
     loop->last = msg;
     lock_release(&loop->mailbox_lock);
     if (wakes) {
-        uv_async_send(&loop->async);
+        CHECK(eventfd_write(loop->wake_fd, 1) == 0);
     }
 }
 
@@ -148,8 +154,12 @@ bool loop_drain(struct loop *l) {
     return any;
 }
 
-static void async_cb(uv_async_t *h) {
+static void wake_cb(uv_poll_t *h, int status, int events) {
     struct loop *l = h->data;
+    eventfd_t wakes;
+    (void)status;
+    (void)events;
+    (void)eventfd_read(l->wake_fd, &wakes);
     loop_drain(l);
     if (l->stopping) {
         uv_stop(&l->uv);
@@ -169,8 +179,10 @@ struct loop *loop_create(int id, const char *name, const struct loop_ops *ops, v
     uv_check_init(&l->uv, &l->check);
     uv_prepare_init(&l->uv, &l->prepare);
     uv_idle_init(&l->uv, &l->idle);
-    CHECK(uv_async_init(&l->uv, &l->async, async_cb) == 0);
-    l->check.data = l->prepare.data = l->idle.data = l->async.data = l;
+    l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    CHECK(l->wake_fd >= 0 && uv_poll_init(&l->uv, &l->wake, l->wake_fd) == 0);
+    l->check.data = l->prepare.data = l->idle.data = l->wake.data = l;
+    CHECK(uv_poll_start(&l->wake, UV_READABLE, wake_cb) == 0);
     uv_check_start(&l->check, check_cb);
     uv_prepare_start(&l->prepare, prepare_cb);
     return l;
@@ -214,7 +226,7 @@ static void close_own(struct loop *l) {
     uv_close((uv_handle_t *)&l->check, NULL);
     uv_close((uv_handle_t *)&l->prepare, NULL);
     uv_close((uv_handle_t *)&l->idle, NULL);
-    uv_close((uv_handle_t *)&l->async, NULL);
+    uv_close((uv_handle_t *)&l->wake, NULL);
     for (int i = 0; i < l->signal_count; i++) {
         uv_close((uv_handle_t *)&l->signals[i], NULL);
     }
@@ -228,6 +240,7 @@ void loop_destroy(struct loop **loop) {
     close_own(l);
     uv_run(&l->uv, UV_RUN_DEFAULT);       /* runs the close callbacks, and those of the owner's handles */
     CHECK(uv_loop_close(&l->uv) == 0); /* a handle was left open */
+    close(l->wake_fd);
     mem_free(l);
 }
 

@@ -89,5 +89,5 @@ def section(report, kinds, quick):
         rows.append(row(kinds, codec, "JSON", fill_documents, lambda server: read_documents(server, reads)))
     rows.sort(key=lambda r: r[0].split(",")[0])
     report.section("Compression of the disk tier", ["", "on disk per value byte", "written per byte accepted", "CPU per SET, us", "CPU per cold hit, us"], rows, [
-        "maxmemory %d MB; %d keys of %d B, then %d GETs; noise is letters and digits at random, JSON is made by the script" % (LIMIT >> 20, KEYS, VALUE, reads),
+        "maxmemory %d MB; %d keys of %d B, then %d GETs; noise is letters and digits at random, values overlapping in it, JSON is made by the script" % (LIMIT >> 20, KEYS, VALUE, reads),
         "CPU of all threads, flush and merge included; noise is read by 50 connections, JSON by one in pipelines of 50"])

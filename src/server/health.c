@@ -22,6 +22,7 @@
 #include "src/origin/origin.h"
 #include "src/rt/loop.h"
 #include "src/rt/pool.h"
+#include "src/server/alarms.h"
 #include "src/server/cluster.h"
 #include "src/server/profile.h"
 #include "src/server/server.h"
@@ -34,43 +35,10 @@ enum {
     REST_MS = 500, /* instead, while no loop has anything to do */
     REST_TURN_US = 1000,
     SECOND_US = 1000000,
-    LOG_EVERY_US = 60 * SECOND_US,
     PURGE_EVERY_US = 60 * SECOND_US,
     CAPTURE_MS = 2000,
     CAPTURE_EVERY_S = 600,
-    LASTS_US = 5 * SECOND_US,        /* an alarm is shown for so long after the last time */
-    GROWTH_STEP = 256 << 10,         /* bytes a minute that are no noise */
-    GROWTH_LEAST = 16 << 20,         /* in ten minutes, */
-    GROWTH_PART = 50,                /* and of maxmemory this part */
-    SLACK_LEAST = 64 << 20,          /* what the allocator may keep, */
-    SLACK_PART = 4,                  /* and of what is in use this part */
-    POOL_WAIT_US = SECOND_US
-};
-
-enum alarm {
-#define ALARM(field, name, doc) ALARM_##field,
-#define HEALTH(field, name, doc)
-#include "src/server/health.def"
-#undef ALARM
-#undef HEALTH
-    ALARMS
-};
-
-static const struct {
-    const char *name, *doc;
-} alarms[] = {
-#define ALARM(field, name, doc) {name, doc},
-#define HEALTH(field, name, doc)
-#include "src/server/health.def"
-#undef ALARM
-#undef HEALTH
-};
-
-struct alarm_state {
-    _Atomic uint64_t count;
-    _Atomic int64_t last_us; /* 0: never */
-    int64_t logged_us;       /* the thread's */
-    uint64_t unlogged;
+    GROWTH_STEP = 256 << 10          /* bytes a minute that are no noise */
 };
 
 struct health {
@@ -92,6 +60,7 @@ struct health {
     int64_t second_us, purged_us, captured_us;
     uint64_t lag_us; /* in this second so far */
     uint64_t refused, pool_done, pool_wait_us;
+    unsigned pool_idle; /* looks in a row at which jobs waited and none had been done */
 };
 
 #define SET(field, v) atomic_store_explicit(&h->now.field, (uint64_t)(v), memory_order_relaxed)
@@ -100,27 +69,16 @@ struct health {
 /* ---- alarms ---- */
 
 static void __attribute__((format(printf, 3, 4))) raise_alarm(struct health *h, enum alarm a, const char *fmt, ...) {
-    struct alarm_state *s = &h->alarms[a];
-    int64_t now_us = clock_mono_us();
+    uint64_t unlogged;
     char text[256];
-    atomic_fetch_add_explicit(&s->count, 1, memory_order_relaxed);
-    atomic_store_explicit(&s->last_us, now_us, memory_order_relaxed);
-    if (s->logged_us != 0 && now_us - s->logged_us < LOG_EVERY_US) {
-        s->unlogged++;
+    if (!alarm_raise(&h->alarms[a], clock_mono_us(), &unlogged)) {
         return;
     }
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    log_warning("health: %s: %s (%llu more since the last such line)", alarms[a].name, text, (unsigned long long)s->unlogged);
-    s->logged_us = now_us;
-    s->unlogged = 0;
-}
-
-static bool lasts(const struct alarm_state *s) {
-    int64_t last_us = atomic_load_explicit(&s->last_us, memory_order_relaxed);
-    return last_us != 0 && clock_mono_us() - last_us < LASTS_US;
+    log_warning("health: %s: %s (%llu more since the last such line)", alarm_rows[a].name, text, (unsigned long long)unlogged);
 }
 
 /* Takes a profile now, when that is wanted, and none was taken lately. */
@@ -155,7 +113,7 @@ static bool look_at_loops(struct health *h, const struct conf *conf) {
     }
     h->lag_us = worst_us > h->lag_us ? worst_us : h->lag_us;
     SET(lag_most_us, worst_us > GET(lag_most_us) ? worst_us : GET(lag_most_us));
-    if (limit_us > 0 && worst_us > limit_us) {
+    if (alarm_is_due(ALARM_lag, &(struct signs){.lag_us = worst_us, .lag_limit_us = limit_us})) {
         raise_alarm(h, ALARM_lag, "event loop %u %s busy for %llu ms", worst, stuck ? "has been" : "was", (unsigned long long)(worst_us / 1000));
     }
     if (stuck) {
@@ -168,9 +126,8 @@ static bool look_at_loops(struct health *h, const struct conf *conf) {
 
 static void look_at_growth(struct health *h, int64_t unexplained, int64_t maxmemory) {
     int64_t grown = growth_add(&h->growth, clock_now_ms(), unexplained, GROWTH_STEP);
-    int64_t part = maxmemory / GROWTH_PART;
     SET(growth_bytes, grown);
-    if (grown >= GROWTH_LEAST && grown >= part) {
+    if (alarm_is_due(ALARM_growth, &(struct signs){.grown = grown, .maxmemory = maxmemory})) {
         raise_alarm(h, ALARM_growth, "%lld MB that neither keys nor buffers explain came in the last %d minutes, a leak perhaps", (long long)(grown >> 20),
                     GROWTH_WINDOWS);
     }
@@ -180,7 +137,7 @@ static void look_at_slack(struct health *h) {
     size_t used = mem_allocated_bytes(), kept = mem_resident_bytes(), slack = kept > used ? kept - used : 0;
     int64_t now_us = clock_mono_us();
     SET(allocator_slack_bytes, slack);
-    if (slack < SLACK_LEAST || slack < used / SLACK_PART || (h->purged_us != 0 && now_us - h->purged_us < PURGE_EVERY_US)) {
+    if (!alarm_is_due(ALARM_fragmentation, &(struct signs){.kept = kept, .used = used}) || (h->purged_us != 0 && now_us - h->purged_us < PURGE_EVERY_US)) {
         return;
     }
     raise_alarm(h, ALARM_fragmentation, "the allocator keeps %zu MB for %zu MB in use", kept >> 20, used >> 20);
@@ -209,7 +166,7 @@ static void look_at_memory(struct health *h, const struct conf *conf) {
         look_at_growth(h, (int64_t)rss - (int64_t)explained, conf->maxmemory);
     }
     look_at_slack(h);
-    if (conf->health_rss > 0 && percent > (uint64_t)conf->health_rss) {
+    if (alarm_is_due(ALARM_rss, &(struct signs){.rss_percent = percent, .rss_limit = (uint64_t)conf->health_rss})) {
         raise_alarm(h, ALARM_rss, "%zu MB resident, %llu%% of maxmemory", rss >> 20, (unsigned long long)percent);
         capture(h, conf, "resident memory is above its threshold");
     }
@@ -226,7 +183,8 @@ static void look_at_pool(struct health *h) {
     h->pool_wait_us = p.wait_us;
     SET(pool_waiting, p.depth);
     SET(pool_refused, p.refused);
-    if (refused > 0 || (done > 0 && wait_us / done > POOL_WAIT_US)) {
+    h->pool_idle = p.depth > 0 && done == 0 ? h->pool_idle + 1 : 0;
+    if (alarm_is_due(ALARM_pool, &(struct signs){.refused = refused, .done = done, .wait_us = wait_us, .idle_looks = h->pool_idle})) {
         raise_alarm(h, ALARM_pool, "%llu jobs refused, %llu waiting", (unsigned long long)refused, (unsigned long long)p.depth);
     }
 }
@@ -237,8 +195,8 @@ static void look_at_disk(struct health *h) {
     SET(disk_reads_waiting, p.reads_waiting);
     SET(disk_queue_bytes, p.queue_bytes);
     SET(disk_compaction_bytes, p.compaction_bytes);
-    if (p.stopped) {
-        SET(disk_stall_seconds, GET(disk_stall_seconds) + 1);
+    SET(disk_stall_seconds, GET(disk_stall_seconds) + p.stopped);
+    if (alarm_is_due(ALARM_stall, &(struct signs){.stopped = p.stopped})) {
         raise_alarm(h, ALARM_stall, "RocksDB has stopped writes, %llu MB are to be compacted", (unsigned long long)(p.compaction_bytes >> 20));
     }
 }
@@ -335,8 +293,8 @@ void health_destroy(struct health **hp) {
 
 void health_alarms(struct health *h, void (*fn)(void *ctx, const char *name, const char *doc), void *ctx) {
     for (unsigned i = 0; h != NULL && i < ALARMS; i++) {
-        if (lasts(&h->alarms[i])) {
-            fn(ctx, alarms[i].name, alarms[i].doc);
+        if (alarm_lasts(&h->alarms[i], clock_mono_us())) {
+            fn(ctx, alarm_rows[i].name, alarm_rows[i].doc);
         }
     }
 }

@@ -46,6 +46,10 @@ static bool stall_is_due(const struct signs *s) {
     return s->stopped;
 }
 
+static bool settings_is_due(const struct signs *s) {
+    return s->differing > 0;
+}
+
 static bool (*const due[ALARMS])(const struct signs *s) = {
 #define ALARM(field, name, doc) field##_is_due,
 #define HEALTH(field, name, doc)

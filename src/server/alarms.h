@@ -30,6 +30,7 @@ struct signs {
     uint64_t refused, done, wait_us;       /* the pool's jobs since the last look, and how long those done had waited together */
     unsigned idle_looks;                   /* at so many looks in a row, a second apart, jobs waited and none was done */
     bool stopped;                          /* RocksDB takes no writes */
+    unsigned differing;                    /* nodes whose settings are not this one's */
 };
 bool alarm_is_due(enum alarm a, const struct signs *s);
 

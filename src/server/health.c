@@ -220,7 +220,7 @@ static void look_at_locks(struct health *h) {
 
 static void look_at_cluster(struct health *h) {
     struct agent_stats s;
-    if (cluster_stats(h->srv, &s) && s.members.differing > 0) {
+    if (cluster_stats(h->srv, &s) && alarm_is_due(ALARM_settings, &(struct signs){.differing = s.members.differing})) {
         raise_alarm(h, ALARM_settings, "%u nodes have other policies or directives than this one, see INFO peers", s.members.differing);
     }
 }

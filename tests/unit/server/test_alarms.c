@@ -26,6 +26,7 @@ static const struct example examples[] = {
     {ALARM_pool, {.done = 100000, .wait_us = 99999999}, {.refused = 1, .done = 100000}},
     {ALARM_pool, {.idle_looks = 1}, {.idle_looks = 2}}, /* nobody has taken what waits for more than a second */
     {ALARM_stall, {.stopped = false}, {.stopped = true}},
+    {ALARM_settings, {.differing = 0}, {.differing = 1}},
 };
 enum { EXAMPLES = sizeof(examples) / sizeof(examples[0]) };
 

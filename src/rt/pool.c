@@ -110,6 +110,11 @@ static bool needs_one_more(const struct pool *p) {
 }
 
 /* Lock held. */
+static bool may_grow(const struct pool *p) {
+    return p->live < p->options.threads_max && !p->stopping && needs_one_more(p);
+}
+
+/* Lock held. */
 static void comes(struct pool *p, struct worker *w) {
     w->coming = true;
     p->coming++;
@@ -224,7 +229,7 @@ static void *worker_main(void *arg) {
         struct job *job = take(p, &lane);
         if (job != NULL) {
             struct worker *other = pick(p);
-            if (other == NULL && p->live < p->options.threads_max && !p->stopping && needs_one_more(p)) {
+            if (other == NULL && may_grow(p)) {
                 start_worker(p);
             }
             lock_release(&p->lock);
@@ -288,6 +293,9 @@ bool pool_submit(struct pool *p, unsigned lane_id, struct job *job) {
         p->waiting++;
         add(&lane->waiting, 1);
         w = pick(p);
+        if (w == NULL && p->coming == 0 && may_grow(p)) { /* all may stand in a slow call: the first must not wait for one to come by */
+            start_worker(p);
+        }
     }
     lock_release(&p->lock);
     rouse(w);

@@ -24,8 +24,8 @@ struct job {
 struct pool_options {
     const char *name; /* thread names */
     unsigned threads; /* always there; 0: jobs run inline at submit, done too: deterministic tests */
-    unsigned threads_max; /* a worker that finds more jobs waiting than workers busy starts another, up to so many; it ends when
-                             it has been idle for a while. 0: none are added */
+    unsigned threads_max; /* when more jobs wait than workers are busy another is started, up to so many; it ends when it has been idle
+                             for a while. 0: none are added */
     int64_t idle_ms;  /* how long is a while; 0: ten seconds */
     unsigned lanes;   /* queues in falling priority */
     unsigned depth;   /* bound of each lane; UINT_MAX: none */

@@ -214,6 +214,12 @@ function cacheRate(h, steps) {
   return reads > 0 ? Math.min(1, found / reads) : null;
 }
 
+// Median and 99th percentile of one moment, the last one with commands; null: under a microsecond, or there is none.
+function latest(h) {
+  const i = (h.p99_us || []).findLastIndex(v => isNumber(v) && v > 0);
+  return [at(h.p50_us, i) || null, at(h.p99_us, i) || null];
+}
+
 const last = list => (list && list.length > 0 ? list[list.length - 1] : null);
 const alarmsOf = d => ((d.health || {}).alarms || []).map(a => (typeof a === 'string' ? {text: a} : {...a, text: a.text || a.message || a.name || shown('', a)}));
 
@@ -225,7 +231,7 @@ function showGlance(d) {
   const rates = answers(h), hitLine = rates.l1.map((v, i) => (v === null ? null : v + rates.l2[i] + rates.l3[i]));
   fillTile('hits', as.share(rate), rate === null ? 'no reads in the last minute' : 'of reads, last minute', hitLine, 'c-l1', rate);
   fillTile('ops', as.count((d.ops || {}).per_sec) + '/s', as.count((d.ops || {}).total) + ' since start', perSecond(h.ops, step), 'c-l2', (d.ops || {}).total);
-  const p99 = last((h.p99_us || []).filter(v => isNumber(v) && v > 0)), p50 = last((h.p50_us || []).filter(v => isNumber(v) && v > 0));
+  const [p50, p99] = latest(h);
   fillTile('p99', as.us(p99), p99 === null ? 'no commands yet' : p50 === null ? 'median under ' + as.us(1) : 'median ' + as.us(p50), h.p99_us, 'c-origin', p99 === null ? '' : p99 + ' µs');
   const limit = m.maxmemory || (d.server || {}).maxmemory;
   fillTile('memory', as.bytes(m.rss_bytes), limit > 0 ? 'resident, of ' + as.bytes(limit) : 'resident, no limit', h.rss, 'c-l3', m.rss_bytes);

@@ -917,7 +917,7 @@ void l1_purging(struct l1 *l1, bool on) {
 bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out) {
     struct shard *s = shard_of(l1, key);
     struct place at;
-    if (!find_live(s, key, now_ms, &at)) {
+    if (find_item(s, key, now_ms, &at) != LIVE) {
         return false;
     }
     uint8_t bits = at.bucket->meta[at.slot] & META_POLICY;

@@ -279,6 +279,7 @@ struct item_info {
     int64_t idle_ms;  /* OBJECT IDLETIME: coarse */
     int64_t expire_ms; /* L1_NO_TTL: none */
 };
+/* False when it is absent or past its deadline; one in its grace stays. */
 bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out);
 
 /* Counters since start, summed over shards, each locked for a moment; a shard that stays locked is left out of the second and

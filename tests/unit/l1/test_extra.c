@@ -100,6 +100,8 @@ static void value_outlives_its_deadline_for_who_asks(void **state) {
     assert_true(l1_get(l1, &k, NOW + 100, L1_STALE, &v));
     assert_true(v.stale);
     assert_true(slice_eq(v.str, SLICE("v")));
+    struct item_info info;
+    assert_false(l1_info(l1, &k, NOW + 100, &info)); /* who asks about it does not end it */
     assert_true(l1_get(l1, &k, NOW + 1099, L1_STALE, &v));
     assert_false(l1_get(l1, &k, NOW + 1100, L1_STALE, &v));
     struct l1_stats st;

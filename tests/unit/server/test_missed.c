@@ -28,7 +28,7 @@ static struct ring *three(void) {
         nodes[i].weight = 100;
         nodes[i].self = i == 0;
     }
-    return ring_build(nodes, NODES, 1, NULL, 0);
+    return ring_build(nodes, NODES, 0, 1, NULL, 0);
 }
 
 static unsigned slot_of(const struct ring *ring, unsigned node, unsigned k) {
@@ -113,7 +113,7 @@ static void missed_outlives_the_process_and_another_ring(void **state) {
     assert_int_equal(missed_last(m), last);
     assert_int_equal(missed_since(m, ids[2], 0, set), ring->nodes[2].slots);
     struct ring_node alone = ring->nodes[0];
-    struct ring *other = ring_build(&alone, 1, 2, ring, 0); /* the node was removed: when it is back, it still is told */
+    struct ring *other = ring_build(&alone, 1, 0, 2, ring, 0); /* the node was removed: when it is back, it still is told */
     assert_int_equal(missed_since(m, ids[2], 0, set), ring->nodes[2].slots);
     ring_unref(other);
     end(m, ring);

@@ -45,6 +45,7 @@ struct disk_options {
     struct hash_limits hash_limits;
     /* How a value of that name is to be compressed, beside what the store does. By the writer. NULL: it is not. */
     enum codec (*codec)(void *ctx, struct slice name);
+    void (*packed)(void *ctx, struct slice name, size_t from, size_t to); /* one has been. NULL: nobody wants to know */
     void *codec_ctx;
     struct disk_limits limits;
     struct store *store;    /* tests: instead of RocksDB */

@@ -142,6 +142,9 @@ static struct slice pack_record(struct disk *d, const struct op *op, struct buf 
     disk_count(&d->count.packed, 1);
     disk_count(&d->count.packed_from, raw.n);
     disk_count(&d->count.packed_to, out->n);
+    if (d->options.packed != NULL) {
+        d->options.packed(d->options.codec_ctx, name, raw.n, out->n);
+    }
     return buf_slice(out);
 }
 

@@ -44,7 +44,10 @@ enum rule_compress { COMPRESS_NONE, COMPRESS_LZ4, COMPRESS_ZSTD };
     X(uncoalesced, "misses answered at once that might have waited: too many waiters, or the client may not wait") \
     X(jittered, "lifetimes shortened")                                                                             \
     X(writes, "changes sent to the origin")                                                                        \
-    X(write_failures, "changes the origin did not take")
+    X(write_failures, "changes the origin did not take")                                                           \
+    X(purged, "values that a purge had taken when somebody came for them")                                         \
+    X(packed, "values compressed for the disk")                                                                    \
+    X(packed_saved, "bytes that saved")
 
 enum rule_counter {
 #define X(name, doc) RULE_##name,
@@ -143,7 +146,10 @@ static inline bool rule_leases(const struct rule *rule) {
     return rule->opt.wait_ms > 0 && rule->target == NULL;
 }
 
-static inline void rule_count(const struct rule *rule, unsigned loop, enum rule_counter c) {
+static inline void rule_add(const struct rule *rule, unsigned loop, enum rule_counter c, uint64_t by) {
     _Atomic uint64_t *n = &rule->stats->stripes[loop % RULE_STRIPES].n[c];
-    atomic_fetch_add_explicit(n, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(n, by, memory_order_relaxed);
+}
+static inline void rule_count(const struct rule *rule, unsigned loop, enum rule_counter c) {
+    rule_add(rule, loop, c, 1);
 }

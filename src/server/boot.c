@@ -266,6 +266,7 @@ static bool open_disk(struct server *srv, const struct conf *conf) {
                                                  .hash_limits = {(size_t)conf->hash_max_listpack_entries,
                                                                  (size_t)conf->hash_max_listpack_value},
                                                  .codec = codec_of,
+                                                 .packed = tier_packed,
                                                  .codec_ctx = &srv->tier,
                                                  .limits = disk_limits_of(conf)},
                           err, sizeof(err));
@@ -356,6 +357,7 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
                                            .limit_bytes = (size_t)conf->maxmemory,
                                            .policy = policy_text(conf, &policy),
                                            .hooks = {.ctx = &srv->tier,
+                                                     .expired = tier_item_ended,
                                                      .deadline = tier_item_deadline,
                                                      .newborn = tier_newborn,
                                                      .group = tier_group,

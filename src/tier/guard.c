@@ -210,6 +210,17 @@ enum rule_compress tier_compress(void *ctx, struct slice name) {
     return how;
 }
 
+void tier_packed(void *ctx, struct slice name, size_t from, size_t to) {
+    const struct tier *t = ctx;
+    struct rules *rules = guard_rules(t->guard);
+    const struct rule *rule = rules_match(rules, name);
+    if (rule != NULL) {
+        rule_count(rule, 0, RULE_packed);
+        rule_add(rule, 0, RULE_packed_saved, from > to ? from - to : 0);
+    }
+    rules_unref(rules);
+}
+
 void guard_tick(struct guard *g, int64_t now_ms) {
     if (unlikely(atomic_load_explicit(&g->requota, memory_order_relaxed)) && atomic_exchange(&g->requota, false)) {
         meter(g);
@@ -564,6 +575,19 @@ uint32_t tier_newborn_stamp(const struct tier *t, const struct key *key) {
 int64_t tier_item_deadline(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra) {
     struct item_extra e = {0};
     return item_extra_get(extra, &e) ? tier_deadline(ctx, key, expire_ms, &e) : INT64_MIN;
+}
+
+void tier_item_ended(void *ctx, const struct key *key, const struct item_view *item) {
+    const struct tier *t = ctx;
+    if (t->guard == NULL || tier_last_purge(t) == 0 || tier_item_deadline(ctx, key, INT64_MAX, item->extra) != INT64_MIN) {
+        return;
+    }
+    struct rules *rules = guard_rules(t->guard);
+    const struct rule *rule = rules_match(rules, key->name);
+    if (rule != NULL) {
+        rule_count(rule, 0, RULE_purged);
+    }
+    rules_unref(rules);
 }
 
 size_t tier_newborn(void *ctx, const struct key *key, unsigned char *room) {

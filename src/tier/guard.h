@@ -130,6 +130,8 @@ unsigned tier_group(void *ctx, uint8_t db, struct slice name);
 void guard_quota_read(const struct guard *g, const struct rule *rule, struct l1_group *out);
 /* How values of that name are to be compressed on disk; ctx is the tier. Any thread. */
 enum rule_compress tier_compress(void *ctx, struct slice name);
+/* One has been, from so many bytes to so many; its policy counts it. */
+void tier_packed(void *ctx, struct slice name, size_t from, size_t to);
 /* Now and then: ends the leases past their deadlines that nobody has asked for since, and puts quotas in force. Called with no lock
  * held. */
 void guard_tick(struct guard *g, int64_t now_ms);

@@ -139,6 +139,8 @@ uint32_t tier_newborn_stamp(const struct tier *t, const struct key *key);
 /* l1's hooks for them; ctx is the tier. */
 int64_t tier_item_deadline(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra);
 size_t tier_newborn(void *ctx, const struct key *key, unsigned char *room);
+/* An item that somebody came for was past its end; of one that a purge has ended its policy counts that. */
+void tier_item_ended(void *ctx, const struct key *key, const struct item_view *item);
 
 /* Some sink is pressed. Any thread. */
 static inline bool tier_is_pressed(const struct tier *t) {

@@ -5,7 +5,7 @@ import tempfile
 import threading
 
 import server
-from keeping import info, until
+from keeping import counters, info, until
 from resp import Error
 
 
@@ -142,12 +142,14 @@ def a_prefix_goes_at_once(s, c):
 
 @clean
 def tags_go_at_once(s, c):
+    c.cmd("POLICY", "SET", "a*", "ttl=1h")
     for k in "abcd":
         c.cmd("SET", k, k)
     assert c.cmd("TAG.ADD", "a", "red", "round") == 2 and c.cmd("TAG.ADD", "a", "red", "new") == 1
     assert c.cmd("TAG.ADD", "b", "red") == 1 and c.cmd("TAG.ADD", "c", "round") == 1 and c.cmd("TAG.ADD", "nokey", "red") == 0
     assert c.cmd("TAG.PURGE", "red") == "OK"
     assert c.cmd("MGET", *"abcd") == [None, None, b"c", b"d"]
+    assert counters(c, "a*")["purged"] == 1, "of the policy's keys"
     c.cmd("SET", "a", "again")
     assert c.cmd("TAG.PURGE", "red") == "OK" and c.cmd("GET", "a") == b"again", "tags are the value's that had them"
     assert c.cmd("TAG.ADD", "a", "red") == 1

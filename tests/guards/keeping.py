@@ -17,6 +17,12 @@ def info(c, section):
     return dict(line.split(":", 1) for line in c.cmd("INFO", section).decode().split("\r\n") if ":" in line)
 
 
+def counters(c, pattern):
+    start = "policy_%s:" % pattern
+    line = next(x for x in c.cmd("INFO", "guards").decode().split("\r\n") if x.startswith(start))
+    return {k: int(v) for k, v in (pair.split("=") for pair in line[len(start) :].split(","))}
+
+
 def until(what, fn, seconds=30):
     deadline = time.time() + seconds
     while not fn():
@@ -197,6 +203,9 @@ def values_are_compressed_on_disk_as_their_policy_says():
     now = info(c, "tiers")
     assert int(now["l2_packed"]) > 400, now["l2_packed"]
     assert int(now["l2_packed_to_bytes"]) < int(now["l2_packed_from_bytes"]) * 0.7, now
+    of = {kind: counters(c, kind + ":*") for kind in ("lz4", "zstd", "plain")}
+    assert of["lz4"]["packed"] + of["zstd"]["packed"] == int(now["l2_packed"]) and of["plain"]["packed"] == 0, of
+    assert of["lz4"]["packed_saved"] + of["zstd"]["packed_saved"] == int(now["l2_packed_from_bytes"]) - int(now["l2_packed_to_bytes"]), of
     for probing in (1, 0):  # from RocksDB's memory on the loop, and by a thread
         assert c.cmd("DEBUG", "PROBE", probing) == "OK"
         for k, v in values.items():

@@ -22,6 +22,7 @@ enum {
     PUBLISH_US = 500000,
     FADE_MS = 180000,        /* counts of curves are halved so often, */
     HOT_FADE_MS = 60000,     /* and those of hot keys */
+    REST_MS = 1000,          /* between looks when there is nothing new */
     RAISE_US = 300000000,    /* calm for so long before the sample grows */
     MEMORY_MOST = 1 << 20,   /* bytes of all of it; the sample is as large as that allows: */
     MEMORY_MINIS = 360000,   /* the miniatures of memory, shadow included, before they hold anything, */
@@ -57,6 +58,7 @@ struct sight_state {
     struct pool *pool;
     struct job job;
     _Atomic bool busy; /* the job is queued or runs */
+    int64_t woken_ms;  /* by sight_tick, which alone looks at it */
 
     /* SIGHT lock */
     struct lock lock;
@@ -257,6 +259,16 @@ static void fade_hot(struct sight_state *st, int64_t now_ms) {
     }
 }
 
+static bool has_events(const struct sight_state *st) {
+    for (unsigned i = 0; i < st->options.loops; i++) {
+        const struct ring *r = &st->rings[i];
+        if (atomic_load_explicit(&r->tail, memory_order_relaxed) != atomic_load_explicit(&r->head, memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void sight_tick(struct sight *s, const struct sight_now *now) {
     struct sight_state *st = s->state;
     lock_acquire(&st->lock);
@@ -265,7 +277,10 @@ void sight_tick(struct sight *s, const struct sight_now *now) {
     fade_hot(st, now->now_ms);
     lock_release(&st->lock);
     hotkeys_tick(s->tracking, now->now_ms);
-    wake(st);
+    if (has_events(st) || now->now_ms - st->woken_ms >= REST_MS || now->now_ms < st->woken_ms) {
+        st->woken_ms = now->now_ms;
+        wake(st);
+    }
 }
 
 /* ---- life ---- */

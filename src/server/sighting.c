@@ -52,8 +52,8 @@ void sighting_call_slow(struct call *c, struct worker *w, enum err e) {
 
 /* Not a call that a peer answers, or that was refused. */
 void sighting_hot(const struct call *c, struct worker *w) {
-    bool gone = c->adopted != NULL;
-    if (c->nkeys > 0 && c->step >= STEP_FILL && !gone) {
+    /* adopted: the buffer with the names has gone; EXEC: the queue, whose calls' keys were its keys, has */
+    if (c->nkeys > 0 && c->step >= STEP_FILL && c->adopted == NULL && !(c->cmd->flags & CMD_EXEC)) {
         int i = c->nkeys > 1 ? (int)rng_below((uint64_t)c->nkeys) : 0; /* stands for all of them */
         sight_hot(c->host->sight, w->id, &c->keys[i], (uint32_t)c->nkeys);
     }

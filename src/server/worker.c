@@ -153,6 +153,9 @@ static void run_window(struct worker *w, unsigned n) {
             continue;
         }
         dispatch_run(slot);
+        if (unlikely(i == hot)) {
+            sighting_hot(&slot->call, w);
+        }
         session_want_flush(s);
         if (unlikely(s->parked != NULL)) {
             rewind_input(s, slot);
@@ -167,9 +170,6 @@ static void run_window(struct worker *w, unsigned n) {
         } else if (unlikely(out_bytes(&s->out) >= FLUSH_EARLY_BYTES)) {
             session_flush(s);
             w->lap = clock_ticks();
-        }
-        if (unlikely(i == hot)) {
-            sighting_hot(&slot->call, w);
         }
     }
     arena_reset(&w->arena);

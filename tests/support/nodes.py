@@ -114,8 +114,9 @@ class Cluster:
         return sum(int(info(n.conn(), section)[name]) for n in self.nodes if n.proc.poll() is None)
 
     def stop(self):
-        """What was wrong, or None."""
-        wrong = [n.stop() for n in self.nodes if n.proc.poll() is None]
+        """What was wrong, or None; a node that was killed is as it should be, one that fell by itself is not."""
+        fallen = ["ended with %d: %s" % (n.proc.returncode, n.output()[-4000:]) for n in self.nodes if n.proc.poll() not in (None, 0, -9)]
+        wrong = fallen + [n.stop() for n in self.nodes if n.proc.poll() is None]
         return next((w for w in wrong if w), None)
 
 

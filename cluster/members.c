@@ -213,9 +213,14 @@ static bool was_apart(const struct members *m) {
     return m->tick_ms - m->apart_ms < 2 * m->o.timeout_ms;
 }
 
+/* Others had the slots of a node of which they say that. */
+static bool was_given_up(const struct member_record *r) {
+    return r->verdict != VERDICT_ALIVE || r->intent == INTENT_LEFT;
+}
+
 /* A node that is new in this process hears once that its former life was given up, also when it has changed since that was said. */
 static bool hears_of_former_life(struct members *m, const struct member_record *r) {
-    bool about_this = m->self->r.intent == INTENT_JOINING && r->verdict != VERDICT_ALIVE && r->incarnation >= m->o.incarnation;
+    bool about_this = m->self->r.intent == INTENT_JOINING && was_given_up(r) && r->incarnation >= m->o.incarnation;
     if (about_this && !m->doubted) {
         m->doubted = true;
         members_tell(m, MEMBERS_DOUBTED, m->self->r.id, verdict_names[r->verdict]);
@@ -224,8 +229,8 @@ static bool hears_of_former_life(struct members *m, const struct member_record *
 }
 
 static void tell_doubt(struct members *m, const struct member_record *r) {
-    if (r->verdict != VERDICT_ALIVE && !hears_of_former_life(m, r)) {
-        bool lost = was_apart(m) || r->verdict >= VERDICT_REMOVED;
+    if (was_given_up(r) && !hears_of_former_life(m, r)) {
+        bool lost = was_apart(m) || r->verdict >= VERDICT_REMOVED || r->intent == INTENT_LEFT;
         members_tell(m, lost ? MEMBERS_DOUBTED : MEMBERS_BLAMED, m->self->r.id, verdict_names[r->verdict]);
     }
 }
@@ -313,7 +318,7 @@ bool members_merge(struct members *m, const struct member_record *r, int64_t now
         return false;
     }
     if (r->incarnation > was.incarnation) {
-        bool gone = member_is_gone(e);
+        bool gone = member_is_gone(e) || was.intent == INTENT_LEAVING; /* its last words may have been lost */
         take_new_life(e, r);
         if (gone && r->intent == INTENT_JOINING && r->verdict == VERDICT_ALIVE) {
             e->r.verdict = VERDICT_SUSPECT; /* another process with what the node had: it is to hear that others have had its share */

@@ -69,6 +69,11 @@ def steal_ticks(cores):
         return sum(int(line.split()[8]) for line in f if line.split()[0] in names)
 
 
+def steal_percent(ticks, seconds):
+    """What it has taken in so many seconds from the cores in use, since it was at so many ticks; in percent of one core."""
+    return 100 * (steal_ticks(cores()) - ticks) / os.sysconf("SC_CLK_TCK") / seconds
+
+
 def cores():
     return sorted(os.sched_getaffinity(0))
 

@@ -88,9 +88,13 @@ class Client:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.file = self.socket.makefile("rb")
 
-    def call(self, *words):
+    @staticmethod
+    def encode(*words):
         parts = [w if isinstance(w, bytes) else str(w).encode() for w in words]
-        self.socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+        return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
+
+    def call(self, *words):
+        self.socket.sendall(self.encode(*words))
         return self.reply()
 
     def reply(self):

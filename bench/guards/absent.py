@@ -15,11 +15,6 @@ ROWS = ["loads at the origin, {keys} random absent keys", "loads at the origin, 
         "bytes of memory more after all of them", "reads of real keys meanwhile that memory answered, %"]
 
 
-def encoded(call):
-    words = [str(w).encode() for w in call]
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
-
-
 class Crowd:
     """So many connections to one server, pipelined: calls go to them in turn, replies come in the order of the calls."""
 
@@ -29,7 +24,7 @@ class Crowd:
     def many(self, calls):
         n = len(self.all)
         for at, c in enumerate(self.all):
-            c.socket.sendall(b"".join(encoded(call) for call in calls[at::n]))
+            c.socket.sendall(b"".join(c.encode(*call) for call in calls[at::n]))
         return [self.all[i % n].reply() for i in range(len(calls))]
 
     def get(self, keys):

@@ -5,35 +5,22 @@
 #include "src/conf/row.h"
 #include "src/tier/tier.h"
 
-/* The policies without that of a pattern, and with a new line (n 0: none). False with the error's text. */
-static bool edit(struct call *c, struct slice pattern, struct slice line, struct buf *err) {
+/* The policies without that of a pattern, and with a new line (n 0: none). False with what is wrong. */
+static bool edit(struct call *c, struct slice pattern, struct slice line, struct buf *why) {
     struct guard *g = c->host->tier->guard;
     struct buf lines = {0};
     lock_acquire(&g->editing);
     struct conf *now = conf_store_current(c->host->conf_store);
     rules_edit(now->policy, pattern, line, &lines);
     conf_unref(now);
-    struct slice pair[2] = {SLICE("policy"), lines.p == NULL ? slice_make("", 0) : buf_slice(&lines)};
-    bool ok = conf_store_set(c->host->conf_store, pair, 1, err);
+    struct slice name, pair[2] = {SLICE("policy"), lines.p == NULL ? slice_make("", 0) : buf_slice(&lines)};
+    bool ok = conf_store_change(c->host->conf_store, pair, 1, &name, why);
     lock_release(&g->editing);
     buf_free(&lines);
     if (ok) {
         c->host->ops->conf_changed(c->host);
     }
     return ok;
-}
-
-/* What is wrong, without what CONFIG SET says before it: the client did not call that. */
-static void reply_refused(struct call *c, const struct buf *err) {
-    static const char before[] = "') - ";
-    size_t n = sizeof(before) - 1;
-    for (size_t i = 0; i + n <= err->n; i++) {
-        if (memcmp(err->p + i, before, n) == 0) {
-            call_errorf(c, "ERR %.*s", (int)(err->n - i - n), err->p + i + n);
-            return;
-        }
-    }
-    reply_error(c->out, buf_slice(err));
 }
 
 static enum err policy_set_run(struct call *c) {
@@ -44,14 +31,11 @@ static enum err policy_set_run(struct call *c) {
         }
         put_word(c->argv[i], &line);
     }
-    bool ok = rule_check(buf_slice(&line), &why);
-    if (!ok) {
-        call_errorf(c, "ERR %.*s", (int)why.n, why.p);
-    } else if (edit(c, c->argv[2], buf_slice(&line), &why)) {
+    bool ok = rule_check(buf_slice(&line), &why) && edit(c, c->argv[2], buf_slice(&line), &why);
+    if (ok) {
         reply_ok(c->out);
     } else {
-        ok = false;
-        reply_refused(c, &why);
+        call_errorf(c, "ERR %.*s", (int)why.n, why.p);
     }
     buf_free(&line);
     buf_free(&why);
@@ -61,15 +45,15 @@ static enum err policy_set_run(struct call *c) {
 static enum err policy_del_run(struct call *c) {
     struct rules *rules = guard_rules(c->host->tier->guard);
     bool found = rules_find(rules, c->argv[2]) != NULL;
-    struct buf err = {0};
+    struct buf why = {0};
     rules_unref(rules);
-    bool ok = !found || edit(c, c->argv[2], slice_make("", 0), &err);
+    bool ok = !found || edit(c, c->argv[2], slice_make("", 0), &why);
     if (ok) {
         reply_int(c->out, found);
     } else {
-        reply_refused(c, &err);
+        call_errorf(c, "ERR %.*s", (int)why.n, why.p);
     }
-    buf_free(&err);
+    buf_free(&why);
     return ok ? OK : ERR_REPLIED;
 }
 

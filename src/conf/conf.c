@@ -503,57 +503,44 @@ void conf_store_take_notes(struct conf_store *s, struct buf *out) {
 
 /* ---- CONFIG SET and GET ---- */
 
-/* seen: a mark for each row, then for each directive without effect. */
-static bool set_one(struct conf_store *s, struct conf *c, struct slice name, struct slice value, bool *seen,
-                    struct buf *err) {
+/* seen: a mark for each row, then for each directive without effect. why stays empty when there is no such directive. */
+static bool set_one(struct conf_store *s, struct conf *c, struct slice name, struct slice value, bool *seen, struct buf *why) {
     const struct row *row = row_find(name);
     int useless = row == NULL ? no_effect_find(name) : -1;
-    struct buf why = {0};
     bool ok = false;
     bool *mark = &seen[row != NULL ? (size_t)(row - conf_rows) : conf_row_count + (size_t)(useless < 0 ? 0 : useless)];
     if (row == NULL && useless < 0) {
-        buf_printf(err, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
-                   SLICE_ARG(name));
-    } else if (*mark) {
-        buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%.*s') - duplicate parameter", SLICE_ARG(name));
+        return false;
+    }
+    if (*mark) {
+        buf_puts(why, "duplicate parameter");
     } else if (useless >= 0) {
         no_effect_set(c, useless, value);
         s->noted[useless] = true;
         ok = true;
     } else if (row->flags & BOOT) {
-        buf_printf(err,
-                   "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't set "
-                   "immutable config",
-                   SLICE_ARG(name));
-    } else if ((row->kind == KIND_LINES && !check_lines(s, row, value, &why)) || !row_parse(c, row, value, &why)) {
-        buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%.*s') - %.*s",
-                   SLICE_ARG(name), (int)why.n, why.p);
+        buf_puts(why, "can't set immutable config");
     } else {
-        ok = true;
+        ok = (row->kind != KIND_LINES || check_lines(s, row, value, why)) && row_parse(c, row, value, why);
     }
     *mark = true;
-    buf_free(&why);
     return ok;
 }
 
-bool conf_store_set(struct conf_store *s, const struct slice *pairs, int n, struct buf *err) {
+bool conf_store_change(struct conf_store *s, const struct slice *pairs, int n, struct slice *name, struct buf *why) {
     bool *seen = mem_zalloc(conf_row_count + no_effect_count + 1);
     lock_acquire(&s->lock);
     struct conf *c = conf_copy(s->current);
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {
-        ok = set_one(s, c, pairs[2 * i], pairs[2 * i + 1], seen, err);
+        *name = pairs[2 * i];
+        ok = set_one(s, c, pairs[2 * i], pairs[2 * i + 1], seen, why);
     }
     mem_free(seen);
     if (ok) {
-        const char *name;
-        struct buf why = {0};
-        ok = finish(s, c, &name, &why);
-        if (!ok) {
-            buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%s') - %.*s", name,
-                       (int)why.n, why.p);
-        }
-        buf_free(&why);
+        const char *at_fault = "";
+        ok = finish(s, c, &at_fault, why);
+        *name = slice_cstr(at_fault);
     }
     struct conf *old = ok ? s->current : c;
     if (ok) {
@@ -561,6 +548,19 @@ bool conf_store_set(struct conf_store *s, const struct slice *pairs, int n, stru
     }
     lock_release(&s->lock);
     conf_unref(old);
+    return ok;
+}
+
+bool conf_store_set(struct conf_store *s, const struct slice *pairs, int n, struct buf *err) {
+    struct slice name = slice_make("", 0);
+    struct buf why = {0};
+    bool ok = conf_store_change(s, pairs, n, &name, &why);
+    if (!ok && why.n == 0) {
+        buf_printf(err, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'", SLICE_ARG(name));
+    } else if (!ok) {
+        buf_printf(err, "ERR CONFIG SET failed (possibly related to argument '%.*s') - %.*s", SLICE_ARG(name), (int)why.n, why.p);
+    }
+    buf_free(&why);
     return ok;
 }
 

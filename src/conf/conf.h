@@ -73,7 +73,10 @@ const char *conf_store_file(const struct conf_store *store);
 /* True when `bind` was given by the user. */
 bool conf_store_bind_given(const struct conf_store *store);
 
-/* CONFIG SET: all pairs or none. On failure err holds the whole error text ("ERR ..."). Any thread. */
+/* Sets all pairs or none. On failure name is the directive at fault, borrowed from pairs or static, and why says what is wrong with it; why stays
+ * empty when there is no such directive. Any thread. */
+bool conf_store_change(struct conf_store *store, const struct slice *pairs, int n, struct slice *name, struct buf *why);
+/* The same for CONFIG SET: on failure err holds the whole error text ("ERR ..."). Any thread. */
 bool conf_store_set(struct conf_store *store, const struct slice *pairs, int n, struct buf *err);
 /* Calls fn for every directive whose name matches the pattern, in name order. */
 void conf_each(const struct conf *c, struct slice pattern,

@@ -79,12 +79,7 @@ static enum err set_adopted(struct call *c, int i, struct slice value, int64_t e
     return e;
 }
 
-/* What is kept in place of a silent owner is not kept for long: the owner will be back, and not know of it. */
-static int64_t in_gutter(const struct call *c, int64_t expire_ms) {
-    int64_t most = c->now_ms + c->conf->gutter_ttl;
-    return expire_ms == L1_NO_TTL || expire_ms == L1_KEEP_TTL || expire_ms > most ? most : expire_ms;
-}
-
+/* The owner will be back, and not know of it. */
 void call_end_soon(struct call *c) {
     int64_t most = c->now_ms + c->conf->gutter_ttl;
     for (int i = 0; i < c->nkeys; i++) {
@@ -99,8 +94,7 @@ void call_end_soon(struct call *c) {
 /* What a lifetime given by the call becomes under the key's policy. */
 static int64_t under_policy(const struct call *c, int i, int64_t expire_ms) {
     const struct rule *rule = c->exact ? NULL : call_rule(c, i);
-    expire_ms = rule == NULL ? expire_ms : guard_deadline(rule, (unsigned)c->client->loop_id, expire_ms, c->now_ms);
-    return unlikely(c->peer & PEER_GUTTER) ? in_gutter(c, expire_ms) : expire_ms;
+    return rule == NULL ? expire_ms : guard_deadline(rule, (unsigned)c->client->loop_id, expire_ms, c->now_ms);
 }
 
 enum err call_set(struct call *c, int i, struct slice value, int64_t expire_ms, unsigned l1_flags) {

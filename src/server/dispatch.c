@@ -492,43 +492,36 @@ static void account_policy(const struct call *c, const struct worker *w, uint64_
     }
 }
 
-/* A waiting call's time is that of all its steps. */
-static void note_slow(struct call *c, uint64_t ticks) {
-    uint64_t filling = park_filling(c);
-    struct slow_where where = {.step = filling > ticks - filling ? "fill" : "run",
+/* A waiting call's time is that of all its steps; of them it waited so long for acknowledgements. */
+static void note_slow(const struct call *c, uint64_t ticks, uint64_t acks) {
+    uint64_t filling = park_filling(c), rest = ticks - acks - filling;
+    struct slow_where where = {.step = acks > 0 && acks >= filling && acks >= rest ? "commit" : filling > rest ? "fill" : "run",
                                .tier = tier_names[tier_of_call(c)].name,
-                               .waited_us = clock_ticks_to_us(filling)};
+                               .waited_us = clock_ticks_to_us(filling + acks)};
     slowlog_add(c->host->slowlog, c->now_ms, clock_ticks_to_us(ticks), c->argv, c->argc, c->client->addr, c->client->name, &where);
 }
 
 void dispatch_acknowledged(const struct call *c, struct worker *w, uint64_t blocked_at) {
-    uint64_t now = clock_ticks(), ticks = park_ticks(c, now), run = park_ticks(c, blocked_at), waited = now - blocked_at, filling = park_filling(c);
-    if (run >= w->slow_ticks || ticks < w->slow_ticks || (c->cmd->flags & CMD_SKIP_SLOWLOG)) {
-        return; /* it was slow before, and is in the log */
+    uint64_t now = clock_ticks(), ticks = park_ticks(c, now);
+    bool was_slow = park_ticks(c, blocked_at) >= w->slow_ticks; /* and is in the log */
+    if (!was_slow && ticks >= w->slow_ticks && !(c->cmd->flags & CMD_SKIP_SLOWLOG)) {
+        note_slow(c, ticks, now - blocked_at);
     }
-    struct slow_where where = {.step = waited >= filling && waited >= run - filling ? "commit" : filling > run - filling ? "fill" : "run",
-                               .tier = tier_names[tier_of_call(c)].name,
-                               .waited_us = clock_ticks_to_us(filling + waited)};
-    slowlog_add(c->host->slowlog, c->now_ms, clock_ticks_to_us(ticks), c->argv, c->argc, c->client->addr, c->client->name, &where);
 }
 
 static void call_account(struct call *c, struct worker *w, uint64_t ticks) {
-    struct cmd_stats *cs = &c->stats->commands[c->cmd->id];
-    STAT_ADD(cs->calls, 1);
-    STAT_ADD(cs->ticks, ticks);
-    hist_add(stats_latency(cs), ticks);
+    stats_count_call(c->stats, c->cmd->id, ticks);
     if (unlikely(c->far)) {
         account_far(c, ticks);
     }
     if (unlikely(c->rule_of != NULL)) {
         account_policy(c, w, ticks);
     }
-    STAT_ADD(c->stats->total_commands_processed, 1);
     struct client *client = c->client;
     atomic_store_explicit(&client->last_cmd, c->cmd, memory_order_relaxed);
     atomic_store_explicit(&client->last_ms, c->now_ms, memory_order_relaxed);
     if (unlikely(ticks >= w->slow_ticks) && !(c->cmd->flags & CMD_SKIP_SLOWLOG)) {
-        note_slow(c, ticks);
+        note_slow(c, ticks, 0);
     }
     if (unlikely(ticks >= w->latency_ticks)) {
         latency_add(c->host->latency, c->cmd->flags & CMD_FAST ? "fast-command" : "command",

@@ -22,11 +22,7 @@ void far_begin(struct far_call *far, const struct call *c, const struct worker *
 }
 
 static void count(const struct cmd *cmd, struct stats *stats, uint64_t ticks) {
-    struct cmd_stats *cs = &stats->commands[cmd->id];
-    STAT_ADD(cs->calls, 1);
-    STAT_ADD(cs->ticks, ticks);
-    hist_add(stats_latency(cs), ticks);
-    STAT_ADD(stats->total_commands_processed, 1);
+    stats_count_call(stats, cmd->id, ticks);
     if ((cmd->flags & CMD_READONLY) && cmd->spec_count > 0) { /* sight.c takes these away from what memory answered */
         hist_add(&stats->tiers[STAT_L3].latency, ticks);
     }

@@ -32,6 +32,14 @@ struct stats *stats_create(unsigned command_count);
 void stats_destroy(struct stats **s);
 /* The command's histogram, made when it has none. Owner only. */
 struct hist *stats_latency(struct cmd_stats *s);
+/* A call of the command with that number has taken so many ticks. Owner only. */
+static inline void stats_count_call(struct stats *s, unsigned command, uint64_t ticks) {
+    struct cmd_stats *cs = &s->commands[command];
+    STAT_ADD(cs->calls, 1);
+    STAT_ADD(cs->ticks, ticks);
+    hist_add(stats_latency(cs), ticks);
+    STAT_ADD(s->total_commands_processed, 1);
+}
 /* The sum over loops of the counter at this offset of struct stats. Any thread. */
 uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset);
 #define STATS_SUM(all, n, field) stats_sum((all), (n), offsetof(struct stats, field))

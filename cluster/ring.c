@@ -37,15 +37,11 @@ static void weigh(const struct ring *ring, uint16_t *weights) {
     }
 }
 
-static bool answers(const struct ring_node *node) {
-    return node->state != NODE_SUSPECT && node->state != NODE_DEAD;
-}
-
 static void choose_serving(struct ring *ring) {
     uint16_t weights[RING_MAX_NODES];
     bool answering[RING_MAX_NODES];
     for (unsigned i = 0; i < ring->n; i++) {
-        answering[i] = answers(&ring->nodes[i]);
+        answering[i] = ring_node_answers(&ring->nodes[i]);
     }
     weigh(ring, weights);
     ring_place_serving(ring->nodes, weights, ring->n, ring->run, answering, ring->owner, ring->self, ring->serving);

@@ -44,6 +44,11 @@ struct ring_node {
     uint16_t slots; /* owned; 16,384 fits */
 };
 
+/* Not passed over. */
+static inline bool ring_node_answers(const struct ring_node *node) {
+    return node->state != NODE_SUSPECT && node->state != NODE_DEAD;
+}
+
 struct ring {
     uint64_t version; /* of the set: equal versions have equal nodes (but for their states) and owners. Newer ones are greater. */
     unsigned n;

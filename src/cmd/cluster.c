@@ -110,7 +110,7 @@ static void put_range(void *ctx, unsigned from, unsigned to, unsigned i) {
 }
 
 static void put_shard_node(struct out *out, const struct ring_node *node) {
-    bool silent = node->state == NODE_SUSPECT || node->state == NODE_DEAD;
+    bool silent = !ring_node_answers(node);
     reply_array(out, 1);
     reply_map(out, 7);
     reply_bulk_cstr(out, "id");
@@ -166,7 +166,7 @@ static enum err tell_nodes(struct call *c, const struct ring *ring) {
     for (unsigned i = 0; i < ring->n; i++) {
         const struct ring_node *node = &ring->nodes[i];
         struct listing l = {.ring = ring, .text = &text, .node = i};
-        bool silent = node->state == NODE_SUSPECT || node->state == NODE_DEAD;
+        bool silent = !ring_node_answers(node);
         buf_printf(&text, "%s %s:%u@%u %s - 0 0 %llu %s", node->id, node->host, node->port, node->bus_port, flags_of(node),
                    (unsigned long long)ring->version >> 32, silent ? "disconnected" : "connected");
         each_range(ring, print_range, &l);

@@ -145,7 +145,7 @@ void purges_slots(struct purges *p, const uint8_t set[PURGE_SLOT_BYTES]) {
         p->slots = mem_zalloc(PURGE_SLOTS * sizeof(*p->slots));
     }
     for (unsigned s = 0; s < PURGE_SLOTS; s++) {
-        p->slots[s] = set[s / 8] >> s % 8 & 1 ? number : p->slots[s];
+        p->slots[s] = slot_set_has(set, s) ? number : p->slots[s];
     }
     atomic_store_explicit(&p->last, number, memory_order_relaxed);
 }

@@ -21,6 +21,13 @@ struct purges;
 
 enum { PURGE_SLOTS = 16384, PURGE_SLOT_BYTES = PURGE_SLOTS / 8 /* of a set of slots: bit s % 8 of byte s / 8 */ };
 
+static inline bool slot_set_has(const uint8_t *set, unsigned slot) {
+    return set[slot / 8] >> slot % 8 & 1;
+}
+static inline void slot_set_put(uint8_t *set, unsigned slot, bool in) {
+    set[slot / 8] = (uint8_t)((set[slot / 8] & ~(1u << slot % 8)) | (unsigned)in << slot % 8);
+}
+
 /* max: so many prefixes and tags can be remembered. */
 struct purges *purges_create(size_t max);
 void purges_destroy(struct purges **p);

@@ -72,10 +72,10 @@ static unsigned drop(struct handover *h, uint8_t *set) {
     }
     l1_lock_all(srv->host.l1);
     for (unsigned s = 0; s < RING_SLOTS; s++) {
-        if (set[s / 8] >> s % 8 & 1) {
+        if (slot_set_has(set, s)) {
             bool was = atomic_exchange(&h->lent[s], LENT_NOT) != LENT_NOT; /* else somebody else was first, and it may be in use again */
             n += was;
-            set[s / 8] &= (uint8_t)~(!was << s % 8);
+            slot_set_put(set, s, was);
         }
     }
     guard_purge_slots(srv->tier.guard, set);
@@ -90,7 +90,7 @@ static void run_drop(struct job *job) {
     uint8_t set[PURGE_SLOT_BYTES] = {0};
     for (unsigned s = 0; s < RING_SLOTS; s++) {
         enum lent lent = lent_of(h, s);
-        set[s / 8] |= (uint8_t)((lent == LENT_DROP || (all && lent == LENT)) << s % 8);
+        slot_set_put(set, s, lent == LENT_DROP || (all && lent == LENT));
     }
     h->dropped = drop(h, set);
 }
@@ -142,7 +142,7 @@ static void drop_taken_back(struct handover *h, const struct ring *ring) {
     bool any = false;
     for (unsigned s = 0; s < RING_SLOTS; s++) {
         bool back = ring_serves(ring, s) && lent_of(h, s) != LENT_NOT;
-        set[s / 8] |= (uint8_t)(back << s % 8);
+        slot_set_put(set, s, back);
         any |= back;
     }
     if (any) {
@@ -154,7 +154,7 @@ static void drop_taken_back(struct handover *h, const struct ring *ring) {
 static void drop_what_moved(struct handover *h, const struct ring *ring) {
     uint8_t set[PURGE_SLOT_BYTES] = {0};
     for (unsigned s = 0; s < RING_SLOTS; s++) {
-        set[s / 8] |= (uint8_t)(!ring_owns(ring, s) << s % 8);
+        slot_set_put(set, s, !ring_owns(ring, s));
     }
     (void)handover_drop_missed(h->srv, set);
 }

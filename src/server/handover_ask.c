@@ -130,7 +130,7 @@ static void fetch(struct source *s, struct fetch *f) {
     if (node == NULL || node->self) {
         f->result = FETCH_ABSENT;
         f->done(f);
-    } else if (node->state == NODE_SUSPECT || node->state == NODE_DEAD) {
+    } else if (!ring_node_answers(node)) {
         finish(h, f, FETCH_ABSENT); /* whatever it has, it is not asked for it later */
     } else {
         ask(h, w, f, db, node->id);

@@ -112,7 +112,7 @@ unsigned missed_since(const struct missed *m, const char *id, uint64_t since, ui
     for (unsigned s = 0; s < RING_SLOTS; s++) {
         uint64_t word = atomic_load_explicit(&m->notes[s], memory_order_acquire);
         if (is_of(word, tag) && word >> TAG_BITS > since) {
-            set[s / 8] |= (uint8_t)(1u << s % 8);
+            slot_set_put(set, s, true);
             n++;
         }
     }
@@ -122,7 +122,7 @@ unsigned missed_since(const struct missed *m, const char *id, uint64_t since, ui
 void missed_dropped(struct missed *m, const char *id, const uint8_t *set, uint64_t upto) {
     uint64_t tag = tag_of(id);
     for (unsigned s = 0; s < RING_SLOTS; s++) {
-        uint64_t word = set[s / 8] >> s % 8 & 1 ? atomic_load(&m->notes[s]) : 0;
+        uint64_t word = slot_set_has(set, s) ? atomic_load(&m->notes[s]) : 0;
         if (is_of(word, tag) && word >> TAG_BITS <= upto) {
             (void)atomic_compare_exchange_strong(&m->notes[s], &word, 0); /* else it has been written once more */
         }

@@ -312,7 +312,7 @@ struct peer *peers_for_slot(struct peers *p, unsigned slot, bool *gutter) {
     unsigned first = ring->serving[slot], i = first;
     for (unsigned k = 0; k <= SUCCESSORS_MAX && i != RING_NONE; k++, i = ring_successor(ring, slot, k)) {
         struct peer *peer = p->by_index[i];
-        bool silent = ring->nodes[i].state == NODE_SUSPECT || ring->nodes[i].state == NODE_DEAD;
+        bool silent = !ring_node_answers(&ring->nodes[i]);
         if (peer == NULL || (!peer->down && (i == first || !silent))) {
             *gutter = i != ring->owner[slot];
             return peer;
@@ -325,7 +325,7 @@ struct peer *peers_for_slot(struct peers *p, unsigned slot, bool *gutter) {
 static bool most_are_here(const struct ring *ring) {
     unsigned here = 0;
     for (unsigned i = 0; i < ring->n; i++) {
-        here += ring->nodes[i].state != NODE_SUSPECT && ring->nodes[i].state != NODE_DEAD;
+        here += ring_node_answers(&ring->nodes[i]);
     }
     return here * 2 > ring->n;
 }
@@ -337,9 +337,8 @@ bool peers_is_gone(struct peers *p, const char *id) {
         return true;
     }
     const struct peer *peer = p->by_index[i];
-    unsigned state = ring->nodes[i].state;
-    bool nobody_there = peer != NULL && peer->refused && (state == NODE_SUSPECT || state == NODE_DEAD);
-    return nobody_there || (state == NODE_DEAD && most_are_here(ring));
+    bool nobody_there = peer != NULL && peer->refused && !ring_node_answers(&ring->nodes[i]);
+    return nobody_there || (ring->nodes[i].state == NODE_DEAD && most_are_here(ring));
 }
 
 /* ---- turns ---- */

@@ -353,7 +353,7 @@ static enum err route_scan(struct session *s, struct call *c) {
         return OK; /* refused by its handler */
     }
     unsigned i = (unsigned)(cursor & ((1u << SCAN_NODE_BITS) - 1));
-    while (i < ring->n && (ring->nodes[i].state == NODE_SUSPECT || ring->nodes[i].state == NODE_DEAD)) {
+    while (i < ring->n && !ring_node_answers(&ring->nodes[i])) {
         i++;
         cursor = i;
     }

@@ -61,8 +61,8 @@ static bool may_wait(const struct call *c) {
 }
 
 /* Nobody could tell, or not in time, whether there is key i. */
-static bool has_failed(const struct call *c, int i) {
-    const uint8_t *settled = c->detached ? parked_of_call((struct call *)(uintptr_t)c)->fill.settled : NULL;
+static bool has_failed(struct call *c, int i) {
+    const uint8_t *settled = c->detached ? parked_of_call(c)->fill.settled : NULL;
     return settled != NULL && settled[i] == FILL_FAILED;
 }
 

@@ -357,8 +357,10 @@ static void put_node(struct json *j, struct server *srv, const struct agent_stat
 static void put_peers(struct json *j, struct server *srv) {
     bool there = is_complete(srv) && srv->cluster != NULL;
     struct ring *ring = there ? ring_store_current(cluster_rings(srv)) : NULL;
-    struct agent_stats s;
-    cluster_stats(srv, &s);
+    struct agent_stats s = {0};
+    if (there) {
+        cluster_stats(srv, &s);
+    }
     json_open(j, "peers", '{');
     json_u64(j, "version", ring != NULL ? ring->version : 0);
     json_open(j, "nodes", '[');

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "src/base/clock.h"
 #include "src/value/rdb.h"
 
 enum { FLAG_RAW = 1 };
@@ -47,7 +48,10 @@ bool record_split_key(struct slice raw, uint32_t *generation, uint64_t *position
 void record_put_value(struct buf *b, const struct item_view *item) {
     char head[RECORD_HEAD] = {item->extra.n > 0 ? RECORD_FORMAT_EXTRA : RECORD_FORMAT, (char)item->type,
                               item->raw ? FLAG_RAW : 0, (char)item->extra.n};
+    int64_t now_ms = clock_now_ms();
+    uint32_t written_s = item->written == 0 ? 0 : (uint32_t)((now_ms - item_stamp_age(item->written, now_ms)) / 1000);
     memcpy(head + 4, &item->expire_ms, 8);
+    memcpy(head + 12, &written_s, 4);
     buf_put(b, head, sizeof(head));
     if (item->extra.n > 0) {
         buf_put_slice(b, item->extra);
@@ -204,6 +208,9 @@ bool record_decode(struct slice raw, const struct hash_limits *limits, struct fo
     if (!record_deadline(raw, &out->expire_ms)) {
         return false;
     }
+    uint32_t written_s;
+    memcpy(&written_s, raw.p + 12, 4);
+    out->written = written_s == 0 ? 0 : item_stamp((int64_t)written_s * 1000);
     out->raw = raw.p[2] & FLAG_RAW;
     struct slice extra = record_extra(raw), body;
     struct buf room = {0};

@@ -2,9 +2,9 @@
 /* record: one key with its value as the disk tier stores it.
  *
  *   key:    generation u32 BE | position u64 BE | name
- *   value:  format u8 | type u8 | flags u8 | length of extra u8 | deadline i64 LE, -1 none | extra | body
+ *   value:  format u8 | type u8 | flags u8 | length of extra u8 | deadline i64 LE, -1 none | written u32 LE | extra | body
  *
- * Extra is what guards noted of the value (struct item_extra); a record without is of format 1, with it of format 2. In format 3,
+ * Written is when, in seconds since 1970, 0 unknown. Extra is what guards noted of the value (struct item_extra); a record without is of format 1, with it of format 2. In format 3,
  * with extra or without, the body is compressed, and before it stand codec u8 (enum codec) | length of the body u32 LE.
  *
  * The body of a string is its bytes, of an aggregate its RDB body. The generation is the database's since its last flush,
@@ -26,7 +26,7 @@ enum {
     RECORD_FORMAT_EXTRA = 2,
     RECORD_FORMAT_PACKED = 3,
     RECORD_KEY_HEAD = 12,
-    RECORD_HEAD = 12,
+    RECORD_HEAD = 16,
     RECORD_PACK_HEAD = 5,
     RECORD_PACK_LEAST = 128 /* a shorter body is left alone */
 };

@@ -16,7 +16,7 @@
 #include "src/base/rng.h"
 
 #define MAGIC "StrataL2"
-enum { FORMAT = 1, HEADER_BYTES = 16384, ENTRY_HEAD = 8 };
+enum { FORMAT = 2 /* 2: records say when they were written */, HEADER_BYTES = 16384, ENTRY_HEAD = 8 };
 #define WRAP UINT32_MAX /* length of the entry that sends the reader back to the start */
 
 struct ring {

@@ -102,11 +102,12 @@ static void put_number(struct out *o, const char *name, bool there, int64_t v, i
 }
 
 /* The value's lifetime: fresh up to the soft deadline, to be had while it is refreshed up to the hard one. */
-static void put_life(struct call *c, bool found, int64_t expire_ms, struct slice extra, int64_t *pairs) {
+static void put_life(struct call *c, bool found, int64_t expire_ms, uint32_t written, struct slice extra, int64_t *pairs) {
     struct item_extra e = {0};
     bool ends = found && expire_ms != L1_NO_TTL && item_extra_get(extra, &e);
     bool stale = ends && expire_ms <= c->now_ms;
     put_text(c->out, "state", !found ? "absent" : stale ? "stale" : "fresh", pairs);
+    put_number(c->out, "age_ms", found && written != 0, item_stamp_age(written, c->now_ms), pairs);
     put_number(c->out, "ttl_ms", ends, expire_ms - c->now_ms, pairs);
     put_number(c->out, "soft_deadline_ms", ends, expire_ms, pairs);
     put_number(c->out, "hard_deadline_ms", ends, expire_ms + (int64_t)e.grace_ms, pairs);
@@ -190,7 +191,8 @@ static void reply_explained(struct call *c, bool found, const struct item_view *
     struct reply_deferred d = reply_defer(c->out, '%');
     put_text(c->out, "tier", found ? "l1" : below ? "l2" : unknown ? "unknown" : "none", &pairs);
     put_text(c->out, "type", value_type_name(type), &pairs);
-    put_life(c, found || below, found ? v->expire_ms : below ? f->expire_ms : L1_NO_TTL, extra, &pairs);
+    put_life(c, found || below, found ? v->expire_ms : below ? f->expire_ms : L1_NO_TTL,
+             found ? v->written : below ? f->written : 0, extra, &pairs);
     put_memory(c, found, &pairs);
     put_policy(c, &pairs);
     put_guard(c, &pairs);

@@ -14,6 +14,7 @@ void call_read_far(struct call *c, int i, const struct item_view *v) {
     bool found = v != NULL, stale = found && v->stale;
     c->read = true;
     c->read_expire_ms = found ? v->expire_ms : INT64_MIN;
+    c->read_written = found ? v->written : 0;
     unsigned asked = c->asked != NULL ? c->asked[i] : 0;
     for (unsigned t = STAT_L2; t < STAT_TIERS; t++) {
         bool answered = found && asked >> t == 1; /* nobody behind it was asked */

@@ -92,6 +92,7 @@ struct call {
     bool stale;             /* some read was answered with a value past its lifetime */
     bool read;              /* far: a read has noted the value's deadline: */
     int64_t read_expire_ms; /* L1_NO_TTL; INT64_MIN: there was none */
+    uint32_t read_written;  /* when that value was written, a stamp */
     bool waited;            /* was held as long as it may be: must answer now */
     bool ahead;             /* will be inside EXEC: runs now, without locks, as far as call_wait; state is kept until then */
     bool remapped;          /* databases were flushed or swapped: where replies wait for the sinks, this one waits for that, too */

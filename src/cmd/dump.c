@@ -5,7 +5,10 @@
 #include "src/cmd/key.h"
 #include "src/value/rdb.h"
 
-enum { BY_REFERENCE = 16 << 10 /* payloads from this size on are not copied */ };
+enum {
+    BY_REFERENCE = 16 << 10, /* payloads from this size on are not copied */
+    IDLE_MOST_S = 190 * 86400 /* what stamps hold */
+};
 
 enum err dump_run(struct call *c) {
     struct item_view v;
@@ -94,6 +97,9 @@ enum err restore_run(struct call *c) {
     int64_t expire = ttl == 0 ? L1_NO_TTL : o.absolute ? ttl : ttl > INT64_MAX - c->now_ms ? INT64_MAX : c->now_ms + ttl;
     e = value != NULL ? call_set_value(c, 0, value, expire) : call_set(c, 0, slice_make(str.p, str.n), expire, 0);
     buf_free(&str);
+    if (e == OK && o.idle >= 0) {
+        l1_set_stamps(c->l1, &c->keys[0], 0, item_stamp(c->now_ms - (o.idle < IDLE_MOST_S ? o.idle : IDLE_MOST_S) * 1000));
+    }
     if (e == OK) {
         reply_ok(c->out);
     }

@@ -13,6 +13,19 @@ struct blob;
 
 enum { ITEM_MAX_TAGS = 16, ITEM_EXTRA_MAX = 1 + 4 + 4 + 4 + 4 + 16 + 1 + ITEM_MAX_TAGS * 4, ITEM_EXTRA_RESTING = 16 /* in the flags */ };
 
+/* Moments to about a second, as items keep them: units of 1,024 ms of wall time modulo 2^24, which is 198 days; 0: unknown. */
+enum { ITEM_STAMP_SHIFT = 10, ITEM_STAMP_MASK = 0xFFFFFF, ITEM_STAMP_AHEAD = 1024 /* how far clocks may disagree */ };
+
+static inline uint32_t item_stamp(int64_t ms) {
+    uint32_t v = (uint32_t)(ms >> ITEM_STAMP_SHIFT) & ITEM_STAMP_MASK;
+    return v + (v == 0);
+}
+/* How long ago that was, in milliseconds; 0 when it is unknown, or ahead of this clock. */
+static inline int64_t item_stamp_age(uint32_t stamp, int64_t now_ms) {
+    uint32_t age = (item_stamp(now_ms) - stamp) & ITEM_STAMP_MASK;
+    return stamp == 0 || age > ITEM_STAMP_MASK - ITEM_STAMP_AHEAD ? 0 : (int64_t)age << ITEM_STAMP_SHIFT;
+}
+
 /* What a reader sees of an item of the memory tier: borrowed while its shard is locked and the key not written. */
 struct item_view {
     enum value_type type;
@@ -21,6 +34,7 @@ struct item_view {
     struct blob *blob;   /* TYPE_STRING longer than the inline limit: where str lives; else NULL */
     struct value *value; /* other types */
     bool read;           /* on a walk: read since it came, as far as the policy knows */
+    uint32_t written;    /* when, a stamp */
     bool stale;          /* past its deadline, within its grace: only for who asked for L1_STALE */
     int64_t expire_ms;   /* absolute wall-clock milliseconds, or -1; of a stale one, since when it has been */
     struct slice extra;  /* what guards noted: struct item_extra, encoded; mostly empty */

@@ -24,6 +24,7 @@ struct found {
     struct value *value; /* it is an aggregate: one reference */
     bool raw;            /* the string reports encoding "raw" */
     bool same;           /* the source keeps this value and will hear of its changes: the copy above is clean */
+    uint32_t written;    /* when, a stamp; 0: it is written by being found */
     int64_t expire_ms;   /* deadline or -1; past it the value may still be in its grace, as extra says */
     uint8_t extra_n;     /* what guards noted of it: struct item_extra, encoded */
     unsigned char extra[ITEM_EXTRA_MAX];

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* item: one key with its value in one block of the slab.
  *
- *   type and flags u8 | db u8 | value length u16 | key length u8 | [deadline, 6 bytes of ms] | [extra: length u8, bytes] | key | value
+ *   type and flags u8 | db u8 | value length u16 | key length u8 | written u24 | touched u24 | [deadline, 6 bytes of ms] |
+ *   [extra: length u8, bytes] | key | value
+ *
+ * Written and touched are stamps (item_stamp): when the value was written, here or in the tier it came from, and last used.
  *
  * The top bit of the value length says that there is an extra: what guards noted (struct item_extra). The four bits below it are the
  * item's group (src/l1/quota.h), the rest is the length.
@@ -20,7 +23,8 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "item_has_extra looks at the high byte of the length");
 
 enum {
-    ITEM_HEAD = 5,
+    ITEM_STAMPS = 5, /* where they begin */
+    ITEM_HEAD = 11,
     ITEM_TTL_BYTES = 6,
     ITEM_TYPE_MASK = 0x07,
     ITEM_TTL = 0x08,
@@ -92,6 +96,20 @@ static inline unsigned item_group(const unsigned char *it) {
 }
 static inline void item_set_group(unsigned char *it, unsigned group) {
     it[3] = (unsigned char)((it[3] & ~(ITEM_GROUP_MASK << ITEM_GROUP_SHIFT)) | group << ITEM_GROUP_SHIFT);
+}
+static inline uint32_t item_written(const unsigned char *it) {
+    uint32_t v;
+    memcpy(&v, it + ITEM_STAMPS - 1, sizeof(v));
+    return v >> 8;
+}
+static inline uint32_t item_touched(const unsigned char *it) {
+    uint32_t v;
+    memcpy(&v, it + ITEM_STAMPS + 2, sizeof(v));
+    return v >> 8;
+}
+static inline void item_set_stamps(unsigned char *it, uint32_t written, uint32_t touched) {
+    uint64_t v = written | (uint64_t)touched << 24;
+    memcpy(it + ITEM_STAMPS, &v, 6);
 }
 static inline int64_t item_expire(const unsigned char *it) {
     if (!item_is(it, ITEM_TTL)) {

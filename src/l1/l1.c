@@ -177,7 +177,7 @@ void shard_remove(struct shard *s, const struct key *key, struct place at) {
 }
 
 static void view_of(const unsigned char *it, struct item_view *out) {
-    struct item_view v = {.type = item_type(it), .raw = item_is(it, ITEM_RAW), .expire_ms = item_expire(it), .extra = item_extra_bytes(it)};
+    struct item_view v = {.type = item_type(it), .raw = item_is(it, ITEM_RAW), .written = item_written(it), .expire_ms = item_expire(it), .extra = item_extra_bytes(it)};
     unsigned char *p = item_value_at(it);
     if (likely(!item_is(it, ITEM_HEAP))) {
         v.str = slice_make(p, item_value_len(it));
@@ -263,6 +263,7 @@ static enum standing settle_item(struct shard *s, const struct key *key, int64_t
 
 /* Finds the key's item: a live one, or one in its grace, which then rests; one past that is removed now. */
 static inline enum standing find_item(struct shard *s, const struct key *key, int64_t now_ms, struct place *at) {
+    s->stamp = item_stamp(now_ms);
     if (!table_find(s, key, at)) {
         return GONE;
     }
@@ -287,14 +288,20 @@ bool l1_get(struct l1 *l1, const struct key *key, int64_t now_ms, unsigned flags
     if (standing != LIVE && (standing == GONE || !(flags & L1_STALE))) {
         return false;
     }
+    unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
     uint8_t meta = at.bucket->meta[at.slot];
-    if (!(flags & L1_NOTOUCH) && (meta & s->hit_mask) != s->hit_value) {
-        at.bucket->meta[at.slot] = s->policy->hit(s, meta);
+    if (likely(!(flags & L1_NOTOUCH))) {
+        if ((meta & s->hit_mask) != s->hit_value) {
+            at.bucket->meta[at.slot] = s->policy->hit(s, meta);
+        }
+        if (unlikely(item_touched(it) != s->stamp)) { /* a hot item's line is written once a second at most */
+            item_set_stamps(it, item_written(it), s->stamp);
+        }
     }
-    view_of(slab_at(&s->slab, at.bucket->handle[at.slot]), out);
+    view_of(it, out);
     out->stale = standing == RESTING;
     if (unlikely(out->stale && l1->purging)) {
-        out->expire_ms = soft_of(l1, key, slab_at(&s->slab, at.bucket->handle[at.slot]));
+        out->expire_ms = soft_of(l1, key, it);
     }
     return true;
 }
@@ -350,6 +357,7 @@ static uint32_t make_item(struct shard *s, const struct recipe *r) {
     it[3] = r->extra.n > 0 ? ITEM_EXTRA >> 8 : 0;
     item_set_value_len(it, value);
     it[4] = is_long ? sizeof(void *) : (unsigned char)r->key->name.n;
+    item_set_stamps(it, s->stamp, s->stamp);
     if (ttl) {
         item_set_expire(it, r->expire_ms);
     }
@@ -465,6 +473,7 @@ static bool overwrite_in_place(struct shard *s, const struct key *key, struct pl
         item_set_expire(it, expire_ms);
         wheel_schedule(s, shard_index(s, key->hash), expire_ms);
     }
+    item_set_stamps(it, s->stamp, s->stamp);
     at.bucket->seq++;
     return true;
 }
@@ -639,6 +648,7 @@ static enum err mutate_blob(struct shard *s, const struct key *key, uint32_t h, 
         return ERR_OUT_OF_MEMORY;
     }
     memcpy(item_value_at(it), &b, sizeof(b));
+    item_set_stamps(it, s->stamp, s->stamp);
     it[0] |= ITEM_RAW;
     heap_changed(s, it, (int64_t)b->size - (int64_t)before);
     *out = b->bytes;
@@ -667,6 +677,7 @@ enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t
                 memset(p + before.n, 0, len - before.n);
             }
             item_set_value_len(it, len);
+            item_set_stamps(it, s->stamp, s->stamp);
             it[0] |= ITEM_RAW;
             *out = p;
             wrote(s, key);
@@ -769,10 +780,11 @@ size_t l1_value_changed(struct l1 *l1, const struct key *key) {
     struct shard *s = shard_of(l1, key);
     struct place at;
     CHECK(table_find(s, key, &at));
-    const unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
     struct value *v = item_pointer(item_value_at(it));
     size_t bytes = value_bytes(v);
     heap_changed(s, it, (int64_t)bytes);
+    item_set_stamps(it, s->stamp, s->stamp);
     if (value_len(v) == 0) {
         shard_remove(s, key, at);
         bytes = 0;
@@ -878,6 +890,7 @@ static bool extra_beside_blob(struct shard *s, const struct key *key, struct pla
         blob_unref(blob);
         return false;
     }
+    item_set_stamps(slab_at(&s->slab, h), item_written(it), item_touched(it));
     install(s, key, h, &at); /* in the place of the old one: needs no memory */
     at.bucket->meta[at.slot] |= same;
     if (same) {
@@ -923,7 +936,17 @@ bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_i
     uint8_t bits = at.bucket->meta[at.slot] & META_POLICY;
     out->bytes = shard_item_bytes(s, at.bucket->handle[at.slot]) + sizeof(struct bucket) / 8;
     out->freq = bits;
-    out->idle_ms = 0;
-    out->expire_ms = item_expire(slab_at(&s->slab, at.bucket->handle[at.slot]));
+    const unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    out->idle_ms = item_stamp_age(item_touched(it), now_ms);
+    out->age_ms = item_stamp_age(item_written(it), now_ms);
+    out->expire_ms = item_expire(it);
     return true;
+}
+
+void l1_set_stamps(struct l1 *l1, const struct key *key, uint32_t written, uint32_t touched) {
+    struct shard *s = shard_of(l1, key);
+    struct place at;
+    CHECK(table_find(s, key, &at));
+    unsigned char *it = slab_at(&s->slab, at.bucket->handle[at.slot]);
+    item_set_stamps(it, written != 0 ? written : item_written(it), touched != 0 ? touched : item_touched(it));
 }

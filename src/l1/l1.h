@@ -276,11 +276,14 @@ void l1_group_read(const struct l1 *l1, unsigned group, struct l1_group *out);
 struct item_info {
     size_t bytes;     /* item, its share of the table, and its heap value: MEMORY USAGE */
     int freq;         /* OBJECT FREQ: the policy's idea of frequency */
-    int64_t idle_ms;  /* OBJECT IDLETIME: coarse */
+    int64_t idle_ms;  /* OBJECT IDLETIME; to about a second, as the next */
+    int64_t age_ms;   /* since its value was written */
     int64_t expire_ms; /* L1_NO_TTL: none */
 };
 /* False when it is absent or past its deadline; one in its grace stays. */
 bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out);
+/* When a present key's value was written and last used (stamps; 0: as it is). No change to the key: nobody is told. */
+void l1_set_stamps(struct l1 *l1, const struct key *key, uint32_t written, uint32_t touched);
 
 /* Counters since start, summed over shards, each locked for a moment; a shard that stays locked is left out of the second and
  * third group. */

@@ -54,6 +54,7 @@ struct shard {
     uint32_t level;
     uint32_t overflow_buckets;
     uint32_t items;
+    uint32_t stamp;           /* item_stamp of the call that has the lock, as of its last look-up */
 
     struct slab slab;
     uint64_t heap_bytes;

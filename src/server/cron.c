@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* cron: what the server does ten times a second on worker 0: memory, rates, maintenance of the memory tier, save points. */
+/* cron: what the server does ten times a second on worker 0, four times while nothing happens: memory, rates, maintenance of the
+ * memory tier, save points. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -25,6 +26,9 @@ enum {
     SLICE_US = 500,
     LOOK_US = 95000, /* the timer's 100 ms, and what it may be early */
     ASK_US = 950000,
+    SECOND_US = 950000,
+    SOON_MS = 2,   /* when work is left */
+    REST_MS = 250, /* when there was none, and nobody wrote or asked */
     MOVED_BYTES = 1 << 20,
     STEER_SHARE = 8,
     FALL_SHARE = 50
@@ -168,7 +172,7 @@ static void watch_clients(struct server *srv, const struct conf *conf) {
     }
 }
 
-/* Ten times a second, whatever maintenance is behind: what is steered here must not swing faster than what it steers. */
+/* Ten times a second at most, whatever maintenance is behind: what is steered here must not swing faster than what it steers. */
 static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     struct worker *w = srv->workers[0];
     int64_t until = atomic_load_explicit(&srv->pause_until_ms, memory_order_relaxed);
@@ -182,7 +186,8 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     }
     writes_tick(srv->tier.writes);
     handover_tick(srv);
-    if (++srv->cron_runs % 10 == 0) {
+    if (now_us - srv->second_us >= SECOND_US) {
+        srv->second_us = now_us;
         watch_clients(srv, w->conf);
         warm_tick(srv->warm);
         save_by_points(srv, w->conf, now_ms);
@@ -190,6 +195,26 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     sighting_tick(srv, w->conf, now_ms);
     sample_rates(srv, now_us);
     chronicle_tick(srv->chronicle, now_ms);
+}
+
+/* Whether anything was asked or stored since the last run. */
+static bool is_resting(struct server *srv) {
+    struct host *h = &srv->host;
+    uint64_t calls = STATS_SUM(h->stats, h->loop_count, total_commands_processed);
+    size_t bytes = l1_bytes(h->l1);
+    bool same = calls == srv->seen.calls && bytes == srv->seen.bytes;
+    srv->seen.calls = calls;
+    srv->seen.bytes = bytes;
+    return same;
+}
+
+/* The next run: timers fire when they did not, only where that changes anything. */
+static void schedule(struct server *srv, bool more) {
+    int64_t period_ms = is_resting(srv) ? REST_MS : SERVER_CRON_MS;
+    if (more || period_ms != srv->cron_period_ms) {
+        srv->cron_period_ms = period_ms;
+        timer_start(srv->workers[0]->cron, more ? SOON_MS : period_ms, period_ms);
+    }
 }
 
 void server_cron(struct server *srv) {
@@ -204,7 +229,5 @@ void server_cron(struct server *srv) {
     if (w->conf->latency_monitor_threshold > 0 && took_ms >= w->conf->latency_monitor_threshold) {
         latency_add(srv->host.latency, "expire-cycle", now / 1000, (uint64_t)took_ms);
     }
-    if (more) {
-        timer_start(w->cron, 2, 100); /* behind: come back soon */
-    }
+    schedule(srv, more);
 }

@@ -561,11 +561,13 @@ void dispatch_replied(struct session *s, const struct call *c, size_t buf_n, uin
 static void put_attributes(struct call *c, size_t mark) {
     struct out before = {.proto = 3};
     bool found = c->read_expire_ms != INT64_MIN, ends = found && c->read_expire_ms != L1_NO_TTL;
-    reply_attribute(&before, 3);
+    reply_attribute(&before, 4);
     reply_bulk_cstr(&before, "tier");
     reply_bulk_cstr(&before, found ? tier_names[tier_of_call(c)].name : "none");
     reply_bulk_cstr(&before, "ttl_ms");
     reply_int(&before, ends ? c->read_expire_ms - c->now_ms : found ? -1 : -2);
+    reply_bulk_cstr(&before, "age_ms");
+    reply_int(&before, found ? item_stamp_age(c->read_written, c->now_ms) : 0);
     reply_bulk_cstr(&before, "stale");
     reply_bool(&before, c->stale);
     out_insert(c->out, mark, buf_slice(&before.buf));

@@ -54,8 +54,12 @@ struct server {
         int64_t at_us;
         uint64_t ops, in, out;
     } rates; /* at the last sample */
-    uint64_t cron_runs; /* of its tenths of a second */
-    int64_t looked_us;  /* when the last was */
+    int64_t looked_us, second_us; /* when the cron last did what it does each tenth, and each second */
+    int64_t cron_period_ms;
+    struct {
+        uint64_t calls;
+        size_t bytes;
+    } seen; /* at its last run */
     int64_t l1_limit; /* live bytes the memory tier may hold: see cron.c */
     struct {
         size_t rss, held;
@@ -82,7 +86,8 @@ extern const struct host_ops server_ops;
 /* boot.c: limits, policy, log level and the like as the current configuration says. Any thread. */
 void server_apply_conf(struct server *srv);
 
-/* cron.c: worker 0 calls it about ten times a second. */
+enum { SERVER_CRON_MS = 100 };
+/* cron.c: worker 0 calls it that often, less often while nothing happens. */
 void server_cron(struct server *srv);
 
 /* shutdown.c: begins the drain; safe from any loop, and twice. */

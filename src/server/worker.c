@@ -27,7 +27,6 @@
 enum {
     TURN_BUDGET_US = 2000,   /* calls run in one turn before others' bytes are read again */
     BACKLOG_BUDGET_US = 250, /* the same for calls of clients that send more than one turn reads */
-    CRON_MS = 100,
     ADOPT_MIN_BYTES = 64 << 10 /* a value in a buffer of its own is not copied from this size on */
 };
 
@@ -180,7 +179,8 @@ static void run_window(struct worker *w, unsigned n) {
 /* Worker 0 has the server's cron; the others wake by themselves only to close idle clients. */
 static void start_cron(struct worker *w) {
     if (w->id == 0) {
-        timer_start(w->cron, CRON_MS, CRON_MS);
+        w->server->cron_period_ms = SERVER_CRON_MS;
+        timer_start(w->cron, SERVER_CRON_MS, SERVER_CRON_MS);
     } else if (w->conf->timeout > 0) {
         timer_start(w->cron, 1000, 1000);
     } else {

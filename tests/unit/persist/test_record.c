@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "persist/record.h"
+#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
 #include "src/ds/bloom.h"
@@ -471,6 +472,31 @@ static void without_memory_a_record_is_refused(void **state) {
     value_unref(v);
 }
 
+static void when_it_was_written_comes_back(void **state) {
+    (void)state;
+    int64_t now = clock_now_ms();
+    struct item_view item = {.type = TYPE_STRING, .str = SLICE("v"), .expire_ms = -1};
+    static const int64_t ages_s[] = {0, 1, 3600, 100 * 86400};
+    for (size_t i = 0; i < sizeof(ages_s) / sizeof(ages_s[0]); i++) {
+        struct buf b = {0};
+        bool ok;
+        item.written = item_stamp(now - ages_s[i] * 1000);
+        record_put_value(&b, &item);
+        struct found f = decode(buf_slice(&b), &ok);
+        assert_true(ok);
+        int64_t got_s = item_stamp_age(f.written, now) / 1000;
+        assert_in_range(got_s + 3, ages_s[i], ages_s[i] + 6);
+        found_free(&f);
+        b.n = 0;
+        item.written = 0; /* unknown */
+        record_put_value(&b, &item);
+        f = decode(buf_slice(&b), &ok);
+        assert_true(ok && f.written == 0);
+        found_free(&f);
+        buf_free(&b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_come_back_and_order_by_generation_and_position),
@@ -488,6 +514,7 @@ int main(void) {
         cmocka_unit_test(truncated_and_prolonged_records_are_refused),
         cmocka_unit_test(flipped_bytes_do_no_harm),
         cmocka_unit_test(without_memory_a_record_is_refused),
+        cmocka_unit_test(when_it_was_written_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,6 +229,7 @@ int main(int argc, char **argv) {
         default: fputs(usage, stderr); return 2;
         }
     }
+    mem_start();
     if (keys < 1000 || o.shards == 0 || o.shards > 4096 || (o.shards & (o.shards - 1)) != 0) {
         fputs(usage, stderr);
         return 2;

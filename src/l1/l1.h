@@ -282,7 +282,7 @@ struct item_info {
 };
 /* False when it is absent or past its deadline; one in its grace stays. */
 bool l1_info(struct l1 *l1, const struct key *key, int64_t now_ms, struct item_info *out);
-/* When a present key's value was written and last used (stamps; 0: as it is). No change to the key: nobody is told. */
+/* When a key's value was written and last used (stamps; 0: as it is), if there is one. No change to the key: nobody is told. */
 void l1_set_stamps(struct l1 *l1, const struct key *key, uint32_t written, uint32_t touched);
 
 /* Counters since start, summed over shards, each locked for a moment; a shard that stays locked is left out of the second and

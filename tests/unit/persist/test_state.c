@@ -158,10 +158,10 @@ static void another_format_is_refused_and_kept(void **state) {
     struct state *s = open_trusted(STATE_FRESH);
     uint64_t seed = state_hash_seed(s);
     state_close(&s, true);
-    uint32_t format = 2;
+    uint32_t format = 1;
     poke(8, &format, 4);
-    refused("format 2");
-    format = 1;
+    refused("format 1");
+    format = 2;
     poke(8, &format, 4);
     s = open_as(STATE_CLEAN);
     assert_true(state_hash_seed(s) == seed);

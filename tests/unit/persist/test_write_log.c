@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "persist/record.h"
 #include "persist/write_log.h"
 #include "src/base/clock.h"
 #include "src/base/log.h"
@@ -264,7 +265,7 @@ static void a_wrong_byte_ends_the_segment(void **state) {
     append(t, WRITE_LOG_SET, 1, "a", "one");
     append(t, WRITE_LOG_SET, 2, "b", "two");
     take_segment(t, path, sizeof(path), &bytes);
-    size_t first = 8 + 40 + 1 + 1 + 12 + 3; /* magic, head, origin, name, value's head, value */
+    size_t first = 8 + 40 + 1 + 1 + RECORD_HEAD + 3; /* magic, head, origin, name, value's head, value */
     for (size_t i = 0; i < bytes.n; i++) {
         bytes.p[i] = (char)(bytes.p[i] ^ 0x20);
         write_file(path, bytes.p, bytes.n);

@@ -80,7 +80,7 @@ static enum probe_result probe_store(struct disk *d, const struct key *key, uint
     enum probe_result result = PROBE_ABSENT;
     struct raw_key raw;
     struct store_value v = {0};
-    switch (d->store->get(d->store, raw_key_make(&raw, generation, key), true, &v)) {
+    switch (d->store->get(d->store, raw_key_make(&raw, generation, key), STORE_GLANCE, &v)) {
     case STORE_FOUND:
         if (record_packed_bytes(v.bytes) > UNPACK_ON_LOOP) {
             result = PROBE_UNKNOWN;
@@ -147,7 +147,7 @@ struct read_job {
 static void read_store(struct disk *d, struct fetch *f, uint32_t generation, int64_t now_ms) {
     struct raw_key raw;
     struct store_value v = {0};
-    enum store_result got = d->store->get(d->store, raw_key_make(&raw, generation, &f->key), false, &v);
+    enum store_result got = d->store->get(d->store, raw_key_make(&raw, generation, &f->key), STORE_DEVICE, &v);
     note_read(d, got == STORE_FAILED);
     switch (got) {
     case STORE_FOUND:

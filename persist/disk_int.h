@@ -25,7 +25,7 @@ enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 
 struct disk_counters {
     _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, reads_skipped, corrupt;
-    _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts, reclaims;
+    _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts, reclaims, surveys;
     _Atomic uint64_t queue_full, stalls, packed, packed_from, packed_to, dropped; /* dropped: records, about, with their windows */
 };
 
@@ -45,6 +45,9 @@ struct disk {
     struct packer *packer;
     uint64_t unsure; /* keys counted by the filters' word since the last recount */
     int64_t recounted_us, looked_us;
+    void *survey;            /* the store's, under way; survey.c */
+    bool surveyed;           /* there is nothing to survey for now, nor under way */
+    int64_t survey_after_us; /* none before */
     pthread_mutex_t mutex; /* only to sleep and be woken */
     pthread_cond_t wake, settled;
     /* mutex */
@@ -57,6 +60,7 @@ struct disk {
     _Atomic uint64_t vanished; /* records that have gone without the writer's doing since the keys were counted */
     _Atomic bool flushed, looking, reclaiming; /* reclaim.c */
     _Atomic int64_t reclaimed_us;              /* asked for last; 0 never */
+    _Atomic bool survey_walked;
     _Atomic bool asleep;      /* the writer is, or is about to be */
     _Atomic uint64_t queued, done; /* changes ever queued and ever finished */
     _Atomic uint32_t watch_count;
@@ -126,6 +130,10 @@ void recount_if_unsure(struct disk *d);
 
 /* reclaim.c: by the writer, between batches. */
 void reclaim_if_due(struct disk *d);
+
+/* survey.c: by the writer, between batches; and when no thread of the tier is left. */
+void survey_if_due(struct disk *d);
+void survey_close(struct disk *d);
 
 /* open.c: the source's info. */
 void disk_info(struct source *s, struct buf *b);

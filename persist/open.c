@@ -58,7 +58,7 @@ static void apply_note(void *ctx, struct slice record_key) {
     char err[256];
     struct store_write w = {.key = record_key};
     struct store_value v = {0};
-    if (notes->d->store->get(notes->d->store, record_key, false, &v) == STORE_FOUND) {
+    if (notes->d->store->get(notes->d->store, record_key, STORE_DEVICE, &v) == STORE_FOUND) {
         notes->d->store->release(notes->d->store, &v);
         uncount(notes->d, record_key);
     }
@@ -108,6 +108,7 @@ static bool open_store(struct disk *d, enum state_kind *kind, char *err, size_t 
     struct rocks_options ro = {.path = path,
                                .cache_bytes = d->options.cache_bytes,
                                .write_buffer_bytes = d->options.write_buffer_bytes,
+                               .sieve_bytes = d->options.write_buffer_bytes,
                                .compression = (enum rocks_compression)d->options.compression,
                                .direct_io = d->options.direct_io,
                                .is_dead = is_dead,
@@ -185,6 +186,7 @@ void disk_close(struct disk **dp) {
     atomic_store(&d->closing, true);
     writer_stop(d);
     pool_destroy(&d->pool);
+    survey_close(d);
     bool orderly = atomic_load(&d->mode) == DISK_SERVING;
     for (unsigned i = 0; i < STATE_PHYSICAL; i++) {
         int64_t n = atomic_load(&d->keys[i]);
@@ -343,4 +345,7 @@ void disk_info(struct source *s, struct buf *b) {
     line(b, "rebuilds", c->rebuilds);
     line(b, "recounts", c->recounts);
     line(b, "reclaims", c->reclaims);
+    line(b, "sieve_bytes", st.sieve_bytes);
+    line(b, "sieve_windows", st.sieved_windows);
+    line(b, "surveys", c->surveys);
 }

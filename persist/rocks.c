@@ -12,20 +12,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "persist/glance.h"
+#include "persist/window.h"
 #include "src/base/check.h"
 #include "src/base/clock.h"
-#include "src/base/lock.h"
+#include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
 enum {
-    MAX_WINDOWS = 8,
     NAME_BYTES = 24,
     BLOCK_BYTES = 8192,
     CACHE_SHARD_BYTES = 8 * BLOCK_BYTES, /* of the block cache, a lock each: event loops look into it, and readers hold it */
     CACHE_SHARD_BITS = 6,                /* at most */
     READ_AHEAD_BYTES = 256 << 10, /* of each file a merge reads; with direct I/O it would be 2 MB, and twenty files are many */
-    FILTER_BITS = 16,
+    FILTER_BITS = 12, /* sieves have seen to most strangers */
+    CHECKSUM_XXH3 = 4, /* enum ChecksumType; of a block 600 instructions less than the default */
+    MEMTABLES = 3,
+    FIRST_KEYS = 65536, /* 48 KB */
+    SIEVE_LEAST = 2, /* bits a key, below which a sieve lets half of all pass */
     INDEX_RESTART = 8,
     L0_SLOW = 20,
     L0_STOP = 36,
@@ -33,17 +38,12 @@ enum {
     ROCKS_QUIET = 4 /* fatal only: a line it cannot write to its own log, on a full device, aborts builds with assertions */
 };
 
-struct window {
-    rocksdb_column_family_handle_t *cf;
-    unsigned number;
-};
-
-/* The windows at one moment, newest first; shared by readers, replaced by the writer. */
-struct view {
-    _Atomic uint32_t refs;
-    unsigned n;
-    struct window windows[MAX_WINDOWS];
-    struct window gone; /* dropped by the change that replaced this view: destroyed with it */
+/* A walk under way over one window's keys, for a sieve that has them all. */
+struct survey {
+    unsigned number; /* the window's */
+    rocksdb_iterator_t *keys; /* NULL: walked, or stopped */
+    struct sieve *sieve;
+    bool begun, whole;
 };
 
 struct rocks {
@@ -54,11 +54,12 @@ struct rocks {
     rocksdb_options_t *opts;
     rocksdb_cache_t *cache;
     rocksdb_compactionfilter_t *filter;
-    rocksdb_readoptions_t *read_any, *read_memory, *read_walk;
+    rocksdb_readoptions_t *read_any, *read_memory, *read_walk, *read_once;
     rocksdb_writeoptions_t *write_unlogged, *write_log, *write_sync;
     rocksdb_writebatch_t *batch;
-    struct lock lock; /* view */
-    struct view *view;
+    struct view_place windows;
+    struct glance glance;
+    struct survey *survey; /* the writer's: what is written meanwhile goes into its sieve, too */
     uint64_t dropped;
     _Atomic int64_t said_us; /* when a failed read was logged last */
 };
@@ -77,35 +78,6 @@ static bool failed(char *message, char *err, size_t errcap) {
     return true;
 }
 
-/* ---- views ---- */
-
-static struct view *view_take(struct rocks *r) {
-    lock_acquire(&r->lock);
-    struct view *v = r->view;
-    atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
-    lock_release(&r->lock);
-    return v;
-}
-
-static void view_drop(struct view *v) {
-    if (atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) {
-        if (v->gone.cf != NULL) {
-            rocksdb_column_family_handle_destroy(v->gone.cf);
-        }
-        mem_free(v);
-    }
-}
-
-static void view_replace(struct rocks *r, struct view *fresh) {
-    lock_acquire(&r->lock);
-    struct view *old = r->view;
-    r->view = fresh;
-    lock_release(&r->lock);
-    if (old != NULL) {
-        view_drop(old);
-    }
-}
-
 /* ---- reading ---- */
 
 /* A device that fails, fails often: a line a second. */
@@ -117,8 +89,8 @@ static bool may_say(struct rocks *r) {
 static enum store_result get_in(struct rocks *r, const struct window *w, struct slice key, bool memory_only,
                                 struct store_value *out) {
     char *message = NULL;
-    rocksdb_pinnableslice_t *pin = rocksdb_get_pinned_cf(r->db, memory_only ? r->read_memory : r->read_any, w->cf, key.p,
-                                                         key.n, &message);
+    rocksdb_pinnableslice_t *pin = rocksdb_get_pinned_cf(r->db, memory_only ? r->read_memory : r->read_any, w->family->cf,
+                                                         key.p, key.n, &message);
     if (message != NULL) {
         bool cold = memory_only && strncmp(message, "Result incomplete", 17) == 0;
         if (!cold && may_say(r)) {
@@ -137,14 +109,31 @@ static enum store_result get_in(struct rocks *r, const struct window *w, struct 
     return STORE_FOUND;
 }
 
-static enum store_result rocks_get(struct store *s, struct slice key, bool memory_only, struct store_value *out) {
+/* What a sieve let pass, and then was there or not, tells how far to trust it. Not in a window that has no sieve. */
+static void learn(struct rocks *r, const struct window *w, enum store_reach reach, enum store_result result) {
+    if (w->sieve != NULL && reach != STORE_MEMORY && result != STORE_FAILED) {
+        glance_learn(&r->glance, result != STORE_ABSENT);
+    }
+}
+
+static enum store_result rocks_get(struct store *s, struct slice key, enum store_reach reach, struct store_value *out) {
     struct rocks *r = rocks_of(s);
+    uint64_t hash = hash_name(key);
     rocksdb_set_perf_level(rocksdb_disable); /* of this thread; its counters, which nobody reads, were a twentieth of a get */
-    struct view *v = view_take(r);
+    struct view *v = view_take(&r->windows);
     enum store_result result = STORE_ABSENT;
     for (unsigned i = 0; i < v->n && result == STORE_ABSENT; i++) {
-        result = get_in(r, &v->windows[i], key, memory_only, out);
+        const struct window *w = &v->windows[i];
+        if (window_denies(w, hash)) {
+            continue;
+        }
+        if (reach == STORE_GLANCE && w->sieve != NULL && glance_spares(&r->glance, hash)) {
+            result = STORE_COLD;
+            break;
+        }
+        result = get_in(r, w, key, reach != STORE_DEVICE, out);
         out->old = v->n > 2 && i == v->n - 1;
+        learn(r, w, reach, result);
     }
     view_drop(v);
     return result;
@@ -156,16 +145,18 @@ static void rocks_release(struct store *s, struct store_value *v) {
     v->pin = NULL;
 }
 
-static bool may_have_in(struct rocks *r, const struct window *w, struct slice key) {
-    return rocksdb_key_may_exist_cf(r->db, r->read_memory, w->cf, key.p, key.n, NULL, NULL, NULL, 0, NULL);
+static bool may_have_in(struct rocks *r, const struct window *w, struct slice key, uint64_t hash) {
+    return !window_denies(w, hash) &&
+           rocksdb_key_may_exist_cf(r->db, r->read_memory, w->family->cf, key.p, key.n, NULL, NULL, NULL, 0, NULL);
 }
 
 static bool rocks_may_have(struct store *s, struct slice key) {
     struct rocks *r = rocks_of(s);
-    struct view *v = view_take(r);
+    uint64_t hash = hash_name(key);
+    struct view *v = view_take(&r->windows);
     bool may = false;
     for (unsigned i = 0; i < v->n && !may; i++) {
-        may = may_have_in(r, &v->windows[i], key);
+        may = may_have_in(r, &v->windows[i], key, hash);
     }
     view_drop(v);
     return may;
@@ -173,11 +164,11 @@ static bool rocks_may_have(struct store *s, struct slice key) {
 
 static bool walk_windows(struct rocks *r, const rocksdb_readoptions_t *how, struct slice from,
                          bool (*fn)(void *ctx, struct slice key, struct slice value), void *ctx) {
-    struct view *v = view_take(r);
+    struct view *v = view_take(&r->windows);
     rocksdb_iterator_t *its[MAX_WINDOWS];
     bool ok = true, more = true;
     for (unsigned i = 0; i < v->n; i++) {
-        its[i] = rocksdb_create_iterator_cf(r->db, how, v->windows[i].cf);
+        its[i] = rocksdb_create_iterator_cf(r->db, how, v->windows[i].family->cf);
         rocksdb_iter_seek(its[i], from.p, from.n);
     }
     while (more) {
@@ -244,22 +235,35 @@ static bool rocks_each_at(struct store *s, void *mark, bool (*fn)(void *ctx, str
 
 /* ---- writing ---- */
 
+/* A sieve has a key before the store does. */
+static void note_key(struct rocks *r, const struct window *newest, uint64_t hash) {
+    if (newest->sieve != NULL) {
+        sieve_add(newest->sieve, hash);
+    }
+    if (r->survey != NULL && r->survey->number == newest->family->number) {
+        sieve_add(r->survey->sieve, hash);
+    }
+}
+
 static void add_write(struct rocks *r, const struct view *v, const struct store_write *w) {
+    uint64_t hash = hash_name(w->key);
+    glance_wrote(&r->glance, hash, w->key.n + w->value.n);
     if (w->value.p != NULL) {
-        rocksdb_writebatch_put_cf(r->batch, v->windows[0].cf, w->key.p, w->key.n, w->value.p, w->value.n);
+        note_key(r, &v->windows[0], hash);
+        rocksdb_writebatch_put_cf(r->batch, v->windows[0].family->cf, w->key.p, w->key.n, w->value.p, w->value.n);
     } else {
-        rocksdb_writebatch_delete_cf(r->batch, v->windows[0].cf, w->key.p, w->key.n);
+        rocksdb_writebatch_delete_cf(r->batch, v->windows[0].family->cf, w->key.p, w->key.n);
     }
     for (unsigned k = 1; k < v->n; k++) { /* one window only has the key */
-        if (may_have_in(r, &v->windows[k], w->key)) {
-            rocksdb_writebatch_delete_cf(r->batch, v->windows[k].cf, w->key.p, w->key.n);
+        if (may_have_in(r, &v->windows[k], w->key, hash)) {
+            rocksdb_writebatch_delete_cf(r->batch, v->windows[k].family->cf, w->key.p, w->key.n);
         }
     }
 }
 
 static char *write_part(struct rocks *r, const struct store_write *writes, size_t n, bool unlogged, const rocksdb_writeoptions_t *how) {
     char *message = NULL;
-    struct view *v = view_take(r);
+    struct view *v = view_take(&r->windows);
     rocksdb_writebatch_clear(r->batch);
     for (size_t i = 0; i < n; i++) {
         if (writes[i].unlogged == unlogged) {
@@ -292,7 +296,7 @@ static bool rocks_sync_log(struct store *s, char *err, size_t errcap) {
 
 static uint64_t property(struct rocks *r, const struct window *w, const char *name) {
     uint64_t n = 0;
-    return rocksdb_property_int_cf(r->db, w->cf, name, &n) == 0 ? n : 0;
+    return rocksdb_property_int_cf(r->db, w->family->cf, name, &n) == 0 ? n : 0;
 }
 
 static uint64_t window_bytes(struct rocks *r, const struct window *w) {
@@ -303,40 +307,56 @@ static void window_name(unsigned number, char *out) {
     snprintf(out, NAME_BYTES, "w%08u", number);
 }
 
+/* Bytes that sieves may take beside those of all windows but this one; NULL: of all. */
+static size_t sieve_room(const struct rocks *r, const struct window *but) {
+    size_t room = r->options.sieve_bytes;
+    for (unsigned i = 0; r->windows.view != NULL && i < r->windows.view->n; i++) {
+        const struct window *w = &r->windows.view->windows[i];
+        size_t bytes = w == but || w->sieve == NULL ? 0 : sieve_bytes(w->sieve);
+        room -= bytes < room ? bytes : room;
+    }
+    return room;
+}
+
+/* A window that begins has no key, and its sieve knows that. As many are expected as the one before had. */
+static struct sieve *first_sieve(const struct rocks *r, uint64_t keys) {
+    size_t room = sieve_room(r, NULL);
+    return room < SIEVE_LINE_BYTES ? NULL : sieve_create(keys > FIRST_KEYS ? keys : FIRST_KEYS, room);
+}
+
 static bool start_window(struct rocks *r) {
     char name[NAME_BYTES], text[256], *message = NULL;
-    unsigned number = r->view->windows[0].number + 1;
+    const struct view *old = r->windows.view;
+    unsigned number = old->windows[0].family->number + 1;
+    struct window windows[MAX_WINDOWS];
     window_name(number, name);
     rocksdb_column_family_handle_t *cf = rocksdb_create_column_family(r->db, r->opts, name, &message);
     if (failed(message, text, sizeof(text))) {
         log_warning("disk tier: no new window: %s", text);
         return false;
     }
-    struct view *fresh = mem_zalloc(sizeof(*fresh));
-    atomic_init(&fresh->refs, 1);
-    fresh->n = r->view->n + 1;
-    fresh->windows[0] = (struct window){cf, number};
-    memcpy(&fresh->windows[1], r->view->windows, r->view->n * sizeof(struct window));
-    view_replace(r, fresh);
+    windows[0] = window_make(cf, number, first_sieve(r, property(r, &old->windows[0], "rocksdb.estimate-num-keys")));
+    for (unsigned i = 0; i < old->n; i++) {
+        windows[i + 1] = window_ref(&old->windows[i]);
+    }
+    view_replace(&r->windows, windows, old->n + 1);
     return true;
 }
 
 static uint64_t drop_oldest(struct rocks *r) {
     char text[256], *message = NULL;
-    struct view *old = view_take(r);
-    struct window gone = old->windows[old->n - 1];
-    uint64_t records = property(r, &gone, "rocksdb.estimate-num-keys");
-    struct view *fresh = mem_zalloc(sizeof(*fresh));
-    atomic_init(&fresh->refs, 1);
-    fresh->n = old->n - 1;
-    memcpy(fresh->windows, old->windows, fresh->n * sizeof(struct window));
-    rocksdb_drop_column_family(r->db, gone.cf, &message);
+    const struct view *old = r->windows.view;
+    const struct window *gone = &old->windows[old->n - 1];
+    struct window windows[MAX_WINDOWS];
+    uint64_t records = property(r, gone, "rocksdb.estimate-num-keys");
+    rocksdb_drop_column_family(r->db, gone->family->cf, &message);
     if (failed(message, text, sizeof(text))) {
         log_warning("disk tier: window not dropped: %s", text);
     }
-    old->gone = gone; /* readers of the old view may still use it */
-    view_replace(r, fresh);
-    view_drop(old);
+    for (unsigned i = 0; i < old->n - 1; i++) {
+        windows[i] = window_ref(&old->windows[i]);
+    }
+    view_replace(&r->windows, windows, old->n - 1); /* readers of the old view may still use what is gone */
     r->dropped++;
     return records;
 }
@@ -349,16 +369,16 @@ static uint64_t rocks_maintain(struct store *s, int64_t max_bytes) {
         return 0;
     }
     uint64_t total = 0, max = (uint64_t)max_bytes;
-    for (unsigned i = 0; i < r->view->n; i++) {
-        total += window_bytes(r, &r->view->windows[i]);
+    for (unsigned i = 0; i < r->windows.view->n; i++) {
+        total += window_bytes(r, &r->windows.view->windows[i]);
     }
-    while (total > max && r->view->n > 1) {
-        uint64_t oldest = window_bytes(r, &r->view->windows[r->view->n - 1]);
+    while (total > max && r->windows.view->n > 1) {
+        uint64_t oldest = window_bytes(r, &r->windows.view->windows[r->windows.view->n - 1]);
         records += drop_oldest(r);
         total -= oldest < total ? oldest : total;
     }
-    if (window_bytes(r, &r->view->windows[0]) > max / 4) {
-        if (r->view->n == MAX_WINDOWS) {
+    if (window_bytes(r, &r->windows.view->windows[0]) > max / 4) {
+        if (r->windows.view->n == MAX_WINDOWS) {
             records += drop_oldest(r);
         }
         start_window(r);
@@ -368,7 +388,7 @@ static uint64_t rocks_maintain(struct store *s, int64_t max_bytes) {
 
 static void rocks_stats(struct store *s, struct store_stats *out) {
     struct rocks *r = rocks_of(s);
-    struct view *v = view_take(r);
+    struct view *v = view_take(&r->windows);
     *out = (struct store_stats){.windows = v->n, .dropped_windows = r->dropped};
     for (unsigned i = 0; i < v->n; i++) {
         const struct window *w = &v->windows[i];
@@ -379,8 +399,11 @@ static void rocks_stats(struct store *s, struct store_stats *out) {
         out->keys_estimate += property(r, w, "rocksdb.estimate-num-keys");
         out->pending_compaction_bytes += property(r, w, "rocksdb.estimate-pending-compaction-bytes");
         out->stopped |= property(r, w, "rocksdb.is-write-stopped") != 0;
+        out->sieve_bytes += w->sieve == NULL ? 0 : sieve_bytes(w->sieve);
+        out->sieved_windows += w->sieve != NULL;
     }
-    out->memory_bytes += rocksdb_cache_get_usage(r->cache);
+    out->index_bytes += out->sieve_bytes;
+    out->memory_bytes += rocksdb_cache_get_usage(r->cache) + out->sieve_bytes + glance_bytes(&r->glance);
     view_drop(v);
 }
 
@@ -388,14 +411,14 @@ static void rocks_stats(struct store *s, struct store_stats *out) {
 
 static void rocks_sizes(struct store *s, const struct store_range *ranges, size_t n, uint64_t *bytes) {
     struct rocks *r = rocks_of(s);
-    struct view *v = view_take(r);
+    struct view *v = view_take(&r->windows);
     memset(bytes, 0, n * sizeof(*bytes));
     for (unsigned i = 0; i < v->n; i++) {
         for (size_t k = 0; k < n; k++) {
             const struct store_range *range = &ranges[k];
             uint64_t some = 0;
             char *message = NULL;
-            rocksdb_approximate_sizes_cf(r->db, v->windows[i].cf, 1, &range->from.p, &range->from.n, &range->to.p, &range->to.n, &some, &message);
+            rocksdb_approximate_sizes_cf(r->db, v->windows[i].family->cf, 1, &range->from.p, &range->from.n, &range->to.p, &range->to.n, &some, &message);
             rocksdb_free(message);
             bytes[k] += some;
         }
@@ -408,20 +431,120 @@ static void rocks_sizes(struct store *s, const struct store_range *ranges, size_
 static void rocks_reclaim(struct store *s, bool on, const struct store_range *dead, size_t n) {
     static const char *const name[] = {"periodic_compaction_seconds"}, *const seconds[] = {"0", "1"};
     struct rocks *r = rocks_of(s);
-    struct view *v = view_take(r);
+    struct view *v = view_take(&r->windows);
     for (unsigned i = 0; i < v->n; i++) {
         char text[256], *message = NULL;
         for (size_t k = 0; k < n; k++) {
-            rocksdb_delete_file_in_range_cf(r->db, v->windows[i].cf, dead[k].from.p, dead[k].from.n, dead[k].to.p, dead[k].to.n, &message);
+            rocksdb_delete_file_in_range_cf(r->db, v->windows[i].family->cf, dead[k].from.p, dead[k].from.n, dead[k].to.p, dead[k].to.n, &message);
             rocksdb_free(message);
             message = NULL;
         }
-        rocksdb_set_options_cf(r->db, v->windows[i].cf, 1, name, &seconds[on], &message);
+        rocksdb_set_options_cf(r->db, v->windows[i].family->cf, 1, name, &seconds[on], &message);
         if (failed(message, text, sizeof(text))) {
             log_warning("disk tier: space is not given back: %s", text);
         }
     }
     view_drop(v);
+}
+
+/* ---- surveys ---- */
+
+/* A sieve that has twice the keys it was made for lets a quarter of all others pass; so does one whose keys have mostly gone. */
+static bool is_worn(const struct window *w) {
+    if (w->sieve == NULL) {
+        return true;
+    }
+    uint64_t most = sieve_capacity(w->sieve) > w->learnt ? sieve_capacity(w->sieve) : w->learnt;
+    return sieve_items(w->sieve) >= 2 * most;
+}
+
+/* For the keys a window has by now; NULL: with the memory there is it would be of no use. */
+static struct sieve *next_sieve(struct rocks *r, const struct window *w) {
+    uint64_t keys = property(r, w, "rocksdb.estimate-num-keys");
+    size_t room = sieve_room(r, w);
+    if (w->sieve != NULL && sieve_items(w->sieve) < keys) {
+        keys = sieve_items(w->sieve); /* the estimate counts a key once for each run that has it */
+    }
+    return room < SIEVE_LINE_BYTES || room / SIEVE_LEAST < keys / 8 ? NULL : sieve_create(keys > FIRST_KEYS ? keys : FIRST_KEYS, room);
+}
+
+static void *rocks_survey_begin(struct store *s) {
+    struct rocks *r = rocks_of(s);
+    const struct view *v = r->windows.view;
+    for (unsigned i = 0; r->survey == NULL && i < v->n; i++) {
+        const struct window *w = &v->windows[i];
+        struct sieve *sieve = is_worn(w) ? next_sieve(r, w) : NULL;
+        if (sieve != NULL) {
+            r->survey = mem_zalloc(sizeof(*r->survey));
+            r->survey->number = w->family->number;
+            r->survey->sieve = sieve;
+            r->survey->keys = rocksdb_create_iterator_cf(r->db, r->read_once, w->family->cf);
+            return r->survey;
+        }
+    }
+    return NULL;
+}
+
+static void survey_stop(struct survey *survey) {
+    if (survey->keys != NULL) {
+        rocksdb_iter_destroy(survey->keys);
+        survey->keys = NULL;
+    }
+}
+
+static bool rocks_survey_step(struct store *s, void *ctx, size_t n) {
+    struct survey *survey = ctx;
+    char text[256], *message = NULL;
+    if (!survey->begun) {
+        survey->begun = true;
+        rocksdb_iter_seek_to_first(survey->keys);
+    }
+    for (; n > 0 && rocksdb_iter_valid(survey->keys); n--) {
+        struct slice key;
+        key.p = rocksdb_iter_key(survey->keys, &key.n);
+        sieve_add(survey->sieve, hash_name(key));
+        rocksdb_iter_next(survey->keys);
+    }
+    if (rocksdb_iter_valid(survey->keys)) {
+        return true;
+    }
+    rocksdb_iter_get_error(survey->keys, &message);
+    survey->whole = !failed(message, text, sizeof(text));
+    if (!survey->whole && may_say(rocks_of(s))) {
+        log_warning("disk tier: survey of keys failed: %s", text);
+    }
+    survey_stop(survey);
+    return false;
+}
+
+/* The window may have gone meanwhile. */
+static bool put_in_place(struct rocks *r, const struct survey *survey) {
+    const struct view *old = r->windows.view;
+    struct window windows[MAX_WINDOWS];
+    bool put = false;
+    for (unsigned i = 0; i < old->n; i++) {
+        windows[i] = window_ref(&old->windows[i]);
+        if (windows[i].family->number == survey->number) {
+            sieve_unref(&windows[i].sieve);
+            windows[i].sieve = sieve_ref(survey->sieve);
+            windows[i].learnt = sieve_items(survey->sieve);
+            put = true;
+        }
+    }
+    view_replace(&r->windows, windows, old->n);
+    return put;
+}
+
+static bool rocks_survey_end(struct store *s, void *ctx) {
+    struct rocks *r = rocks_of(s);
+    struct survey *survey = ctx;
+    bool mine = r->survey == survey; /* else the database it was of is gone */
+    bool done = mine && survey->whole && put_in_place(r, survey);
+    r->survey = mine ? NULL : r->survey;
+    survey_stop(survey);
+    sieve_unref(&survey->sieve);
+    mem_free(survey);
+    return done;
 }
 
 /* ---- compaction filter ---- */
@@ -451,6 +574,7 @@ static rocksdb_block_based_table_options_t *table_options(struct rocks *r) {
     rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(t, r->cache);
     rocksdb_block_based_options_set_block_size(t, BLOCK_BYTES);
+    rocksdb_block_based_options_set_checksum(t, CHECKSUM_XXH3);
     rocksdb_block_based_options_set_format_version(t, 5);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_ribbon_hybrid(FILTER_BITS, 1));
     rocksdb_block_based_options_set_index_block_restart_interval(t, INDEX_RESTART); /* a third of the index */
@@ -497,8 +621,8 @@ static void make_options(struct rocks *r) {
     rocksdb_options_set_create_missing_column_families(p, 1);
     rocksdb_options_set_max_open_files(p, -1);
     rocksdb_options_set_write_buffer_size(p, o->write_buffer_bytes);
-    rocksdb_options_set_max_write_buffer_number(p, 3);
-    rocksdb_options_set_db_write_buffer_size(p, 3 * o->write_buffer_bytes);
+    rocksdb_options_set_max_write_buffer_number(p, MEMTABLES);
+    rocksdb_options_set_db_write_buffer_size(p, MEMTABLES * o->write_buffer_bytes);
     rocksdb_options_set_memtable_whole_key_filtering(p, 1);
     rocksdb_options_set_memtable_prefix_bloom_size_ratio(p, 0.1);
     rocksdb_options_set_compaction_style(p, rocksdb_universal_compaction);
@@ -542,15 +666,15 @@ static void remove_tree(const char *path) {
 }
 
 static int by_number(const void *a, const void *b) {
-    unsigned x = ((const struct window *)a)->number, y = ((const struct window *)b)->number;
+    unsigned x = ((const struct window *)a)->family->number, y = ((const struct window *)b)->family->number;
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
 /* Opens the database with all the windows it has; a new one has window 1. */
 static bool open_windows(struct rocks *r, char *err, size_t errcap) {
-    char *message = NULL, *names[MAX_WINDOWS + 2] = {(char *)(uintptr_t)"default"}, fresh[NAME_BYTES];
-    const rocksdb_options_t *opts[MAX_WINDOWS + 2];
-    rocksdb_column_family_handle_t *cfs[MAX_WINDOWS + 2];
+    char *message = NULL, *names[MAX_WINDOWS + 1] = {(char *)(uintptr_t)"default"}, fresh[NAME_BYTES];
+    const rocksdb_options_t *opts[MAX_WINDOWS + 1];
+    rocksdb_column_family_handle_t *cfs[MAX_WINDOWS + 1];
     size_t count = 0;
     int n = 1;
     char **found = rocksdb_list_column_families(r->opts, r->path, &count, &message);
@@ -561,7 +685,7 @@ static bool open_windows(struct rocks *r, char *err, size_t errcap) {
         found = NULL;
         count = 0;
     }
-    for (size_t i = 0; i < count && n < MAX_WINDOWS + 2; i++) {
+    for (size_t i = 0; i < count && n < MAX_WINDOWS + 1; i++) {
         if (found[i][0] == 'w') {
             names[n++] = found[i];
         }
@@ -574,34 +698,32 @@ static bool open_windows(struct rocks *r, char *err, size_t errcap) {
         opts[i] = r->opts;
     }
     r->db = rocksdb_open_column_families(r->opts, r->path, n, (const char *const *)names, opts, cfs, &message);
-    bool ok = !failed(message, err, errcap);
-    struct view *v = mem_zalloc(sizeof(*v));
-    atomic_init(&v->refs, 1);
+    bool ok = !failed(message, err, errcap), fresh_one = names[n - 1] == fresh;
+    struct window windows[MAX_WINDOWS];
     for (int i = 1; ok && i < n; i++) {
         unsigned number = 1;
         (void)sscanf(names[i], "w%u", &number);
-        v->windows[v->n++] = (struct window){cfs[i], number};
+        windows[i - 1] = window_make(cfs[i], number, fresh_one ? first_sieve(r, 0) : NULL); /* a survey will tell */
     }
     if (found != NULL) {
         rocksdb_list_column_families_destroy(found, count);
     }
     if (!ok) {
-        mem_free(v);
         return false;
     }
     rocksdb_column_family_handle_destroy(cfs[0]);
-    qsort(v->windows, v->n, sizeof(v->windows[0]), by_number);
-    r->view = v;
+    qsort(windows, (size_t)n - 1, sizeof(windows[0]), by_number);
+    view_replace(&r->windows, windows, (unsigned)n - 1);
     return true;
 }
 
 static void close_db(struct rocks *r) {
-    for (unsigned i = 0; r->view != NULL && i < r->view->n; i++) {
-        rocksdb_column_family_handle_destroy(r->view->windows[i].cf);
+    if (r->survey != NULL) {
+        survey_stop(r->survey); /* nobody walks now; the tier still has it, to end it */
+        r->survey = NULL;
     }
-    if (r->view != NULL) {
-        view_drop(r->view);
-        r->view = NULL;
+    if (r->windows.view != NULL) {
+        view_replace(&r->windows, NULL, 0);
     }
     if (r->db != NULL) {
         rocksdb_close(r->db);
@@ -626,9 +748,11 @@ static void rocks_close(struct store *s) {
     rocksdb_readoptions_destroy(r->read_any);
     rocksdb_readoptions_destroy(r->read_memory);
     rocksdb_readoptions_destroy(r->read_walk);
+    rocksdb_readoptions_destroy(r->read_once);
     rocksdb_options_destroy(r->opts);
     rocksdb_compactionfilter_destroy(r->filter);
     rocksdb_cache_destroy(r->cache);
+    glance_fini(&r->glance);
     mem_free(r->path);
     mem_free(r);
 }
@@ -637,13 +761,16 @@ struct store *rocks_open(const struct rocks_options *o, bool erase, char *err, s
     struct rocks *r = mem_zalloc(sizeof(*r));
     r->options = *o;
     r->path = mem_strdup(o->path);
-    lock_init(&r->lock, LOCK_STORE, 0);
+    view_place_init(&r->windows);
+    glance_init(&r->glance, MEMTABLES * o->write_buffer_bytes);
     r->cache = make_cache(o->cache_bytes);
     r->filter = rocksdb_compactionfilter_create(&r->options, filter_destroy, filter_record, filter_name);
     r->read_any = rocksdb_readoptions_create();
     rocksdb_readoptions_set_verify_checksums(r->read_any, 1);
     rocksdb_readoptions_set_fill_cache(r->read_any, 0); /* hashed keys have no neighbours, and this one goes to memory */
     r->read_walk = rocksdb_readoptions_create(); /* interval after interval lies in one block */
+    r->read_once = rocksdb_readoptions_create(); /* all of a window, which would push everything else out of the cache */
+    rocksdb_readoptions_set_fill_cache(r->read_once, 0);
     r->read_memory = rocksdb_readoptions_create();
     rocksdb_readoptions_set_read_tier(r->read_memory, 1);
     r->write_unlogged = rocksdb_writeoptions_create();
@@ -666,6 +793,9 @@ struct store *rocks_open(const struct rocks_options *o, bool erase, char *err, s
                               .maintain = rocks_maintain,
                               .sizes = rocks_sizes,
                               .reclaim = rocks_reclaim,
+                              .survey_begin = rocks_survey_begin,
+                              .survey_step = rocks_survey_step,
+                              .survey_end = rocks_survey_end,
                               .stats = rocks_stats,
                               .reset = rocks_reset,
                               .close = rocks_close};

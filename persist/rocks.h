@@ -9,6 +9,7 @@ enum rocks_compression { ROCKS_NONE, ROCKS_LZ4, ROCKS_ZSTD };
 struct rocks_options {
     const char *path;
     size_t cache_bytes, write_buffer_bytes;
+    size_t sieve_bytes; /* that sieves of keys may take in memory */
     enum rocks_compression compression;
     bool direct_io;
     /* Called on RocksDB's threads while it compacts: true when the record need not be kept. */

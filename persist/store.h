@@ -16,6 +16,13 @@ enum store_result {
     STORE_FAILED
 };
 
+/* How far a get goes. */
+enum store_reach {
+    STORE_GLANCE, /* as far as pays for who would have it read next: COLD, too, where memory might have told */
+    STORE_MEMORY, /* no I/O, microseconds: COLD only where none can tell without */
+    STORE_DEVICE  /* it may read the disk */
+};
+
 /* A value found, borrowed from the store until released. */
 struct store_value {
     struct slice bytes;
@@ -36,13 +43,14 @@ struct store_range {
 /* Numbers for INFO; 0 where the store does not know. */
 struct store_stats {
     uint64_t disk_bytes, memory_bytes, index_bytes, keys_estimate, pending_compaction_bytes, windows, dropped_windows;
+    uint64_t sieve_bytes, sieved_windows; /* the first is part of index_bytes, and that of memory_bytes */
     bool stopped; /* writes are stalled */
 };
 
 struct store {
     void *ctx;
-    /* Any thread. memory_only: no I/O, microseconds; else it may read the disk. */
-    enum store_result (*get)(struct store *s, struct slice key, bool memory_only, struct store_value *out);
+    /* Any thread. */
+    enum store_result (*get)(struct store *s, struct slice key, enum store_reach reach, struct store_value *out);
     void (*release)(struct store *s, struct store_value *v);
     /* Any thread, no I/O. False: certainly absent. */
     bool (*may_have)(struct store *s, struct slice key);
@@ -67,8 +75,14 @@ struct store {
     /* on: files are to be rewritten soon, in the background, without what is dead; of the ranges all is. Off, a little later: that
      * is over. May block for a moment. NULL: it sees to it by itself. */
     void (*reclaim)(struct store *s, bool on, const struct store_range *dead, size_t n);
+    /* A walk over what it has, from which it learns to deny keys at once; it answers the same before and after. begin and end by the
+     * writer, between two writes; NULL: there is nothing to learn now. step by any thread, one at a time, about n keys; false: that was
+     * all, or it failed. end, at any time when no step is under way; true when something was learnt. All NULL: it needs none. */
+    void *(*survey_begin)(struct store *s);
+    bool (*survey_step)(struct store *s, void *survey, size_t n);
+    bool (*survey_end)(struct store *s, void *survey);
     void (*stats)(struct store *s, struct store_stats *out);
-    /* Forgets everything, reopens empty. No other call may be under way. */
+    /* Forgets everything, reopens empty. No other call may be under way; a survey may, between its steps, and learns nothing. */
     bool (*reset)(struct store *s, char *err, size_t errcap);
     void (*close)(struct store *s);
 };

@@ -90,10 +90,10 @@ static bool had_key(struct disk *d, const struct op *op, unsigned *reads) {
     if (op->behind || !op->replaces) {
         return op->behind && op->put;
     }
-    enum store_result r = d->store->get(d->store, key, true, &v);
+    enum store_result r = d->store->get(d->store, key, STORE_MEMORY, &v);
     if (r == STORE_COLD && *reads > 0) {
         --*reads;
-        r = d->store->get(d->store, key, false, &v);
+        r = d->store->get(d->store, key, STORE_DEVICE, &v);
     }
     if (r == STORE_FOUND) {
         d->store->release(d->store, &v);
@@ -268,12 +268,13 @@ static void each_second(struct disk *d, uint64_t *synced) {
     uncount_dropped(d, d->store->maintain(d->store, max));
     recount_if_unsure(d);
     reclaim_if_due(d);
+    survey_if_due(d);
 }
 
 /* Something is to be seen to within a second. */
 static bool is_restless(const struct disk *d, uint64_t synced) {
     return synced != atomic_load(&d->count.batches) || atomic_load(&d->max_bytes) > 0 || d->unsure >= UNSURE_LEAST ||
-           atomic_load(&d->flushed) || atomic_load(&d->reclaiming);
+           atomic_load(&d->flushed) || atomic_load(&d->reclaiming) || !d->surveyed;
 }
 
 /* Until something is queued, or a second has passed when there is work each second, or half a minute. */

@@ -171,7 +171,8 @@ static void apply(struct fake_table *t, const struct store_write *w) {
 /* ---- the store ---- */
 
 /* The value is a copy: what was read stays what it was. */
-static enum store_result fake_get(struct store *s, struct slice key, bool memory_only, struct store_value *out) {
+static enum store_result fake_get(struct store *s, struct slice key, enum store_reach reach, struct store_value *out) {
+    bool memory_only = reach != STORE_DEVICE;
     struct fake_store *f = fake_of(s);
     enum store_result result = STORE_ABSENT;
     pthread_mutex_lock(&f->mutex);
@@ -374,6 +375,40 @@ static bool fake_reset(struct store *s, char *err, size_t errcap) {
     return ok;
 }
 
+static void *fake_survey_begin(struct store *s) {
+    struct fake_store *f = fake_of(s);
+    if (atomic_load(&f->survey_steps) == 0) {
+        return NULL;
+    }
+    pthread_mutex_lock(&f->mutex);
+    CHECK(f->surveys_begun == f->surveys_ended); /* one at a time */
+    count(f, &f->surveys_begun);
+    pthread_mutex_unlock(&f->mutex);
+    return f;
+}
+
+static bool fake_survey_step(struct store *s, void *survey, size_t n) {
+    struct fake_store *f = fake_of(s);
+    CHECK(survey == f && n > 0);
+    pthread_mutex_lock(&f->mutex);
+    CHECK(f->surveys_begun == f->surveys_ended + 1 && !f->held[FAKE_RESET]);
+    count(f, &f->steps);
+    int left = atomic_load(&f->survey_steps);
+    atomic_store(&f->survey_steps, left > 0 ? left - 1 : left);
+    pthread_mutex_unlock(&f->mutex);
+    return left != 1;
+}
+
+static bool fake_survey_end(struct store *s, void *survey) {
+    struct fake_store *f = fake_of(s);
+    CHECK(survey == f);
+    pthread_mutex_lock(&f->mutex);
+    bool learnt = atomic_load(&f->survey_steps) == 0;
+    count(f, &f->surveys_ended);
+    pthread_mutex_unlock(&f->mutex);
+    return learnt;
+}
+
 static void fake_close(struct store *s) {
     atomic_fetch_add(&fake_of(s)->closed, 1);
 }
@@ -394,6 +429,9 @@ void fake_init(struct fake_store *f) {
                                        .maintain = fake_maintain,
                                        .sizes = fake_sizes,
                                        .reclaim = fake_reclaim,
+                                       .survey_begin = fake_survey_begin,
+                                       .survey_step = fake_survey_step,
+                                       .survey_end = fake_survey_end,
                                        .stats = fake_stats,
                                        .reset = fake_reset,
                                        .close = fake_close}};

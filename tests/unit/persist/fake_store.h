@@ -44,8 +44,9 @@ struct fake_store {
     _Atomic bool vague;  /* may_have never says no */
     _Atomic int fail_gets, fail_writes, fail_syncs, fail_resets; /* so many times */
     _Atomic uint64_t disk_bytes;                                 /* for stats */
+    _Atomic int survey_steps; /* of the next survey; 0: there is nothing to learn; -1: without end */
     /* counted; see fake_await_count */
-    _Atomic int gets, pins, writes, synced_writes, syncs, resets, maintained, sized, reclaims, closed;
+    _Atomic int gets, pins, writes, synced_writes, syncs, resets, maintained, sized, reclaims, closed, surveys_begun, steps, surveys_ended;
 };
 
 void fake_init(struct fake_store *f);

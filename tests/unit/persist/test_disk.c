@@ -470,6 +470,54 @@ static void what_has_expired_is_reclaimed(void **state) {
     rig_free(r);
 }
 
+/* ---- surveys ---- */
+
+static void evict_one(struct rig *r) {
+    struct key k = key_of("k");
+    rig_evict(r, &k, 1, true);
+}
+
+static void a_survey_is_walked_in_the_background(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    atomic_store(&r->fake->survey_steps, 3);
+    evict_one(r);
+    fake_await_count(r->fake, &r->fake->surveys_ended, 1);
+    assert_true(r->fake->surveys_begun == 1 && r->fake->steps == 3);
+    while (rig_info(r, "surveys") == 0) {
+        sched_yield();
+    }
+    rig_free(r);
+}
+
+static void a_survey_under_way_keeps_nobody_from_closing(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    atomic_store(&r->fake->survey_steps, -1);
+    evict_one(r);
+    fake_await_count(r->fake, &r->fake->steps, 5);
+    rig_end(r);
+    assert_true(r->fake->surveys_begun == 1 && r->fake->surveys_ended == 1);
+    rig_free(r);
+}
+
+static void a_survey_of_a_store_that_was_emptied_teaches_nothing(void **state) {
+    (void)state;
+    struct rig *r = open_back();
+    atomic_store(&r->fake->survey_steps, -1);
+    evict_one(r);
+    fake_await_count(r->fake, &r->fake->steps, 5);
+    r->fake->fail_writes = 1;
+    evict_one(r);
+    fake_await_count(r->fake, &r->fake->resets, r->fake->resets + 1);
+    rig_await_serving(r);
+    evict_one(r);
+    fake_await_count(r->fake, &r->fake->surveys_ended, 1);
+    rig_settle(r);
+    assert_true(rig_info(r, "surveys") == 0 && r->fake->surveys_begun == 1);
+    rig_free(r);
+}
+
 /* ---- policies ---- */
 
 static void back_deletes_only_what_may_be_below(void **state) {
@@ -1003,6 +1051,9 @@ int main(void) {
         cmocka_unit_test(what_is_alive_is_left_alone),
         cmocka_unit_test(what_was_flushed_is_reclaimed_at_once),
         cmocka_unit_test(what_has_expired_is_reclaimed),
+        cmocka_unit_test(a_survey_is_walked_in_the_background),
+        cmocka_unit_test(a_survey_under_way_keeps_nobody_from_closing),
+        cmocka_unit_test(a_survey_of_a_store_that_was_emptied_teaches_nothing),
         cmocka_unit_test(back_deletes_only_what_may_be_below),
         cmocka_unit_test(through_writes_with_every_change),
         cmocka_unit_test(replies_wait_for_the_log),

@@ -294,19 +294,19 @@ static enum err bitop_run(struct call *c) {
 #define WR (CMD_WRITE | CMD_DENYOOM)
 
 const struct command bitmap_commands[] = {
-    {.name = "bitcount", .syntax = "key [start end [BYTE | BIT]]", .arity = -2, .keys = "1:R", .flags = CMD_READONLY, .run = bitcount_run,
+    {.name = "bitcount", .syntax = "key [start end [BYTE | BIT]]", .arity = -2, .keys = "1:R", .flags = CMD_READONLY | CMD_NEAR, .run = bitcount_run,
      .since = "2.6.0", .cost = "O(N) for N bytes", .summary = "Counts the bits that are set."},
     {.name = "bitfield", .syntax = "key [GET encoding offset | [OVERFLOW WRAP | SAT | FAIL] SET encoding offset value | INCRBY encoding offset increment]",
      .arity = -2, .keys = "1:RW", .flags = WR, .run = bitfield_run, .since = "3.2.0", .cost = "O(1) for each operation",
      .summary = "Reads and changes integers of any width within a string."},
     {.name = "bitfield_ro", .syntax = "key [GET encoding offset [GET encoding offset ...]]", .arity = -2, .keys = "1:R",
-     .flags = CMD_READONLY | CMD_FAST, .run = bitfield_ro_run, .since = "6.0.0", .cost = "O(1) for each operation",
+     .flags = CMD_READONLY | CMD_NEAR | CMD_FAST, .run = bitfield_ro_run, .since = "6.0.0", .cost = "O(1) for each operation",
      .summary = "Reads integers of any width within a string."},
     {.name = "bitop", .syntax = "AND | OR | XOR | NOT destkey key [key ...]", .arity = -4, .keys = "2:W 3..-1:R", .flags = WR, .run = bitop_run,
      .since = "2.6.0", .cost = "O(N) for N bytes", .summary = "Combines strings bit by bit."},
-    {.name = "bitpos", .syntax = "key bit [start [end [BYTE | BIT]]]", .arity = -3, .keys = "1:R", .flags = CMD_READONLY, .run = bitpos_run,
+    {.name = "bitpos", .syntax = "key bit [start [end [BYTE | BIT]]]", .arity = -3, .keys = "1:R", .flags = CMD_READONLY | CMD_NEAR, .run = bitpos_run,
      .since = "2.8.7", .cost = "O(N) for N bytes", .summary = "Finds the first bit that is set, or not."},
-    {.name = "getbit", .syntax = "key offset", .arity = 3, .keys = "1:R", .flags = CMD_READONLY | CMD_FAST, .run = getbit_run, .since = "2.2.0",
+    {.name = "getbit", .syntax = "key offset", .arity = 3, .keys = "1:R", .flags = CMD_READONLY | CMD_NEAR | CMD_FAST, .run = getbit_run, .since = "2.2.0",
      .cost = "O(1)", .summary = "Returns a bit."},
     {.name = "setbit", .syntax = "key offset value", .arity = 4, .keys = "1:RW", .flags = WR | CMD_REPEATABLE, .run = setbit_run, .since = "2.2.0",
      .cost = "O(1)", .summary = "Sets a bit and returns the one before."},

@@ -303,12 +303,12 @@ static enum err bf_info_run(struct call *c) {
 
 const struct command bloom_commands[] = {
     ROW("bf.add", "key item", 3, "1:RW", WR, bf_add_run, "1.0.0", "O(1) for each layer", "Adds an item to a Bloom filter."),
-    ROW("bf.card", "key", 2, "1:R", RD, bf_card_run, "2.4.4", "O(1)", "Counts the items that were added to a Bloom filter."),
-    ROW("bf.exists", "key item", 3, "1:R", RD, bf_exists_run, "1.0.0", "O(1) for each layer", "Tells whether an item was added, perhaps, or never."),
-    ROW("bf.info", "key [CAPACITY | SIZE | FILTERS | ITEMS | EXPANSION]", -2, "1:R", RD, bf_info_run, "1.0.0", "O(1)", "Describes a Bloom filter."),
+    ROW("bf.card", "key", 2, "1:R", RD | CMD_NEAR, bf_card_run, "2.4.4", "O(1)", "Counts the items that were added to a Bloom filter."),
+    ROW("bf.exists", "key item", 3, "1:R", RD | CMD_NEAR, bf_exists_run, "1.0.0", "O(1) for each layer", "Tells whether an item was added, perhaps, or never."),
+    ROW("bf.info", "key [CAPACITY | SIZE | FILTERS | ITEMS | EXPANSION]", -2, "1:R", RD | CMD_NEAR, bf_info_run, "1.0.0", "O(1)", "Describes a Bloom filter."),
     ROW("bf.insert", "key [CAPACITY capacity] [ERROR error-rate] [EXPANSION expansion] [NOCREATE] [NONSCALING] ITEMS item [item ...]", -4, "1:RW", WR,
         bf_insert_run, "1.0.0", "O(N) for N items", "Adds items to a Bloom filter, and says how it is made when there is none."),
     ROW("bf.madd", "key item [item ...]", -3, "1:RW", WR, bf_madd_run, "1.0.0", "O(N) for N items", "Adds items to a Bloom filter."),
-    ROW("bf.mexists", "key item [item ...]", -3, "1:R", RD, bf_mexists_run, "1.0.0", "O(N) for N items", "Tells of each item whether it was added, perhaps, or never."),
+    ROW("bf.mexists", "key item [item ...]", -3, "1:R", RD | CMD_NEAR, bf_mexists_run, "1.0.0", "O(N) for N items", "Tells of each item whether it was added, perhaps, or never."),
     ROW("bf.reserve", "key error-rate capacity [EXPANSION expansion | NONSCALING]", -4, "1:RW", WR, bf_reserve_run, "1.0.0", "O(1)", "Makes an empty Bloom filter."),
     {0}};

@@ -50,6 +50,8 @@ enum cmd_flags {
     CMD_ADMIN_CATEGORY = 1 << 28, /* ACL category @admin, without the flag */
     CMD_DROPS = 1 << 30,      /* DEL, UNLINK: an origin that takes no writes is not asked for what they are to delete */
     CMD_REPEATABLE = 1 << 18, /* a write that may be run twice (without NX and the like): the second time it changes nothing */
+    CMD_NEAR = 1 << 19,       /* what it answers of its one key changes with that key alone, not with time or chance: a node may keep the
+                                 answer of another one (docs/consistency.md) */
     CMD_FRESH = 1 << 29       /* DUMP, TOUCH: no look-aside client's read: no leases, no waiting, no value past its lifetime */
 };
 

@@ -29,10 +29,10 @@ struct copy {
     const void *owner;
     uint64_t hash, name_hash, epoch;
     int64_t until_us;
-    uint32_t hits, name_n, reply_n;
+    uint32_t hits, kind, what_n, reply_n;
     uint16_t slot;
     uint8_t db;
-    char data[]; /* name, reply */
+    char data[]; /* what, reply */
 };
 
 struct near {
@@ -87,7 +87,7 @@ static uint64_t epoch_of(const struct near_node *node, uint64_t name_hash, unsig
 /* ---- the table ---- */
 
 static size_t bytes_of(const struct copy *c) {
-    return sizeof(*c) + sizeof(struct copy *) + c->name_n + c->reply_n;
+    return sizeof(*c) + sizeof(struct copy *) + c->what_n + c->reply_n;
 }
 
 static void account(struct near *n, const struct copy *c, int sign) {
@@ -105,7 +105,8 @@ static struct copy **bucket_of(const struct near *n, uint64_t hash) {
 /* Where the pointer to the copy is, or to where it would be. */
 static struct copy **find(const struct near *n, const struct near_key *k) {
     struct copy **at = bucket_of(n, k->hash);
-    while (*at != NULL && !((*at)->hash == k->hash && (*at)->db == k->db && slice_eq(slice_make((*at)->data, (*at)->name_n), k->name))) {
+    while (*at != NULL && !((*at)->hash == k->hash && (*at)->db == k->db && (*at)->kind == k->kind &&
+                            slice_eq(slice_make((*at)->data, (*at)->what_n), k->what))) {
         at = &(*at)->next;
     }
     return at;
@@ -199,7 +200,7 @@ static bool is_good(const struct near *n, const struct copy *c, const void *owne
 }
 
 static bool is_hot(struct near *n, const struct near_key *k, uint32_t reads) {
-    const struct key key = {k->name, k->hash, k->db};
+    const struct key key = {k->what, k->hash, k->db};
     topk_add(n->reads, &key, reads);
     return topk_weight(n->reads, k->hash) >= n->hot_reads;
 }
@@ -210,7 +211,7 @@ bool near_read(struct near *n, const struct near_key *k, const void *owner, bool
     if (c != NULL && is_good(n, c, owner, now_us)) {
         if (may_use) {
             c->hits++;
-            *reply = slice_make(c->data + c->name_n, c->reply_n);
+            *reply = slice_make(c->data + c->what_n, c->reply_n);
             return true;
         }
         *hot = true; /* what the owner says now takes its place */
@@ -230,18 +231,19 @@ struct near_ticket near_ticket(const struct near *n, uint64_t name_hash, unsigne
 }
 
 static struct copy *copy_make(const struct near_key *k, struct slice reply) {
-    struct copy *c = mem_try_alloc(sizeof(*c) + k->name.n + reply.n);
+    struct copy *c = mem_try_alloc(sizeof(*c) + k->what.n + reply.n);
     if (c == NULL) {
         return NULL;
     }
     *c = (struct copy){.hash = k->hash,
                        .name_hash = k->name_hash,
-                       .name_n = (uint32_t)k->name.n,
+                       .kind = k->kind,
+                       .what_n = (uint32_t)k->what.n,
                        .reply_n = (uint32_t)reply.n,
                        .slot = k->slot,
                        .db = k->db};
-    memcpy(c->data, k->name.p, k->name.n);
-    memcpy(c->data + k->name.n, reply.p, reply.n);
+    memcpy(c->data, k->what.p, k->what.n);
+    memcpy(c->data + k->what.n, reply.p, reply.n);
     return c;
 }
 
@@ -255,7 +257,7 @@ bool near_put(struct near *n, const struct near_key *k, const void *owner, const
         copy_free(n, before);
     }
     int64_t keep_us = (int64_t)keep_ms * 1000 < n->ttl_us ? (int64_t)keep_ms * 1000 : n->ttl_us, until_us = t->sent_us + keep_us;
-    size_t bytes = sizeof(struct copy) + sizeof(struct copy *) + k->name.n + reply.n;
+    size_t bytes = sizeof(struct copy) + sizeof(struct copy *) + k->what.n + reply.n;
     bool current = t->since == n->since && t->epoch == epoch_of(n->node, k->name_hash, k->slot);
     if (!current || now_us >= until_us || bytes > n->max_bytes / SHARE) {
         return false;
@@ -297,7 +299,7 @@ void near_drop(struct near *n, const void *owner) {
 void near_tick(struct near *n, int64_t now_us) {
     for (struct copy *c; (c = oldest(n)) != NULL && now_us >= c->until_us;) {
         if (n->reads != NULL) { /* it stays hot when it was read */
-            (void)is_hot(n, &(struct near_key){.name = slice_make(c->data, c->name_n), .hash = c->hash, .db = c->db}, c->hits);
+            (void)is_hot(n, &(struct near_key){.what = slice_make(c->data, c->what_n), .hash = c->hash, .db = c->db}, c->hits);
         }
         copy_free(n, c);
     }

@@ -5,6 +5,8 @@
  *   node:    epochs, counted up by writes that this node has sent and by what owners say has changed; atomic, shared by its loops
  *   worker:  a table of copies, each with the epoch from before its read was sent: when the epoch is another one, it is no copy any more
  *
+ * A copy is the reply to one call: the same key asked for otherwise is another copy. All end with a change of the key.
+ *
  * A copy lives from the moment its read was sent, so that no clock but this node's own is needed; at most near-ttl, and no longer than the
  * owner allowed. All live about as long, so the oldest goes first, by time and for room. */
 #pragma once
@@ -33,9 +35,10 @@ void near_wrote_all(struct near_node *node);
 /* ---- of a loop ---- */
 
 struct near_key {
-    struct slice name;  /* borrowed */
-    uint64_t hash;      /* seeded: of struct key */
-    uint64_t name_hash; /* hash_name: the same at every node */
+    struct slice what;  /* what is asked for: the key's name, and whatever else of the call makes the answer; borrowed */
+    uint64_t hash;      /* of what and kind, seeded */
+    uint64_t name_hash; /* hash_name of the key: the same at every node */
+    uint32_t kind;      /* of call: what is the same has one answer */
     uint16_t slot;
     uint8_t db; /* logical */
 };
@@ -53,7 +56,7 @@ void near_destroy(struct near **n);
 void near_configure(struct near *n, size_t max_bytes, int64_t ttl_us, uint64_t hot_reads);
 bool near_is_on(const struct near *n);
 
-/* A read of a key that `owner` (any pointer that stands for it) serves. True: `reply` is the copy, the table's until the next call of
+/* A read, of a key that `owner` (any pointer that stands for it) serves. True: `reply` is the copy, the table's until the next call of
  * near_*. may_use: false when the client must ask the owner. Otherwise `hot` says whether a copy is wanted. Times are monotonic. */
 bool near_read(struct near *n, const struct near_key *k, const void *owner, bool may_use, int64_t now_us, struct slice *reply, bool *hot);
 struct near_ticket near_ticket(const struct near *n, uint64_t name_hash, unsigned slot, int64_t now_us);

@@ -29,7 +29,7 @@ struct direct {
     struct far_call far;
     bool watch;   /* it is WATCH */
     int end_db;   /* the client's database when the transaction has run; -1: as it was */
-    uint32_t name_n; /* f.near: bytes of the key, which the command ends with */
+    struct near_key copy; /* f.near: what the reply would be a copy of; what is allocated */
     int scan_node; /* it is SCAN, at the node of this place in the ring; -1: it is not */
     bool reads; /* a single key */
 };
@@ -44,6 +44,7 @@ static void direct_release(struct due *d) {
     struct direct *x = LIST_ENTRY(d, struct direct, due);
     out_free(&d->before);
     out_free(&d->reply);
+    mem_free((void *)(uintptr_t)x->copy.what.p);
     forward_fini(&x->f);
     mem_free(x);
 }
@@ -118,56 +119,82 @@ static bool redirects(const struct session *s) {
 
 /* ---- copies of hot keys ---- */
 
-static struct near_key near_key(struct slice name, uint64_t name_hash, unsigned slot, uint8_t db) {
-    return (struct near_key){.name = name, .hash = hash_key(name, db), .name_hash = name_hash, .slot = (uint16_t)slot, .db = db};
+enum { KIND_MANY = 1 << 8 /* what is all arguments, with their lengths; else it is the key alone */ };
+
+/* All arguments behind the name, which are not to be taken for fewer or others. */
+static struct slice join_args(const struct call *c) {
+    struct buf b = {0};
+    size_t n = 0;
+    for (int i = 1; i < c->argc; i++) {
+        n += sizeof(uint32_t) + c->argv[i].n;
+    }
+    b.p = arena_alloc(c->arena, n);
+    for (int i = 1; i < c->argc; i++) {
+        uint32_t length = (uint32_t)c->argv[i].n;
+        memcpy(b.p + b.n, &length, sizeof(length));
+        memcpy(b.p + b.n + sizeof(length), c->argv[i].p, length);
+        b.n += sizeof(length) + length;
+    }
+    return buf_slice(&b);
 }
 
-/* What the owner answered, a string; anything else is not kept, nor what was kept before. */
+static struct near_key near_key(const struct session *s, const struct call *c, uint64_t name_hash, unsigned slot) {
+    uint8_t db = atomic_load_explicit(&s->client.db, memory_order_relaxed);
+    bool many = c->argc > 2;
+    struct slice what = many ? join_args(c) : c->keys[0].name;
+    uint32_t kind = (uint32_t)c->cmd->id << 16 | (many ? KIND_MANY : 0) | s->out.proto;
+    return (struct near_key){.what = what, .hash = hash_key(what, db) ^ kind * 0x9e3779b97f4a7c15ULL, .name_hash = name_hash, .kind = kind,
+                             .slot = (uint16_t)slot, .db = db};
+}
+
+/* What the owner answered, if it may be kept; if not, what was kept before goes, too. */
 static void keep_near(struct direct *d) {
     struct forward *f = &d->f;
-    const struct buf *b = &f->commands;
     struct peers *p = f->session->worker->peers;
-    struct near_key k = near_key(slice_make(b->p + b->n - 2 - d->name_n, d->name_n), f->name_hash, f->slot, f->db);
-    bool string = f->reply.buf.n > 1 && f->reply.buf.p[0] == '$' && f->reply.buf.p[1] != '-' && f->reply.ref_count == 0;
-    bool kept = near_put(p->near, &k, f->ran_at, &f->ticket, string ? f->keep_ms : 0, buf_slice(&f->reply.buf), clock_mono_us());
+    bool whole = f->reply.buf.n > 1 && f->reply.buf.p[0] != '-' && f->reply.ref_count == 0;
+    bool kept = near_put(p->near, &d->copy, f->ran_at, &f->ticket, whole ? f->keep_ms : 0, buf_slice(&f->reply.buf), clock_mono_us());
     STAT_ADD(f->session->worker->stats->forwarded.fills, kept);
 }
 
-/* GET of another node's key: answered by a copy (true), or perhaps worth one (hot). A client with a watch is to read what EXEC will find,
- * one with a call for the key on its way what that will leave. */
-static bool answer_near(struct session *s, struct call *c, unsigned slot, uint64_t name_hash, bool *hot) {
+/* A read of another node's key: answered by a copy (true), or perhaps worth one (hot), which k names. A client with a watch is to read what
+ * EXEC will find, one with a call for the key on its way what that will leave. */
+static bool answer_near(struct session *s, struct call *c, unsigned slot, uint64_t name_hash, struct near_key *k, bool *hot) {
     struct peers *p = s->worker->peers;
     struct slice reply;
     bool gutter;
     *hot = false;
-    if (!near_is_on(p->near) || c->argc != 2 || !is_named(c, "get")) {
+    if (!(c->cmd->flags & CMD_NEAR) || !near_is_on(p->near) || c->nkeys != 1) {
         return false;
     }
     const struct peer *owner = peers_for_slot(p, slot, &gutter);
     if (owner == NULL || gutter) {
         return false;
     }
-    struct near_key k = near_key(c->keys[0].name, name_hash, slot, atomic_load_explicit(&s->client.db, memory_order_relaxed));
+    *k = near_key(s, c, name_hash, slot);
     bool may_use = forward_watch_slot(s) < 0 && !forward_has_key(s, name_hash) && s->client.watch_count == 0;
-    if (!near_read(p->near, &k, owner, may_use, clock_mono_us(), &reply, hot)) {
+    if (!near_read(p->near, k, owner, may_use, clock_mono_us(), &reply, hot)) {
         return false;
     }
     buf_put_slice(&c->out->buf, reply);
     STAT_ADD(c->stats->near_hits, 1);
-    account_read(c->stats, true);
+    account_read(c->stats, is_something(reply));
     far_near(c, s->worker);
     return true;
 }
 
-static void name_direct(struct direct *d, const struct call *c, uint64_t name_hash, bool near) {
+/* near: what a copy of the reply would be known by, NULL when none is wanted. */
+static void name_direct(struct direct *d, const struct call *c, uint64_t name_hash, const struct near_key *near) {
     bool writes = !(c->cmd->flags & CMD_READONLY);
     if (c->nkeys == 1) {
         forward_name(&d->f, name_hash);
     }
     d->f.wrote = !writes ? WROTE_NOTHING : c->nkeys == 1 ? WROTE_KEY : WROTE_SLOT;
-    d->f.near = near;
+    d->f.near = near != NULL;
     d->reads = !writes && c->nkeys == 1;
-    d->name_n = near ? (uint32_t)c->keys[0].name.n : 0;
+    if (near != NULL) {
+        d->copy = *near;
+        d->copy.what.p = mem_memdup(near->what.p, near->what.n);
+    }
 }
 
 /* A call that runs here in the place of the slot's owner. */
@@ -190,14 +217,15 @@ static enum err route_slot(struct session *s, struct call *c, unsigned slot) {
         return moved(s, c, slot);
     }
     bool hot;
+    struct near_key k;
     uint64_t name_hash = hash_name(c->keys[0].name);
-    if (answer_near(s, c, slot, name_hash, &hot)) {
+    if (answer_near(s, c, slot, name_hash, &k, &hot)) {
         return ERR_PARKED; /* answered */
     }
     struct direct *d = direct_make(s, c, slot);
     d->f.may_repeat = forward_may_repeat(c);
     forward_add(&d->f, c->argv, c->argc);
-    name_direct(d, c, name_hash, hot);
+    name_direct(d, c, name_hash, hot ? &k : NULL);
     if ((c->cmd->flags & CMD_DIRECT) && is_named(c, "watch")) {
         d->watch = d->f.sets_watch = true;
         forward_watch(s, slot);

@@ -1,6 +1,6 @@
 """Histories of several clients at several nodes, and what docs/consistency.md promises of them.
 
-Each key has one writer, which writes 1, 2, 3, ... through one node; readers read through all nodes. Noted are when each call began and
+Each key has one writer, which writes 1, 2, 3, ... through one node, as a string or a hash's field; readers read through all nodes, by several calls. Noted are when each call began and
 ended, by the one clock of this machine. Checked is, of each read:
 
   own       at the writer's node it is at least the last version acknowledged before the read began
@@ -17,9 +17,13 @@ import nodes
 from resp import Closed, Error
 
 
+READS = {False: [("GET",), ("GETRANGE", "0", "-1")], True: [("HGET", "v"), ("HMGET", "v", "none"), ("HVALS",)]}
+
+
 class Key:
     def __init__(self, name, node):
         self.name, self.node = name, node
+        self.hash = sum(name.encode()) % 2 == 1  # the version is in a field, or the string
         self.begun, self.acked = [], []  # times, by version - 1
         self.reads = []  # (node, began, ended, version)
 
@@ -48,9 +52,9 @@ class History:
         while not self.stopping:
             version += 1
             key.begun.append(time.monotonic())
-            got = c.cmd("SET", key.name, version)
+            got = c.cmd("HSET", key.name, "v", version) if key.hash else c.cmd("SET", key.name, version)
             key.acked.append(time.monotonic())
-            assert got == "OK", got
+            assert got in ("OK", 0, 1), got
             self.note(key, c, node)
             if version % 7 == 0:
                 time.sleep(0.01)  # long enough for copies to be made
@@ -62,9 +66,12 @@ class History:
 
     @staticmethod
     def note(key, c, node):
+        calls = READS[key.hash]
+        call = calls[len(key.reads) // 64 % len(calls)]  # the same for a while: only what is asked for often is kept
         began = time.monotonic()
-        got = c.cmd("GET", key.name)
+        got = c.cmd(call[0], key.name, *call[1:])
         assert not isinstance(got, Error), got
+        got = got if not isinstance(got, list) else got[0] if got else None
         key.reads.append((node, began, time.monotonic(), int(got or 0)))
 
     def total(self):

@@ -11,15 +11,15 @@ def count(c, name):
     return int(info(c, "peers")[name])
 
 
-def heat(c, key, more=20):
+def heat(c, key, more=20, call=None):
     """Reads until a copy answers."""
     start = count(c, "near_hits")
     for _ in range(1000):
         for _ in range(more):
-            c.cmd("GET", key)
+            c.cmd(*(call or ["GET", key]))
         if count(c, "near_hits") > start:
             return
-    raise AssertionError("no copy of %s is made" % key)
+    raise AssertionError("no copy of %s is made" % (call or key))
 
 
 def hot_keys_are_answered_here(cl):
@@ -36,6 +36,68 @@ def hot_keys_are_answered_here(cl):
     assert count(b, "near_copies") >= 1 and count(b, "near_bytes") > 0 and count(a, "near_grants") >= 1
     b.cmd("HELLO", "3")
     assert b.cmd("GET", k) == b"v"
+
+
+READS = [["GET", "s"], ["STRLEN", "s"], ["GETRANGE", "s", "1", "3"], ["SUBSTR", "s", "0", "-1"], ["BITCOUNT", "s"], ["BITCOUNT", "s", "0", "0"], ["GETBIT", "s", "3"],
+         ["BITPOS", "s", "1"], ["BITFIELD_RO", "s", "GET", "u8", "0"], ["EXISTS", "s"], ["TYPE", "s"], ["EXPIRETIME", "s"], ["PEXPIRETIME", "s"], ["HGET", "h", "f"],
+         ["HGET", "h", "none"], ["HMGET", "h", "f", "none"], ["HGETALL", "h"], ["HLEN", "h"], ["HKEYS", "h"], ["HVALS", "h"], ["HEXISTS", "h", "f"], ["HSTRLEN", "h", "f"],
+         ["BF.EXISTS", "b", "i"], ["BF.MEXISTS", "b", "i", "j"], ["BF.CARD", "b"], ["BF.INFO", "b", "ITEMS"]]
+CHANGES = {"s": ["SETRANGE", "s", "0", "QQ"], "h": ["HSET", "h", "f", "w", "none", "some"], "b": ["BF.ADD", "b", "j"]}
+
+
+def reads_of_every_kind_are_answered_here(cl):
+    """And each copy ends with a change of the key: at once where it was made, soon elsewhere."""
+    a, b = cl[0].conn(), cl[1].conn()
+    for n in (a, b):
+        n.cmd("CONFIG", "SET", "near-ttl", "1h")
+    try:
+        for proto in ("2", "3"):
+            for via in (a, b):  # who changes: the owner, or the node with the copy
+                for read in READS:
+                    k = cl.key_of(0, "kind")
+                    named = lambda words: [words[0]] + [k if w in CHANGES else w for w in words[1:2]] + words[2:]
+                    a.cmd("DEL", k)
+                    got = a.cmd("SET", k, "value", "EX", "1000") if read[1] == "s" else a.cmd("HSET", k, "f", "v") if read[1] == "h" else a.cmd("BF.ADD", k, "i")
+                    assert not isinstance(got, Error), got
+                    for c in (a, b):
+                        c.cmd("HELLO", proto)
+                    call = named(read)
+                    heat(b, k, call=call)
+                    for c in (a, b):
+                        c.send(*call)
+                    want, seen = a.raw(), b.raw()
+                    assert want == seen, (proto, call, want, seen)
+                    assert not isinstance(via.cmd(*named(CHANGES[read[1]])), Error)
+                    a.send(*call)
+                    want = a.raw()
+
+                    def now():
+                        b.send(*call)
+                        return b.raw()
+
+                    if via is b:
+                        assert now() == want, (proto, call)
+                    until("%s is seen" % call, lambda: now() == want)
+                    if read[0] in ("EXISTS", "TYPE", "GET"):
+                        heat(b, k, call=call)
+                        b.cmd("DEL", k)
+                        assert now() in (b":0\r\n", b"+none\r\n", b"$-1\r\n", b"_\r\n"), call
+    finally:
+        for n in (a, b):
+            n.cmd("CONFIG", "SET", "near-ttl", "1s")
+
+
+def what_time_or_chance_answers_is_not_kept(cl):
+    """TTL counts down, HRANDFIELD is another one each time: the owner is asked."""
+    a, b = cl[0].conn(), cl[1].conn()
+    k, h = cl.key_of(0, "ttl"), cl.key_of(0, "random")
+    a.cmd("SET", k, "v", "EX", "1000")
+    a.cmd("HSET", h, "f", "v", "g", "w")
+    before = count(b, "near_hits")
+    for call in (["TTL", k], ["PTTL", k], ["TOUCH", k], ["DUMP", k], ["OBJECT", "FREQ", k], ["HRANDFIELD", h], ["HSCAN", h, "0"], ["GET", h]):
+        for _ in range(60):
+            b.cmd(*call)
+    assert count(b, "near_hits") == before
 
 
 def other_nodes_are_a_tier(cl):

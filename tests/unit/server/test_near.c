@@ -39,7 +39,7 @@ static void teardown(struct bench *b) {
 
 static struct near_key key(const char *name) {
     struct slice s = slice_cstr(name);
-    return (struct near_key){.name = s, .hash = hash_key(s, 0), .name_hash = hash_name(s), .slot = hash_slot(s)};
+    return (struct near_key){.what = s, .hash = hash_key(s, 0), .name_hash = hash_name(s), .slot = hash_slot(s)};
 }
 
 static struct near_ticket ticket(struct bench *b, const struct near_key *k, int64_t now_us) {

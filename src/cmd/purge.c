@@ -4,6 +4,7 @@
 
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
+#include "src/guard/purge.h"
 #include "src/tier/tier.h"
 
 static enum err tag_add_run(struct call *c) {
@@ -103,10 +104,23 @@ static enum err make_purge(struct call *c, const struct purging *p) {
     return OK;
 }
 
+/* Before it is noted: what is noted is in force at the next start. */
+static bool has_room(const struct call *c, const struct purging *p) {
+    const struct purges *purges = c->host->tier->guard->purges;
+    size_t more = 0;
+    for (int i = 0; i < p->count; i++) {
+        more += p->tags ? !purges_has_tag(purges, purge_tag_hash(p->db, p->names[i])) : !purges_has_prefix(purges, p->db, p->names[i]);
+    }
+    return more == 0 || purges_have_room(purges, more);
+}
+
 static enum err purge(struct call *c, bool tags, int first, int count, bool soft) {
     struct purging *p = c->state;
     bool lasting = c->host->ops->note_purge != NULL && c->host->ops->lasting_purges(c->host);
     struct purging now = {.host = c->host, .db = c->db, .tags = tags, .soft = soft, .names = &c->argv[first], .count = count, .now_ms = c->now_ms};
+    if (p == NULL && !has_room(c, &now)) {
+        return call_errorf(c, "ERR too many purges: see purge-max");
+    }
     if (p == NULL && lasting && call_may_yield(c)) {
         p = make_job(&now);
         c->state = p;

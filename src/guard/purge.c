@@ -150,6 +150,34 @@ void purges_slots(struct purges *p, const uint8_t set[PURGE_SLOT_BYTES]) {
     atomic_store_explicit(&p->last, number, memory_order_relaxed);
 }
 
+bool purges_has_prefix(const struct purges *p, uint8_t db, struct slice prefix) {
+    char room[PREFIX_MAX + 1];
+    return radix_get(p->prefixes, scoped(db, prefix, room)) != NULL;
+}
+
+bool purges_has_tag(const struct purges *p, uint32_t tag) {
+    return p->tag_count != 0 && !is_free(place_of(p, tag));
+}
+
+bool purges_have_room(const struct purges *p, size_t more) {
+    return p->count + more <= p->max;
+}
+
+void purges_set_max(struct purges *p, size_t max) {
+    p->max = max;
+}
+
+void purges_set_last(struct purges *p, uint32_t last) {
+    atomic_store_explicit(&p->last, last, memory_order_relaxed);
+}
+
+void purges_set_slots(struct purges *p, const uint32_t *numbers) {
+    if (p->slots == NULL) {
+        p->slots = mem_zalloc(PURGE_SLOTS * sizeof(*p->slots));
+    }
+    memcpy(p->slots, numbers, PURGE_SLOTS * sizeof(*p->slots));
+}
+
 uint32_t purges_last(const struct purges *p) {
     return atomic_load_explicit(&p->last, memory_order_relaxed);
 }

@@ -36,6 +36,15 @@ bool purges_prefix(struct purges *p, uint8_t db, struct slice prefix, bool soft,
 bool purges_tag(struct purges *p, uint32_t tag, bool soft, int64_t now_ms);
 /* Whatever is in these slots (hash_slot), in every database. Takes no place of max. */
 void purges_slots(struct purges *p, const uint8_t set[PURGE_SLOT_BYTES]);
+/* A prefix or tag that was purged before needs no more room; whether there is some for so many others. */
+bool purges_has_prefix(const struct purges *p, uint8_t db, struct slice prefix);
+bool purges_has_tag(const struct purges *p, uint32_t tag);
+bool purges_have_room(const struct purges *p, size_t more);
+/* For what is read from a file: how many may be remembered from now on; the last purge had that number; the last purge of each slot, of
+ * PURGE_SLOTS numbers. */
+void purges_set_max(struct purges *p, size_t max);
+void purges_set_last(struct purges *p, uint32_t last);
+void purges_set_slots(struct purges *p, const uint32_t *numbers);
 /* Never 0. */
 uint32_t purge_tag_hash(uint8_t db, struct slice name);
 /* The number of the last purge; 0: there was none. No lock. */

@@ -528,7 +528,6 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     health_destroy(&srv->health);
     close_origins(srv);
     close_disk(srv);
-    purge_log_close(&srv->purge_log);
     for (unsigned i = 0; i < srv->listener_count; i++) {
         listener_close(&srv->listeners[i]);
     }
@@ -544,6 +543,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
     import_destroy(&srv->import);
     conf_unref(conf);
     close_host(srv);
+    purge_log_close(&srv->purge_log); /* the pool has written to it until now */
     buf_free(&err);
     mem_free(srv);
     return code;

@@ -12,6 +12,7 @@
 #include "src/conf/conf.h"
 #include "src/rt/loop.h"
 #include "src/server/handover.h"
+#include "src/server/purge_log.h"
 #include "src/server/save.h"
 #include "src/server/server.h"
 #include "src/server/sight.h"
@@ -186,6 +187,9 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     }
     writes_tick(srv->tier.writes);
     handover_tick(srv);
+    if (srv->purge_log != NULL) {
+        purge_log_tick(srv->purge_log, srv->host.pool);
+    }
     if (now_us - srv->second_us >= SECOND_US) {
         srv->second_us = now_us;
         watch_clients(srv, w->conf);

@@ -1,30 +1,43 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* purge_log: an append-only file. */
+/* purge_log: a file that is appended to, and now and then written anew. */
 #include "src/server/purge_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "src/base/hash.h"
+#include "src/base/list.h"
 #include "src/base/lock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/ds/crc64.h"
 #include "src/guard/purge.h"
+#include "src/rt/pool.h"
 #include "src/tier/guard.h"
 
-enum { HEAD = 32, PREFIX_LIMIT = 1 << 20 };
+enum { HEAD = 32, PREFIX_LIMIT = 1 << 20, NUMBERS_BYTES = PURGE_SLOTS * sizeof(uint32_t), TIDY_BYTES = 1 << 20, TIDY_FACTOR = 2 };
 
 struct purge_log {
+    /* fixed after open */
+    char *path, *beside;
+    bool power_safe;
+
     struct lock lock; /* PURGES: the file */
     int fd;
-    off_t end;
-    bool power_safe;
+    _Atomic int64_t end; /* read without it */
+
+    _Atomic int64_t tidy_at; /* bytes from which on it is worth it */
+    struct job tidying;
+    _Atomic bool busy; /* tidying is the pool's */
 };
 
-/* crc64 of all behind it | kind | soft | database | 0 | tag | length | 0 u32 | time */
+/* crc64 of all behind it | kind | soft | database | 0 | tag | length | number | time */
 static void put_head(unsigned char *head, const struct purge_record *r) {
     uint32_t length = (uint32_t)r->prefix.n;
     memset(head, 0, HEAD);
@@ -33,9 +46,15 @@ static void put_head(unsigned char *head, const struct purge_record *r) {
     head[10] = r->db;
     memcpy(head + 12, &r->tag, 4);
     memcpy(head + 16, &length, 4);
+    memcpy(head + 20, &r->number, 4);
     memcpy(head + 24, &r->time_ms, 8);
     uint64_t crc = crc64(crc64(0, head + 8, HEAD - 8), r->prefix.p, r->prefix.n);
     memcpy(head, &crc, 8);
+}
+
+static bool is_known(unsigned kind, uint32_t length) {
+    static const uint32_t lengths[] = {[PURGE_BY_SLOTS] = PURGE_SLOT_BYTES, [PURGE_SLOT_NUMBERS] = NUMBERS_BYTES, [PURGE_LAST] = 0};
+    return kind == PURGE_PREFIX || kind == PURGE_TAG ? length <= PREFIX_LIMIT : kind >= PURGE_BY_SLOTS && kind <= PURGE_LAST && length == lengths[kind];
 }
 
 /* One record at p; its length, or 0 when it is none. */
@@ -47,55 +66,101 @@ static size_t take(const unsigned char *p, size_t left, struct purge_record *r) 
     }
     memcpy(&crc, p, 8);
     memcpy(&length, p + 16, 4);
-    bool known = p[8] == PURGE_PREFIX || p[8] == PURGE_TAG || (p[8] == PURGE_BY_SLOTS && length == PURGE_SLOT_BYTES);
-    if (!known || length > PREFIX_LIMIT || left - HEAD < length || crc != crc64(0, p + 8, HEAD - 8 + length)) {
+    if (!is_known(p[8], length) || left - HEAD < length || crc != crc64(0, p + 8, HEAD - 8 + length)) {
         return 0;
     }
     *r = (struct purge_record){.kind = (enum purge_kind)p[8], .soft = p[9], .db = p[10], .prefix = slice_make(p + HEAD, length)};
     memcpy(&r->tag, p + 12, 4);
+    memcpy(&r->number, p + 20, 4);
     memcpy(&r->time_ms, p + 24, 8);
     return HEAD + length;
 }
 
+/* ---- reading ---- */
+
+static void restore_numbers(struct guard *g, struct slice bytes) {
+    uint32_t *numbers = mem_memdup(bytes.p, bytes.n); /* aligned */
+    guard_restore_slots(g, numbers);
+    mem_free(numbers);
+}
+
+/* False: there is no room for another name. */
 static bool purge_again(struct guard *g, const struct purge_record *r) {
-    if (r->kind == PURGE_BY_SLOTS) {
+    switch (r->kind) {
+    case PURGE_BY_SLOTS:
         guard_purge_slots(g, (const uint8_t *)r->prefix.p);
         return true;
+    case PURGE_SLOT_NUMBERS:
+        restore_numbers(g, r->prefix);
+        return true;
+    case PURGE_LAST:
+        purges_set_last(g->purges, r->number);
+        return true;
+    case PURGE_PREFIX:
+        return guard_purge_prefix(g, r->db, r->prefix, r->soft, r->time_ms);
+    default:
+        return guard_purge_tag(g, r->tag, r->soft, r->time_ms);
     }
-    return r->kind == PURGE_PREFIX ? guard_purge_prefix(g, r->db, r->prefix, r->soft, r->time_ms)
-                                   : guard_purge_tag(g, r->tag, r->soft, r->time_ms);
+}
+
+/* All of them: what was purged stays so when purge-max has become lower, too. */
+static void replay_one(struct guard *g, const struct purge_record *r, bool *too_many) {
+    if (r->number != 0) {
+        purges_set_last(g->purges, r->number - 1);
+    }
+    if (!purge_again(g, r)) {
+        *too_many = true;
+        purges_set_max(g->purges, purges_count(g->purges) + 1);
+        (void)purge_again(g, r);
+    }
+}
+
+static unsigned char *read_all(const struct purge_log *log, int64_t n) {
+    unsigned char *bytes = mem_try_alloc((size_t)n);
+    if (bytes != NULL && pread(log->fd, bytes, (size_t)n, 0) != n) {
+        mem_free(bytes);
+        return NULL;
+    }
+    return bytes;
 }
 
 static bool replay(struct purge_log *log, struct guard *g) {
     struct stat st;
-    if (fstat(log->fd, &st) != 0) {
+    bool too_many = false;
+    unsigned char *bytes = fstat(log->fd, &st) == 0 ? read_all(log, st.st_size) : NULL;
+    if (bytes == NULL) {
         return false;
     }
-    unsigned char *bytes = mem_alloc((size_t)st.st_size);
-    ssize_t n = pread(log->fd, bytes, (size_t)st.st_size, 0);
     struct purge_record r;
     size_t at = 0, used;
     unsigned count = 0;
-    while (n > 0 && (used = take(bytes + at, (size_t)n - at, &r)) != 0) {
-        if (!purge_again(g, &r)) {
-            log_warning("purge-max is lower than when these purges were made");
-            n = -1;
-        }
-        at += used;
-        count++;
+    for (; (used = take(bytes + at, (size_t)st.st_size - at, &r)) != 0; at += used) {
+        replay_one(g, &r, &too_many);
+        count += r.kind != PURGE_LAST;
     }
     mem_free(bytes);
-    log->end = (off_t)at;
+    log->end = (int64_t)at;
     if (count > 0) {
         log_notice("%u purges are in force", count);
     }
-    return n >= 0 && ftruncate(log->fd, log->end) == 0;
+    if (too_many) {
+        log_warning("purge-max is lower than what has been purged: all of it stays so, nothing else can be");
+    }
+    return ftruncate(log->fd, log->end) == 0;
 }
 
 struct purge_log *purge_log_open(const char *path, bool power_safe, struct guard *g, struct buf *err) {
     struct purge_log *log = mem_zalloc(sizeof(*log));
+    struct buf beside = {0};
     lock_init(&log->lock, LOCK_PURGES, 0);
+    buf_printf(&beside, "%s.new", path);
+    buf_putc(&beside, '\0');
+    log->path = mem_strdup(path);
+    log->beside = mem_strdup(beside.p);
+    buf_free(&beside);
     log->power_safe = power_safe;
+    log->tidy_at = TIDY_BYTES;
+    unlink(log->beside); /* of a run that was cut off */
     log->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (log->fd < 0 || !replay(log, g)) {
         buf_printf(err, "'%s': %s", path, strerror(errno));
@@ -104,14 +169,23 @@ struct purge_log *purge_log_open(const char *path, bool power_safe, struct guard
     return log;
 }
 
-void purge_log_close(struct purge_log **log) {
-    if (*log != NULL) {
-        if ((*log)->fd >= 0) {
-            close((*log)->fd);
+void purge_log_close(struct purge_log **lp) {
+    struct purge_log *log = *lp;
+    *lp = NULL;
+    if (log != NULL) {
+        if (log->fd >= 0) {
+            close(log->fd);
         }
-        mem_free(*log);
-        *log = NULL;
+        mem_free(log->path);
+        mem_free(log->beside);
+        mem_free(log);
     }
+}
+
+/* ---- appending ---- */
+
+int64_t purge_log_bytes(const struct purge_log *log) {
+    return atomic_load_explicit(&log->end, memory_order_relaxed);
 }
 
 bool purge_log_append(struct purge_log *log, const struct purge_record *r) {
@@ -120,14 +194,243 @@ bool purge_log_append(struct purge_log *log, const struct purge_record *r) {
     put_head(bytes, r);
     memcpy(bytes + HEAD, r->prefix.p == NULL ? "" : r->prefix.p, r->prefix.n);
     lock_acquire(&log->lock);
-    ssize_t done = pwrite(log->fd, bytes, n, log->end);
+    int64_t end = purge_log_bytes(log);
+    ssize_t done = pwrite(log->fd, bytes, n, end);
     bool ok = done == (ssize_t)n && (!log->power_safe || fdatasync(log->fd) == 0);
     if (ok) {
-        log->end += (off_t)n;
+        atomic_store_explicit(&log->end, end + (int64_t)n, memory_order_relaxed);
     } else if (done >= 0 && done != (ssize_t)n) {
         errno = ENOSPC;
     }
     lock_release(&log->lock);
     mem_free(bytes);
     return ok;
+}
+
+/* ---- writing anew ---- */
+
+/* A prefix's or tag's purge in the bytes of a file. */
+struct noted {
+    uint64_t hash; /* of what it is about */
+    const unsigned char *at;
+    uint32_t number;
+};
+
+/* What the bytes of a file come to. */
+struct digest {
+    struct noted *list;
+    size_t n, cap, bytes; /* bytes: of the records in list */
+    uint32_t *slots, last; /* slots: NULL when there was no purge of any */
+};
+
+static uint64_t hash_record(const struct purge_record *r) {
+    uint64_t about = (uint64_t)r->kind << 48 | (uint64_t)r->soft << 40 | (uint64_t)r->db << 32 | r->tag;
+    return hash_name(r->prefix) ^ about * 0x9e3779b97f4a7c15ULL;
+}
+
+static bool same_record(const unsigned char *a, const unsigned char *b) {
+    struct purge_record x, y;
+    return take(a, SIZE_MAX, &x) != 0 && take(b, SIZE_MAX, &y) != 0 && x.kind == y.kind && x.soft == y.soft && x.db == y.db && x.tag == y.tag &&
+           slice_eq(x.prefix, y.prefix);
+}
+
+static void digest_slots(struct digest *d, const struct purge_record *r) {
+    if (d->slots == NULL) {
+        d->slots = mem_zalloc(NUMBERS_BYTES);
+    }
+    if (r->kind == PURGE_SLOT_NUMBERS) {
+        memcpy(d->slots, r->prefix.p, NUMBERS_BYTES);
+        return;
+    }
+    for (unsigned s = 0; s < PURGE_SLOTS; s++) {
+        d->slots[s] = slot_set_has((const uint8_t *)r->prefix.p, s) ? d->last : d->slots[s];
+    }
+}
+
+/* False: no memory. */
+static bool digest_one(struct digest *d, const struct purge_record *r, const unsigned char *at) {
+    if (r->kind == PURGE_SLOT_NUMBERS) {
+        digest_slots(d, r);
+        return true;
+    }
+    d->last = r->number != 0 ? r->number : d->last + 1;
+    if (r->kind == PURGE_BY_SLOTS) {
+        digest_slots(d, r);
+    } else if (r->kind != PURGE_LAST) {
+        if (d->n == d->cap) {
+            size_t cap = d->cap * 2 + 256;
+            struct noted *list = mem_try_realloc(d->list, cap * sizeof(*list));
+            if (list == NULL) {
+                return false;
+            }
+            d->list = list;
+            d->cap = cap;
+        }
+        d->list[d->n++] = (struct noted){hash_record(r), at, d->last};
+    }
+    return true;
+}
+
+/* What is about the same side by side, the last first. */
+static int compare_noted(const void *a, const void *b) {
+    const struct noted *x = a, *y = b;
+    return x->hash != y->hash ? (x->hash < y->hash ? -1 : 1) : x->number > y->number ? -1 : x->number < y->number;
+}
+
+/* Only the last of each remains. */
+static void drop_void(struct digest *d) {
+    size_t kept = 0, group = 0; /* group: where what has this hash begins, of those kept */
+    qsort(d->list, d->n, sizeof(*d->list), compare_noted);
+    for (size_t i = 0; i < d->n; i++) {
+        bool later = false;
+        group = kept > 0 && d->list[kept - 1].hash == d->list[i].hash ? group : kept;
+        for (size_t k = group; k < kept && !later; k++) {
+            later = same_record(d->list[k].at, d->list[i].at);
+        }
+        if (!later) {
+            struct purge_record r;
+            d->bytes += take(d->list[i].at, SIZE_MAX, &r);
+            d->list[kept++] = d->list[i];
+        }
+    }
+    d->n = kept;
+}
+
+static bool digest_bytes(struct digest *d, const unsigned char *bytes, size_t n) {
+    struct purge_record r;
+    size_t used;
+    for (size_t at = 0; (used = take(bytes + at, n - at, &r)) != 0; at += used) {
+        if (!digest_one(d, &r, bytes + at)) {
+            return false;
+        }
+    }
+    if (d->n > 0) {
+        drop_void(d);
+    }
+    return true;
+}
+
+static size_t put_record(unsigned char *to, const struct purge_record *r) {
+    memcpy(to + HEAD, r->prefix.p == NULL ? "" : r->prefix.p, r->prefix.n);
+    put_head(to, r);
+    return HEAD + r->prefix.n;
+}
+
+/* NULL: no memory. */
+static unsigned char *render(const struct digest *d, size_t *n) {
+    unsigned char *out = mem_try_alloc(d->bytes + 2 * HEAD + NUMBERS_BYTES);
+    *n = 0;
+    for (size_t i = 0; out != NULL && i < d->n; i++) {
+        struct purge_record r;
+        (void)take(d->list[i].at, SIZE_MAX, &r);
+        r.number = d->list[i].number;
+        *n += put_record(out + *n, &r);
+    }
+    if (out != NULL && d->slots != NULL) {
+        *n += put_record(out + *n, &(struct purge_record){.kind = PURGE_SLOT_NUMBERS, .prefix = slice_make((const char *)d->slots, NUMBERS_BYTES)});
+    }
+    if (out != NULL) {
+        *n += put_record(out + *n, &(struct purge_record){.kind = PURGE_LAST, .number = d->last});
+    }
+    return out;
+}
+
+/* The new file beside the old one; -1 with errno. */
+static int write_beside(const struct purge_log *log, const unsigned char *bytes, size_t n) {
+    int fd = open(log->beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd >= 0 && (pwrite(fd, bytes, n, 0) != (ssize_t)n || fsync(fd) != 0)) {
+        int code = errno;
+        close(fd);
+        errno = code;
+        return -1;
+    }
+    return fd;
+}
+
+static bool copy_behind(const struct purge_log *log, int64_t from, int fd, size_t to) {
+    size_t n = (size_t)(purge_log_bytes(log) - from);
+    char *bytes = n > 0 ? mem_try_alloc(n) : NULL;
+    bool ok = n == 0 || (bytes != NULL && pread(log->fd, bytes, n, from) == (ssize_t)n && pwrite(fd, bytes, n, (off_t)to) == (ssize_t)n && fsync(fd) == 0);
+    mem_free(bytes);
+    return ok;
+}
+
+/* Of the folder that the file is in, where the server runs. */
+static bool sync_folder(void) {
+    int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+/* What was appended meanwhile goes behind it, then it is the file. n: its bytes, which stand for the first `upto` of the old one. */
+static bool replace(struct purge_log *log, int fd, size_t n, int64_t upto) {
+    lock_acquire(&log->lock);
+    int64_t end = (int64_t)n + purge_log_bytes(log) - upto;
+    bool ok = copy_behind(log, upto, fd, n) && rename(log->beside, log->path) == 0;
+    if (ok) {
+        close(log->fd);
+        log->fd = fd;
+        atomic_store_explicit(&log->end, end, memory_order_relaxed);
+        if (!sync_folder()) {
+            log_warning("the folder of '%s' could not be synced: %s", log->path, strerror(errno));
+        }
+    }
+    lock_release(&log->lock);
+    return ok;
+}
+
+static bool tidy(struct purge_log *log, int64_t upto) {
+    struct digest d = {0};
+    unsigned char *bytes = read_all(log, upto), *out = NULL; /* what is there stays as it is: the file only grows */
+    size_t n = 0;
+    errno = ENOMEM;
+    if (bytes != NULL && digest_bytes(&d, bytes, (size_t)upto)) {
+        out = render(&d, &n);
+    }
+    int fd = out != NULL ? write_beside(log, out, n) : -1;
+    bool ok = fd >= 0 && replace(log, fd, n, upto);
+    if (!ok && fd >= 0) {
+        close(fd);
+    }
+    mem_free(bytes);
+    mem_free(out);
+    mem_free(d.list);
+    mem_free(d.slots);
+    return ok;
+}
+
+bool purge_log_tidy(struct purge_log *log) {
+    int64_t before = purge_log_bytes(log);
+    bool ok = tidy(log, before);
+    int64_t now = purge_log_bytes(log), next = now * TIDY_FACTOR;
+    if (ok) {
+        log_notice("'%s' was written anew: %lld bytes of %lld", log->path, (long long)now, (long long)before);
+    } else {
+        log_warning("'%s' could not be written anew, and grows: %s", log->path, strerror(errno));
+        unlink(log->beside);
+    }
+    atomic_store_explicit(&log->tidy_at, next > TIDY_BYTES ? next : TIDY_BYTES, memory_order_relaxed);
+    return ok;
+}
+
+static void run_tidy(struct job *job) {
+    (void)purge_log_tidy(LIST_ENTRY(job, struct purge_log, tidying));
+}
+
+static void end_tidy(struct job *job) {
+    atomic_store_explicit(&LIST_ENTRY(job, struct purge_log, tidying)->busy, false, memory_order_release);
+}
+
+void purge_log_tick(struct purge_log *log, struct pool *pool) {
+    bool large = purge_log_bytes(log) > atomic_load_explicit(&log->tidy_at, memory_order_relaxed);
+    if (large && !atomic_load_explicit(&log->busy, memory_order_acquire)) {
+        atomic_store_explicit(&log->busy, true, memory_order_relaxed);
+        log->tidying = (struct job){.run = run_tidy, .done = end_tidy};
+        if (!pool_submit(pool, 0, &log->tidying)) { /* full: the next tick tries again */
+            atomic_store_explicit(&log->busy, false, memory_order_relaxed);
+        }
+    }
 }

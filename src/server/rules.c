@@ -10,6 +10,7 @@
 #include "src/guard/rule.h"
 #include "src/origin/origin.h"
 #include "src/rt/loop.h"
+#include "src/server/purge_log.h"
 #include "src/server/server.h"
 #include "src/server/worker.h"
 #include "src/tier/guard.h"
@@ -151,10 +152,11 @@ void rules_info(struct server *srv, struct buf *out) {
     };
     struct guard *g = srv->tier.guard;
     struct rules *rules = guard_rules(g);
-    buf_printf(out, "guard_policies:%u\r\nguard_leases:%llu\r\nguard_absent_keys:%zu\r\nguard_absent_bytes:%zu\r\nguard_loads:%llu\r\nguard_purges:%zu\r\n",
+    buf_printf(out, "guard_policies:%u\r\nguard_leases:%llu\r\nguard_absent_keys:%zu\r\nguard_absent_bytes:%zu\r\nguard_loads:%llu\r\nguard_purges:%zu\r\nguard_purges_file_bytes:%lld\r\n",
                rules != NULL ? rules->count : 0, (unsigned long long)atomic_load_explicit(&g->leases_live, memory_order_relaxed),
                marks_count(g->marks), marks_bytes(g->marks),
-               (unsigned long long)atomic_load_explicit(&srv->tier.loads, memory_order_relaxed), purges_count(g->purges));
+               (unsigned long long)atomic_load_explicit(&srv->tier.loads, memory_order_relaxed), purges_count(g->purges),
+               srv->purge_log != NULL ? (long long)purge_log_bytes(srv->purge_log) : 0);
     for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
         const struct rule *rule = rules->list[i];
         buf_puts(out, "policy_");

@@ -559,6 +559,11 @@ void guard_purge_slots(struct guard *g, const uint8_t *set) {
     purged(g, true);
 }
 
+void guard_restore_slots(struct guard *g, const uint32_t *numbers) {
+    purges_set_slots(g->purges, numbers);
+    purged(g, true);
+}
+
 int64_t tier_deadline(struct tier *t, const struct key *key, int64_t expire_ms, const struct item_extra *e) {
     return t->guard == NULL ? expire_ms : purges_deadline(t->guard->purges, key->db, key->name, expire_ms, e);
 }

@@ -143,5 +143,7 @@ void guard_expire_lease(struct guard *g, const struct rule *rule, struct lease *
 bool guard_purge_prefix(struct guard *g, uint8_t db, struct slice prefix, bool soft, int64_t now_ms);
 bool guard_purge_tag(struct guard *g, uint32_t tag, bool soft, int64_t now_ms);
 void guard_purge_slots(struct guard *g, const uint8_t *set);
+/* What a file says of slots: purges_set_slots. Every shard locked, or before any thread. */
+void guard_restore_slots(struct guard *g, const uint32_t *numbers);
 /* Every database was emptied. Every shard locked. */
 void guard_flushed(struct guard *g);

@@ -93,6 +93,11 @@ static void on_event(void *ctx, enum members_event event, const char *id, const 
     case MEMBERS_BLAMED:
         log_notice("cluster: others, cut off from most, thought this node %s; they tell what they wrote in its place", text);
         return;
+    case MEMBERS_LOT:
+        if (a->hooks.lot != NULL) {
+            a->hooks.lot(a->hooks.ctx, members_self(a->members)->lot);
+        }
+        return;
     case MEMBERS_DIFFERS:
         log_warning("cluster: node %.8s %s", id, text);
         return;
@@ -328,7 +333,7 @@ static struct node_addr announced(const struct conf *conf) {
     return addr;
 }
 
-struct agent *agent_create(const struct conf *conf, const char *id, struct ring_store *store, const struct agent_hooks *hooks) {
+struct agent *agent_create(const struct conf *conf, const char *id, int lot, struct ring_store *store, const struct agent_hooks *hooks) {
     static const struct loop_ops ops = {0};
     struct agent *a = mem_zalloc(sizeof(*a));
     a->hooks = *hooks;
@@ -340,6 +345,8 @@ struct agent *agent_create(const struct conf *conf, const char *id, struct ring_
     memcpy(a->driver_options.id, id, sizeof(a->driver_options.id));
     struct members_options o = {.addr = a->driver_options.addr,
                                 .weight = (uint16_t)conf->cluster_weight,
+                                .has_lot = lot >= 0,
+                                .lot = (uint16_t)(lot >= 0 ? lot : 0),
                                 .slot_run = (unsigned)conf->cluster_slot_run,
                                 .incarnation = (uint64_t)clock_now_ms(),
                                 .timeout_ms = conf->cluster_node_timeout,

@@ -19,6 +19,9 @@ struct agent_hooks {
     /* The ring that is about to be published; before: the one in force, or NULL. May block for a moment. On the agent's thread, the first
      * time within agent_create. May be NULL. */
     void (*ring)(void *ctx, const struct ring *before, const struct ring *ring);
+    /* This node has taken a lot, which it is to be given again by agent_create in its next life. May block for a moment. On the agent's thread.
+     * May be NULL. */
+    void (*lot)(void *ctx, unsigned lot);
     /* This node had been given up for a while: others used stand-ins for it, and it may not know of what was changed there. On the agent's thread. */
     void (*doubted)(void *ctx);
 };
@@ -41,8 +44,8 @@ struct agent_stats {
     struct agent_differing differing[AGENT_DIFFERING_MAX];
 };
 
-/* id: of node_id_load. Nothing runs before agent_start, but the store has a ring: of this node alone. */
-struct agent *agent_create(const struct conf *conf, const char *id, struct ring_store *store, const struct agent_hooks *hooks);
+/* id, lot: of node_id_load, node_lot_load. Nothing runs before agent_start, but the store has a ring: of this node alone. */
+struct agent *agent_create(const struct conf *conf, const char *id, int lot, struct ring_store *store, const struct agent_hooks *hooks);
 void agent_start(struct agent *a);
 /* Ends driver and thread, frees. No hook is called afterwards. */
 void agent_destroy(struct agent **a);

@@ -11,7 +11,7 @@
 
 #include "src/base/buf.h"
 
-enum { FRAME_HEAD = 24, FRAME_PROTOCOL = 3 /* of the whole conversation */ };
+enum { FRAME_HEAD = 24, FRAME_PROTOCOL = 4 /* of the whole conversation */ };
 
 enum frame_type {
 #define FRAME(name, number, most, how, doc) FRAME_##name = number,

@@ -36,8 +36,12 @@ int64_t members_tick_ms(const struct members *m) {
     return ms < 10 ? 10 : ms > 100 ? 100 : ms;
 }
 
+static bool is_gone(const struct member_record *r) {
+    return r->intent == INTENT_LEFT || r->verdict >= VERDICT_REMOVED;
+}
+
 bool member_is_gone(const struct member *e) {
-    return e->r.intent == INTENT_LEFT || e->r.verdict >= VERDICT_REMOVED;
+    return is_gone(&e->r);
 }
 
 /* Index of the id, or where it would be. */
@@ -179,8 +183,31 @@ void members_learn_self(struct members *m, const struct node_addr *at) {
     }
 }
 
+static void fill_node(const struct members *m, const struct member *e, int64_t now_ms, struct ring_node *out);
+
+/* The one that fits best between those who are there. Once in a node's life: one that left, or was removed, has the slots that it had when it is
+ * back, so that what its restart moves is moved back, and nothing else. */
+static void take_lot(struct members *m) {
+    struct ring_node *nodes = mem_alloc(m->n * sizeof(*nodes));
+    unsigned n = 0, self = 0;
+    for (unsigned i = 0; i < m->n; i++) {
+        if (m->list[i] == m->self || !member_is_gone(m->list[i])) {
+            self = m->list[i] == m->self ? n : self;
+            fill_node(m, m->list[i], m->tick_ms, &nodes[n++]);
+        }
+    }
+    m->self->r.lot = m->hooks.choose_lot != NULL ? m->hooks.choose_lot(m->hooks.ctx, nodes, n, m->o.slot_run, self)
+                                                 : ring_choose_lot(nodes, n, m->o.slot_run, self);
+    m->has_lot = true;
+    mem_free(nodes);
+    members_tell(m, MEMBERS_LOT, m->self->r.id, "has taken a lot");
+}
+
 void members_become_member(struct members *m) {
     if (m->self->r.intent == INTENT_JOINING) {
+        if (!m->has_lot) {
+            take_lot(m);
+        }
         m->self->r.intent = INTENT_MEMBER;
         members_self_changed(m);
         members_tell(m, MEMBERS_JOINED, m->self->r.id, "joined");
@@ -205,7 +232,7 @@ static void be_alone(struct members *m) {
 }
 
 static bool same_facts(const struct member_record *a, const struct member_record *b) {
-    return a->intent == b->intent && a->weight == b->weight && node_addr_equal(&a->addr, &b->addr);
+    return a->intent == b->intent && a->weight == b->weight && a->lot == b->lot && node_addr_equal(&a->addr, &b->addr);
 }
 
 /* Not running, or not with most of the ring, not long ago: it may well be that most have given this node up. */
@@ -230,7 +257,7 @@ static bool hears_of_former_life(struct members *m, const struct member_record *
 
 static void tell_doubt(struct members *m, const struct member_record *r) {
     if (was_given_up(r) && !hears_of_former_life(m, r)) {
-        bool lost = was_apart(m) || r->verdict >= VERDICT_REMOVED || r->intent == INTENT_LEFT;
+        bool lost = was_apart(m) || is_gone(r);
         members_tell(m, lost ? MEMBERS_DOUBTED : MEMBERS_BLAMED, m->self->r.id, verdict_names[r->verdict]);
     }
 }
@@ -372,6 +399,7 @@ static void fill_node(const struct members *m, const struct member *e, int64_t n
     out->port = e->r.addr.port;
     out->bus_port = e->r.addr.bus_port;
     out->weight = e->r.weight;
+    out->lot = e->r.lot;
     out->state = (uint8_t)members_state(m, e, now_ms);
     out->self = e == m->self;
 }
@@ -451,8 +479,9 @@ struct members *members_create(const struct members_options *o, const struct mem
     m->epoch = 1;
     m->stride = 1;
     m->next_number = (uint32_t)members_random(m);
-    struct member_record r = {.addr = o->addr, .weight = o->weight, .intent = INTENT_JOINING, .incarnation = o->incarnation};
+    struct member_record r = {.addr = o->addr, .weight = o->weight, .lot = o->has_lot ? o->lot : 0, .intent = INTENT_JOINING, .incarnation = o->incarnation};
     memcpy(r.id, o->id, sizeof(r.id));
+    m->has_lot = o->has_lot;
     m->self = add(m, &r, now_ms);
     m->round_ms = m->tick_ms = now_ms;
     m->refused_ms = now_ms;

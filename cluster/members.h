@@ -2,7 +2,7 @@
 /* members: which nodes there are, and which of them answer. A state machine without sockets, threads or a clock of its own: time is passed in
  * (monotonic milliseconds), messages go out through a hook and are handed in. One thread.
  *
- * What is agreed on. Of each node there is a record: where it is, its weight, its intent (joining, member, leaving, left), which only itself
+ * What is agreed on. Of each node there is a record: where it is, its weight, its lot, its intent (joining, member, leaving, left), which only itself
  * changes, raising its incarnation; and the others' verdict on that incarnation (alive, suspect, dead, removed, forgotten), which only rises. Records
  * merge by the greater incarnation, then the graver verdict: in whatever order they arrive, everybody ends with the same table. A node that hears of a
  * verdict on itself raises its incarnation. A process that is back under the id of a node that was gone (removed, left) is suspect once: so it
@@ -31,6 +31,7 @@ enum members_event {
     MEMBERS_FORGOTTEN, /* somebody had the others forget this node: it is alone until it meets one */
     MEMBERS_CLASH,     /* another process says to be this node */
     MEMBERS_REFUSED,   /* a message of another protocol, or none: id is whose; not more often than once a minute */
+    MEMBERS_LOT,       /* this node has taken a lot, to be kept: members_self(m)->lot */
     MEMBERS_DIFFERS,   /* a node has other settings than this one, or has them no more */
     MEMBERS_CHANGED,   /* a node came, went, or was given another verdict: id and text say so */
     MEMBERS_EVENT_COUNT
@@ -45,6 +46,8 @@ struct members_hooks {
     /* ring_build, or something like it; NULL: that. */
     struct ring *(*build)(void *ctx, const struct ring_node *nodes, unsigned n, unsigned run, uint64_t version,
                           const struct ring *before, int64_t previous_until_ms);
+    /* ring_choose_lot, or something like it; NULL: that. */
+    uint16_t (*choose_lot)(void *ctx, const struct ring_node *nodes, unsigned n, unsigned run, unsigned joiner);
     /* id: the node it is about; text: a few words for the log, borrowed. */
     void (*event)(void *ctx, enum members_event event, const char *id, const char *text);
 };
@@ -53,6 +56,8 @@ struct members_options {
     char id[NODE_ID_HEX + 1];
     struct node_addr addr; /* host "": to be learnt from the others; the ports are always known */
     uint16_t weight;
+    bool has_lot;          /* from a former life; else one is taken when this node joins */
+    uint16_t lot;
     unsigned slot_run;     /* of ring_build */
     uint64_t incarnation;  /* greater than in this node's last life: wall time will do */
     uint64_t seed;         /* of the order in which nodes are asked */

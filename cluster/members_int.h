@@ -70,6 +70,7 @@ struct members {
     int64_t apart_ms; /* when this node last did not run for a while, or did not see most of the ring */
     unsigned clashes;
     bool doubted;     /* while it joined */
+    bool has_lot;
     int64_t refused_ms; /* when of a refused message may be told again */
     bool authoritative, alone; /* alone: forgotten; talks to nobody */
     bool set_dirty, hurry; /* hurry: there is news: the next round is now */

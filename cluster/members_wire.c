@@ -50,6 +50,7 @@ void members_put_record(struct buf *out, const struct member_record *r) {
     put_le(out, r->intent, 1);
     put_le(out, r->verdict, 1);
     put_le(out, r->weight, 2);
+    put_le(out, r->lot, 2);
     put_le(out, r->incarnation, 8);
     put_addr(out, &r->addr);
 }
@@ -107,15 +108,16 @@ static bool take_addr(struct slice *s, struct node_addr *a) {
 }
 
 static bool take_record(struct slice *s, struct member_record *r) {
-    uint64_t intent, verdict, weight;
-    if (!take_id(s, r->id) || !take_le(s, 1, &intent) || !take_le(s, 1, &verdict) || !take_le(s, 2, &weight) ||
+    uint64_t intent, verdict, weight, lot;
+    if (!take_id(s, r->id) || !take_le(s, 1, &intent) || !take_le(s, 1, &verdict) || !take_le(s, 2, &weight) || !take_le(s, 2, &lot) ||
         !take_le(s, 8, &r->incarnation) || !take_addr(s, &r->addr)) {
         return false;
     }
     r->intent = (uint8_t)intent;
     r->verdict = (uint8_t)verdict;
     r->weight = (uint16_t)weight;
-    return r->id[0] != '\0' && intent < INTENT_COUNT && verdict < VERDICT_COUNT && weight <= RING_MAX_WEIGHT;
+    r->lot = (uint16_t)lot;
+    return r->id[0] != '\0' && intent < INTENT_COUNT && verdict < VERDICT_COUNT && weight <= RING_MAX_WEIGHT && lot < RING_LOTS;
 }
 
 bool members_next_record(struct members_message *m, struct member_record *out) {

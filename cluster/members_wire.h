@@ -3,7 +3,7 @@
  *
  *   1 protocol  1 type  2 records  8 ring version  8 hash of the table  8 settings  4 number  20 sender  20 subject
  *   address it was sent to: 1 length  n host  2 port  2 port for peers
- *   each record: 20 id  1 intent  1 verdict  2 weight  8 incarnation  address as above
+ *   each record: 20 id  1 intent  1 verdict  2 weight  2 lot  8 incarnation  address as above
  */
 #pragma once
 
@@ -14,7 +14,7 @@
 #include "cluster/ring.h"
 #include "src/base/buf.h"
 
-enum { MEMBERS_PROTOCOL = 2, MEMBERS_MAX_RECORDS = 2000, MEMBERS_MAX_BYTES = 1 << 20 /* of any message */ };
+enum { MEMBERS_PROTOCOL = 3, MEMBERS_MAX_RECORDS = 2000, MEMBERS_MAX_BYTES = 1 << 20 /* of any message */ };
 
 enum member_intent { INTENT_JOINING, INTENT_MEMBER, INTENT_LEAVING, INTENT_LEFT, INTENT_COUNT };
 enum member_verdict { VERDICT_ALIVE, VERDICT_SUSPECT, VERDICT_DEAD, VERDICT_REMOVED, VERDICT_FORGOTTEN, VERDICT_COUNT };
@@ -22,7 +22,7 @@ enum member_verdict { VERDICT_ALIVE, VERDICT_SUSPECT, VERDICT_DEAD, VERDICT_REMO
 struct member_record {
     char id[NODE_ID_HEX + 1];
     struct node_addr addr; /* host "" only in a sender's own record, when it does not know */
-    uint16_t weight;
+    uint16_t weight, lot;  /* of struct ring_node */
     uint8_t intent, verdict;
     uint64_t incarnation;
 };

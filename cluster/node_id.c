@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node_id: the name a node keeps for life, in a file. */
+/* node_id: the name a node keeps for life, and its lot, each in a file. */
 #include "cluster/node_id.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,10 +38,10 @@ static bool read_id(int fd, const char *path, char *id, struct buf *err) {
 }
 
 /* Whole or not at all: written beside it, then renamed. */
-static bool write_id(const char *path, const char *id, struct buf *err) {
-    char beside[4096], text[NODE_ID_HEX + 2];
+static bool write_text(const char *path, const char *text, struct buf *err) {
+    char beside[4096];
+    ssize_t n = (ssize_t)strlen(text);
     snprintf(beside, sizeof(beside), "%s.new", path);
-    int n = snprintf(text, sizeof(text), "%s\n", id);
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     bool ok = fd >= 0 && write(fd, text, (size_t)n) == n && fsync(fd) == 0;
     ok = (fd < 0 || close(fd) == 0) && ok && rename(beside, path) == 0;
@@ -54,6 +55,7 @@ static bool write_id(const char *path, const char *id, struct buf *err) {
 }
 
 bool node_id_load(const char *path, char *id, struct buf *err) {
+    char text[NODE_ID_HEX + 2];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         bool ok = read_id(fd, path, id, err);
@@ -68,5 +70,33 @@ bool node_id_load(const char *path, char *id, struct buf *err) {
     for (size_t i = 0; i < sizeof(raw); i++) {
         snprintf(id + 2 * i, 3, "%02x", raw[i]);
     }
-    return write_id(path, id, err);
+    snprintf(text, sizeof(text), "%s\n", id);
+    return write_text(path, text, err);
+}
+
+bool node_lot_load(const char *path, const char *id, int *lot, struct buf *err) {
+    char text[128] = "", *end = text;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *lot = -1;
+    if (fd < 0) {
+        return errno == ENOENT || refuse(err, path, strerrordesc_np(errno));
+    }
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    int code = errno;
+    close(fd);
+    if (n < 0) {
+        return refuse(err, path, strerrordesc_np(code));
+    }
+    unsigned long number = is_hex(text) && text[NODE_ID_HEX] == ' ' ? strtoul(text + NODE_ID_HEX + 1, &end, 10) : RING_LOTS;
+    if (number >= RING_LOTS || strcmp(end, "\n") != 0) {
+        return refuse(err, path, "not a node's id, a number below 64 and a line's end; without the file a node's slots are others than before");
+    }
+    *lot = memcmp(text, id, NODE_ID_HEX) == 0 ? (int)number : -1;
+    return true;
+}
+
+bool node_lot_keep(const char *path, const char *id, unsigned lot, struct buf *err) {
+    char text[128];
+    snprintf(text, sizeof(text), "%s %u\n", id, lot);
+    return write_text(path, text, err);
 }

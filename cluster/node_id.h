@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node_id: the name a node keeps for life, in a file. */
+/* node_id: the name a node keeps for life, and the lot it has taken under it (cluster/ring.h), each in a file. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,3 +8,7 @@ struct buf;
 
 /* Reads 40 hexadecimal digits from the file, or makes them and the file, durably. id: 41 bytes. False with the reason in err. */
 bool node_id_load(const char *path, char *id, struct buf *err);
+/* Reads what node_lot_keep has written for this id: *lot, or -1 when there is none, or one of another id. False with the reason in err. */
+bool node_lot_load(const char *path, const char *id, int *lot, struct buf *err);
+/* Writes it, durably. May block. False with the reason in err. */
+bool node_lot_keep(const char *path, const char *id, unsigned lot, struct buf *err);

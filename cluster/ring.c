@@ -97,6 +97,15 @@ struct ring *ring_build(const struct ring_node *nodes, unsigned n, unsigned run,
     return ring;
 }
 
+uint16_t ring_choose_lot(const struct ring_node *nodes, unsigned n, unsigned run, unsigned joiner) {
+    uint16_t weights[RING_MAX_NODES];
+    CHECK(n > 0 && n <= RING_MAX_NODES && joiner < n);
+    for (unsigned i = 0; i < n; i++) {
+        weights[i] = i == joiner || owns_by_right(&nodes[i]) ? nodes[i].weight : 0;
+    }
+    return weights[joiner] > 0 ? ring_place_lot(nodes, weights, n, run, joiner) : 0;
+}
+
 struct ring *ring_with_states(const struct ring *from, const uint8_t *states, uint64_t version) {
     struct ring *ring = ring_alloc(from->n);
     size_t fixed = offsetof(struct ring, refs);

@@ -3,6 +3,9 @@
  * alone: neither their order nor the rings before matter, so that nodes that know the same set agree without asking each other. How the
  * owners are chosen: docs/decisions/006-ring.md.
  *
+ * An id stands for as many orders of preference as there are lots. A node that joins takes, once, the one that fits best between those who
+ * are there (ring_choose_lot), and says so ever after: that is all of the past that there is in a ring.
+ *
  * States (alive, suspect, dead) change no owner: the slots of a node that does not answer are served by the next node of each slot
  * (ring_serving) while the ring stays. */
 #pragma once
@@ -19,6 +22,7 @@ enum {
     RING_MAX_NODES = 1000,
     RING_MAX_WEIGHT = 1000,
     RING_MAX_RUN = 6, /* as a power of two */
+    RING_LOTS = 64,
     RING_NONE = 0xffff, /* no node */
     NODE_ID_HEX = 40,
     NODE_HOST_BYTES = 256
@@ -38,6 +42,7 @@ struct ring_node {
     char host[NODE_HOST_BYTES]; /* a name or a numeric address without brackets */
     uint16_t port, bus_port;    /* for clients, for peers */
     uint16_t weight;            /* 0..RING_MAX_WEIGHT; 0: owns nothing */
+    uint16_t lot;               /* below RING_LOTS: which of its orders of slots it has taken when it joined */
     uint8_t state;              /* enum node_state, as this node sees it */
     bool self;
     /* set by ring_build */
@@ -67,6 +72,10 @@ struct ring {
  * until previous_until_ms; where they do not, its own previous ones stay so. The caller has the reference. Takes about a millisecond at ten nodes, some tens at a thousand. Any thread. */
 struct ring *ring_build(const struct ring_node *nodes, unsigned n, unsigned run, uint64_t version, const struct ring *before,
                         int64_t previous_until_ms);
+/* The lot that the node at `joiner` had best take beside those of the others that own something: with it the node gets its share, and takes it where
+ * most can be spared. 0 when there are none. nodes: as ring_build; the joiner's state and lot do not matter. Takes as long as ring_build and
+ * about as long again. Any thread. */
+uint16_t ring_choose_lot(const struct ring_node *nodes, unsigned n, unsigned run, unsigned joiner);
 /* The same ring with other states and, when version is newer, another version: owners are copied. states: one for each node, in the ring's
  * order; only ALIVE, SUSPECT and DEAD may take each other's place. */
 struct ring *ring_with_states(const struct ring *ring, const uint8_t *states, uint64_t version);

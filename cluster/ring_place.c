@@ -21,7 +21,11 @@ enum {
     SLOT_BITS = 14,
     SLACK_SHARE = 40,       /* a node may have a fortieth more or less than its share; */
     SLACK_FOURTH_ROOTS = 9, /* nine times the share's fourth root, where that is more: to meet small shares closely moves much, */
-    SLACK_SLOTS = 40        /* but for that at most so many */
+    SLACK_SLOTS = 40,       /* but for that at most so many */
+    PART = 1024,            /* when lots are weighed, loads are off their share by so many of these parts of it, */
+    MOST_PARTS = 4096,      /* more are the same */
+    OVER_FACTOR = 4,        /* too much is worse than too little: it is what moves when the node goes */
+    OWN_FACTOR = 8          /* the joiner's own load moves now */
 };
 
 struct candidate {
@@ -58,12 +62,13 @@ static uint64_t mix(uint64_t v) {
     return v ^ v >> 31;
 }
 
-static void candidate_init(struct candidate *c, const struct ring_node *node, uint16_t weight, unsigned index) {
+static void candidate_init(struct candidate *c, const struct ring_node *node, unsigned lot, uint16_t weight, unsigned index) {
     uint64_t key = 0, word = 0;
     for (unsigned i = 0; i < NODE_ID_HEX; i++) {
         word = word << 8 | (unsigned char)node->id[i];
         key = i % 8 == 7 ? mix(key + word + 0x9e3779b97f4a7c15ULL) : key;
     }
+    key = lot == 0 ? key : mix(key + lot * 0xa0761d6478bd642fULL);
     c->key = key;
     for (int i = 0; i < ROUNDS; i++) {
         uint64_t v = mix(key + (uint64_t)(i + 1) * 0xd1b54a32d192ed03ULL);
@@ -293,7 +298,7 @@ static void placing_init(struct placing *p, const struct ring_node *nodes, const
     *p = (struct placing){.run = run, .candidates = mem_alloc(n * sizeof(*p->candidates)), .even = true};
     for (unsigned i = 0; i < n; i++) {
         if (weights[i] > 0) {
-            candidate_init(&p->candidates[p->n++], &nodes[i], weights[i], i);
+            candidate_init(&p->candidates[p->n++], &nodes[i], nodes[i].lot, weights[i], i);
             p->even &= weights[i] == p->candidates[0].weight;
         }
     }
@@ -318,6 +323,79 @@ void ring_place(const struct ring_node *nodes, const uint16_t *weights, unsigned
     mem_free(rated);
     mem_free(numbers);
     mem_free(p.candidates);
+}
+
+/* ---- the lot of a node that joins ---- */
+
+/* What each slot has without the joiner. */
+struct held {
+    struct score score;
+    unsigned by;
+};
+
+/* How far from even the loads would be with it: mostly of the worst, hence the fourth power. The bounds are left out: within them nothing
+ * moves besides. */
+static uint64_t unevenness(const struct placing *p, const struct held *held, const struct candidate *joiner, unsigned *count) {
+    uint64_t total = joiner->weight, sum = 0;
+    unsigned own = 0;
+    for (unsigned i = 0; i < p->n; i++) {
+        count[i] = p->count[i];
+        total += p->candidates[i].weight;
+    }
+    for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
+        if (score_less(score_of(p, joiner, slot), held[slot].score)) {
+            count[held[slot].by]--;
+            own++;
+        }
+    }
+    for (unsigned i = 0; i <= p->n; i++) {
+        uint64_t weight = i < p->n ? p->candidates[i].weight : joiner->weight, share = (uint64_t)RING_SLOTS * 16 * weight / total;
+        uint64_t has = (uint64_t)(i < p->n ? count[i] : own) * 16, off = has > share ? has - share : share - has;
+        uint64_t part = off * PART / (share + 1);
+        part = part < MOST_PARTS ? part : MOST_PARTS;
+        sum += part * part * part * part * (i == p->n ? OWN_FACTOR : has > share ? OVER_FACTOR : 1);
+    }
+    return sum;
+}
+
+static uint16_t least_uneven(const struct placing *p, const struct held *held, const struct ring_node *node, uint16_t weight) {
+    unsigned *count = mem_alloc(p->n * sizeof(*count));
+    uint64_t least = UINT64_MAX;
+    uint16_t best = 0;
+    for (unsigned lot = 0; lot < RING_LOTS; lot++) {
+        struct candidate joiner;
+        candidate_init(&joiner, node, lot, weight, RING_NONE);
+        uint64_t u = unevenness(p, held, &joiner, count);
+        if (u < least) {
+            least = u;
+            best = (uint16_t)lot;
+        }
+    }
+    mem_free(count);
+    return best;
+}
+
+uint16_t ring_place_lot(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, unsigned joiner) {
+    struct placing p;
+    placing_init(&p, nodes, weights, n, run);
+    unsigned at = 0;
+    while (p.candidates[at].index != joiner) {
+        at++;
+    }
+    memmove(p.candidates + at, p.candidates + at + 1, (p.n - at - 1) * sizeof(*p.candidates));
+    p.n--;
+    struct held *held = mem_alloc(RING_SLOTS * sizeof(*held));
+    p.count = mem_zalloc((p.n + 1) * sizeof(*p.count));
+    for (unsigned slot = 0; slot < RING_SLOTS && p.n > 0; slot++) {
+        unsigned by = best_behind(&p, slot, NULL, 0);
+        held[slot] = (struct held){score_of(&p, &p.candidates[by], slot), by};
+        p.count[by]++;
+    }
+    uint16_t lot = p.n > 0 ? least_uneven(&p, held, &nodes[joiner], weights[joiner]) : 0;
+    mem_free(p.count);
+    mem_free(held);
+    mem_free(p.candidates);
+    return lot;
 }
 
 unsigned ring_place_successor(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, unsigned slot,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ring_place: which node gets which slot, out of ids and weights alone. Private to ring, and to the benchmark that compares it. */
+/* ring_place: which node gets which slot, out of ids, lots and weights alone. Private to ring, and to the benchmark that compares it. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,6 +10,8 @@ struct ring_node;
 /* Fills owner with indices into nodes. weights: one for each node, 0 for those that get nothing, not all 0. nodes are in the order of their
  * ids. run: 2^run consecutive slots go to one node where bounds allow it. Every machine computes the same: no floating point. */
 void ring_place(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, uint16_t *owner);
+/* The lot that the node at `joiner`, whose weight is not 0, had best take beside those of the others that have weights. */
+uint16_t ring_place_lot(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, unsigned joiner);
 /* The k-th node in the slot's order of preference, its owner left out; RING_NONE when there are not so many. */
 unsigned ring_place_successor(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, unsigned slot,
                               unsigned owner, unsigned k);

@@ -177,15 +177,18 @@ static void jump(const struct ring_node *nodes, unsigned n, uint16_t *owner) {
     }
 }
 
-static const struct ring_method methods[] = {{"strata", strata},
-                                             {"strata, runs of 4", strata_4},
-                                             {"strata, runs of 16", strata_16},
-                                             {"circle, 160 points", circle},
-                                             {"circle, bounded 5%", circle_bounded},
-                                             {"rendezvous", rendezvous},
-                                             {"rendezvous, bounded 5%", rendezvous_bounded},
-                                             {"maglev", maglev},
-                                             {"jump", jump}};
+static const struct ring_method methods[] = {{"strata, grown", strata, true, 0},
+                                             {"strata, at once", strata, false, 0},
+                                             {"grown, runs of 4", strata_4, true, 2},
+                                             {"grown, runs of 16", strata_16, true, 4},
+                                             {"at once, runs of 4", strata_4, false, 0},
+                                             {"at once, runs of 16", strata_16, false, 0},
+                                             {"circle, 160 points", circle, false, 0},
+                                             {"circle, bounded 5%", circle_bounded, false, 0},
+                                             {"rendezvous", rendezvous, false, 0},
+                                             {"rendezvous, bounded 5%", rendezvous_bounded, false, 0},
+                                             {"maglev", maglev, false, 0},
+                                             {"jump", jump, false, 0}};
 
 const struct ring_method *ring_method(unsigned i) {
     return i < sizeof(methods) / sizeof(methods[0]) ? &methods[i] : NULL;

@@ -22,21 +22,24 @@ static int compare_nodes(const void *a, const void *b) {
     return strcmp(((const struct ring_node *)a)->id, ((const struct ring_node *)b)->id);
 }
 
-/* n nodes with random ids, in their order; the one that joins is marked. */
-static void make_nodes(struct ring_node *nodes, unsigned n, unsigned run) {
+/* n nodes with random ids, in their order; the one that has joined last is marked. Where the method says so, each has
+ * taken a lot when it joined those before it. */
+static void make_nodes(struct ring_node *nodes, unsigned n, unsigned run, const struct ring_method *method) {
     memset(nodes, 0, n * sizeof(*nodes));
     for (unsigned i = 0; i < n; i++) {
         char text[64], hex[SHA256_HEX + 1];
         snprintf(text, sizeof(text), "%u/%u", run, i);
         sha256_hex(slice_cstr(text), hex);
         memcpy(nodes[i].id, hex, NODE_ID_HEX);
-        nodes[i].self = i == 0;
+        nodes[i].self = i == n - 1;
+        nodes[i].weight = 100;
+        nodes[i].lot = method->grown ? ring_choose_lot(nodes, i + 1, method->run, i) : 0;
     }
     qsort(nodes, n, sizeof(*nodes), compare_nodes);
 }
 
 struct sums {
-    double moved, moved_worst, most, least, most_worst, ranges, zipf, ms;
+    double moved, moved_worst, left, left_worst, most, least, most_worst, ranges, zipf, ms;
 };
 
 /* Share of the requests that each slot gets, by a Zipf law of exponent one over a million keys. */
@@ -79,36 +82,47 @@ static double cpu_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-/* One node joins n - 1 others. */
-static void add_run(struct sums *s, const struct ring_method *method, unsigned n, unsigned run, const double *zipf) {
-    static struct ring_node nodes[RING_MAX_NODES], fewer[RING_MAX_NODES];
-    uint16_t *before = mem_alloc(2 * RING_SLOTS * sizeof(*before)), *after = before + RING_SLOTS;
-    unsigned joins = 0, moved = 0;
-    make_nodes(nodes, n, run);
-    while (!nodes[joins].self) {
-        joins++;
-    }
-    memcpy(fewer, nodes, joins * sizeof(*nodes));
-    memcpy(fewer + joins, nodes + joins + 1, (n - 1 - joins) * sizeof(*nodes));
-    double start_ms = cpu_ms();
-    method->place(nodes, n, after);
-    s->ms += cpu_ms() - start_ms;
-    method->place(fewer, n - 1, before);
+/* What moves between a ring and the one without a node of it, over the 1/n that must. */
+static double moved_without(const struct ring_method *method, const struct ring_node *nodes, unsigned n, unsigned node, const uint16_t *owner) {
+    static struct ring_node fewer[RING_MAX_NODES];
+    uint16_t *without = mem_alloc(RING_SLOTS * sizeof(*without));
+    unsigned moved = 0;
+    memcpy(fewer, nodes, node * sizeof(*nodes));
+    memcpy(fewer + node, nodes + node + 1, (n - 1 - node) * sizeof(*nodes));
+    method->place(fewer, n - 1, without);
     for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
-        moved += after[slot] != before[slot] + (before[slot] >= joins);
+        moved += owner[slot] != without[slot] + (without[slot] >= node);
     }
-    double ratio = moved * (double)n / RING_SLOTS;
-    s->moved += ratio;
-    s->moved_worst = fmax(s->moved_worst, ratio);
-    add_loads(s, after, n, zipf);
-    mem_free(before);
+    mem_free(without);
+    return moved * (double)n / RING_SLOTS;
+}
+
+/* The last of n nodes has joined the others; then another one leaves. */
+static void add_run(struct sums *s, const struct ring_method *method, unsigned n, unsigned run, const double *zipf) {
+    static struct ring_node nodes[RING_MAX_NODES];
+    uint16_t *owner = mem_alloc(RING_SLOTS * sizeof(*owner));
+    unsigned last = 0;
+    make_nodes(nodes, n, run, method);
+    while (!nodes[last].self) {
+        last++;
+    }
+    double start_ms = cpu_ms();
+    method->place(nodes, n, owner);
+    s->ms += cpu_ms() - start_ms;
+    double joined = moved_without(method, nodes, n, last, owner), left = moved_without(method, nodes, n, (last + 1) % n, owner);
+    s->moved += joined;
+    s->moved_worst = fmax(s->moved_worst, joined);
+    s->left += left;
+    s->left_worst = fmax(s->left_worst, left);
+    add_loads(s, owner, n, zipf);
+    mem_free(owner);
 }
 
 static void print_placement(const unsigned *nodes, unsigned count, unsigned runs) {
     double *zipf = zipf_create();
-    printf("One node joins; sets of ids per line: up to %u. moved: slots that change owner, over the 1/n that must. ranges: of consecutive slots, rows of CLUSTER SLOTS. zipf: requests of the busiest node over the "
+    printf("One node joins, one leaves; sets of ids per line: up to %u. joins, leaves: slots that change owner, over the 1/n that must, mean and worst. ranges: of consecutive slots, rows of CLUSTER SLOTS. zipf: requests of the busiest node over the "
            "mean. ms: of one core.\n\n", runs);
-    printf("| nodes | placement | moved, mean | worst | most/mean | least/mean | worst spread | ranges | zipf | ms |\n|---|---|---|---|---|---|---|---|---|---|\n");
+    printf("| nodes | placement | joins | worst | leaves | worst | most/mean | least/mean | worst spread | ranges | zipf | ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (unsigned c = 0; c < count; c++) {
         unsigned n = nodes[c], some = n > 100 ? (runs + 9) / 10 : n > 20 ? (runs + 3) / 4 : runs;
         for (unsigned i = 0; ring_method(i) != NULL && n > 1; i++) {
@@ -116,7 +130,7 @@ static void print_placement(const unsigned *nodes, unsigned count, unsigned runs
             for (unsigned run = 0; run < some; run++) {
                 add_run(&s, ring_method(i), n, run, zipf);
             }
-            printf("| %u | %s | %.3f | %.3f | %.3f | %.3f | %.1f%% | %.0f | %.2f | %.2f |\n", n, ring_method(i)->name, s.moved / some, s.moved_worst, s.most / some,
+            printf("| %u | %s | %.3f | %.3f | %.3f | %.3f | %.3f | %.3f | %.1f%% | %.0f | %.2f | %.2f |\n", n, ring_method(i)->name, s.moved / some, s.moved_worst, s.left / some, s.left_worst, s.most / some,
                    s.least / some, s.most_worst * 100, s.ranges / some, s.zipf / some, s.ms / some);
             fflush(stdout);
         }

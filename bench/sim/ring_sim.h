@@ -2,6 +2,7 @@
 /* ring_sim: ways to give 16,384 slots to nodes, side by side, and how long a cluster takes to agree. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cluster/ring.h"
@@ -10,6 +11,8 @@
 struct ring_method {
     const char *name;
     void (*place)(const struct ring_node *nodes, unsigned n, uint16_t *owner);
+    bool grown;   /* nodes have joined one by one, and each has taken a lot */
+    unsigned run; /* for that: as a power of two */
 };
 
 /* NULL behind the last. The first is the product's. */

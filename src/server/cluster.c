@@ -41,6 +41,7 @@ struct cluster {
 };
 
 #define ID_FILE "node.id"
+#define LOT_FILE "node.lot"
 #define MISSED_FILE "node.missed"
 
 struct ring_store *cluster_rings(struct server *srv) {
@@ -125,6 +126,15 @@ static void forget_all(struct worker *w, void *arg) {
 
 static void on_ring(void *ctx, const struct ring *before, const struct ring *ring) {
     handover_ring(((struct server *)ctx)->handover, before, ring);
+}
+
+static void on_lot(void *ctx, unsigned lot) {
+    struct server *srv = ctx;
+    struct buf why = {0};
+    if (!node_lot_keep(LOT_FILE, srv->cluster->id, lot, &why)) {
+        log_warning("cluster: which slots this node owns will be others after a restart: %.*s", (int)why.n, why.p);
+    }
+    buf_free(&why);
 }
 
 static void on_doubted(void *ctx) {
@@ -292,7 +302,8 @@ bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) 
         return true;
     }
     struct cluster *k = mem_zalloc(sizeof(*k));
-    if (!node_id_load(ID_FILE, k->id, err)) {
+    int lot;
+    if (!node_id_load(ID_FILE, k->id, err) || !node_lot_load(LOT_FILE, k->id, &lot, err)) {
         mem_free(k);
         return false;
     }
@@ -301,7 +312,8 @@ bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) 
     srv->host.rings = &k->rings;
     srv->handover = handover_create(srv);
     tier_add_source(&srv->tier, handover_source(srv->handover));
-    k->agent = agent_create(conf, k->id, &k->rings, &(struct agent_hooks){.ctx = srv, .send = on_send, .ring = on_ring, .doubted = on_doubted});
+    struct agent_hooks hooks = {.ctx = srv, .send = on_send, .ring = on_ring, .lot = on_lot, .doubted = on_doubted};
+    k->agent = agent_create(conf, k->id, lot, &k->rings, &hooks);
     k->copies = near_node_create(&srv->host.near_copies, &srv->host.near_bytes);
     k->missed = open_missed();
     k->holders = holders_create(srv->host.l1->shard_count, srv->host.loop_count, wake, srv);

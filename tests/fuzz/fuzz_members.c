@@ -48,6 +48,13 @@ static struct ring *build(void *ctx, const struct ring_node *nodes, unsigned n, 
     return ring;
 }
 
+static uint16_t choose_lot(void *ctx, const struct ring_node *nodes, unsigned n, unsigned run, unsigned joiner) {
+    (void)ctx;
+    (void)run;
+    CHECK(joiner < n && nodes[joiner].self);
+    return (uint16_t)(n % RING_LOTS);
+}
+
 static void check_round_trip(struct slice bytes) {
     struct members_message m;
     struct member_record r;
@@ -66,7 +73,7 @@ static void check_round_trip(struct slice bytes) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct members_options o = {.addr = {.port = 6379, .bus_port = 16379}, .weight = 100, .incarnation = 1, .seed = 1, .timeout_ms = 1000,
                                 .remove_after_ms = 2000, .window_ms = 1000};
-    struct members_hooks hooks = {.send = take_message, .publish = take_ring, .build = build, .event = take_event};
+    struct members_hooks hooks = {.send = take_message, .publish = take_ring, .build = build, .choose_lot = choose_lot, .event = take_event};
     int64_t now_ms = 1000;
     memset(o.id, 'a', NODE_ID_HEX);
     struct members *m = members_create(&o, &hooks, now_ms);

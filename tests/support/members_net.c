@@ -67,9 +67,11 @@ static void net_publish(void *ctx, struct ring *ring) {
 }
 
 static void net_event(void *ctx, enum members_event event, const char *id, const char *text) {
+    struct net_node *node = ctx;
     (void)id;
     (void)text;
-    ((struct net_node *)ctx)->events[event]++;
+    node->events[event]++;
+    node->lot = event == MEMBERS_LOT ? members_self(node->members)->lot : node->lot;
 }
 
 static struct ring *net_build(void *ctx, const struct ring_node *nodes, unsigned n, unsigned run, uint64_t version,
@@ -91,6 +93,13 @@ static struct ring *net_build(void *ctx, const struct ring_node *nodes, unsigned
         states[i] = nodes[i].state; /* members hands them over by id */
     }
     return ring_with_states(r->ring, states, version);
+}
+
+static uint16_t net_choose_lot(void *ctx, const struct ring_node *nodes, unsigned n, unsigned run, unsigned joiner) {
+    struct net_node *node = ctx;
+    const struct net *net = node->net;
+    node->lots_taken++;
+    return net->lots ? ring_choose_lot(nodes, n, run, joiner) : 0;
 }
 
 /* ---- nodes ---- */
@@ -138,13 +147,15 @@ void net_start(struct net *net, unsigned i, unsigned seeds) {
     struct members_options o = {.addr = node->addr,
                                 .weight = 100,
                                 .incarnation = (uint64_t)net->now_ms,
+                                .has_lot = node->lots_taken > 0,
+                                .lot = node->lot,
                                 .seed = next_random(net),
                                 .timeout_ms = net->timeout_ms,
                                 .remove_after_ms = net->remove_after_ms,
                                 .window_ms = 60000};
     memcpy(o.id, node->id, sizeof(o.id));
     memset(o.addr.host, 0, sizeof(o.addr.host)); /* to be learnt */
-    struct members_hooks hooks = {node, net_send, net_publish, net_build, net_event};
+    struct members_hooks hooks = {.ctx = node, .send = net_send, .publish = net_publish, .build = net_build, .choose_lot = net_choose_lot, .event = net_event};
     node->members = members_create(&o, &hooks, net->now_ms);
     struct node_addr *list = mem_alloc((seeds + 1) * sizeof(*list));
     for (unsigned k = 0; k < seeds; k++) {

@@ -20,6 +20,8 @@ struct net_node {
     bool hung;               /* neither ticks nor hears */
     struct ring *ring;       /* as published last */
     unsigned lives;
+    unsigned lots_taken; /* how often; what a node has on its disk outlives it */
+    uint16_t lot;
     unsigned events[MEMBERS_EVENT_COUNT];
     unsigned published; /* how often */
 };
@@ -34,6 +36,7 @@ struct net {
     int64_t now_ms, timeout_ms, remove_after_ms;
     int64_t delay_min_ms, delay_max_ms;
     unsigned loss_pct;
+    bool lots; /* nodes take lots, which takes time */
     uint64_t random;
     struct net_message **wheel; /* those under way, by the millisecond they arrive at */
     uint64_t sent, bytes;

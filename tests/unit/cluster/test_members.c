@@ -420,6 +420,45 @@ static void members_leave_and_come_back(void **state) {
     net_destroy(&net);
 }
 
+/* Whatever became of it meanwhile: a node has the slots it had when it is back. */
+static void members_take_one_lot_for_life(void **state) {
+    (void)state;
+    struct net *net = net_create(6, 33, TIMEOUT);
+    net->lots = true;
+    net->remove_after_ms = 10 * TIMEOUT;
+    for (unsigned i = 0; i < 6; i++) {
+        net_start(net, i, i == 0 ? 0 : 1);
+        assert_agrees_within(net, 2);
+        assert_int_equal(net->nodes[i].lots_taken, 1);
+        const struct ring *ring = net->nodes[0].ring;
+        assert_int_equal(ring->nodes[ring_find(ring, net->nodes[i].id)].lot, net->nodes[i].lot);
+    }
+    uint32_t digest = (uint32_t)net->nodes[0].ring->version;
+    net_kill(net, 4); /* it falls and comes back */
+    net_start(net, 4, 6);
+    assert_agrees_within(net, 3);
+    assert_int_equal(net->nodes[4].lots_taken, 1);
+    assert_int_equal((uint32_t)net->nodes[0].ring->version, digest);
+    net_kill(net, 4); /* it falls, and is given up */
+    assert_in_range(run_until_seen(net, 4, -1, 40 * TIMEOUT), 0, 40 * TIMEOUT);
+    net_start(net, 4, 6);
+    assert_agrees_within(net, 3);
+    assert_int_equal(net->nodes[4].lots_taken, 1);
+    assert_int_equal((uint32_t)net->nodes[0].ring->version, digest);
+    members_leave(net->nodes[3].members, net->now_ms);
+    assert_in_range(run_until_seen(net, 3, NODE_LEAVING, TIMEOUT), 0, TIMEOUT);
+    members_meet(net->nodes[3].members, &net->nodes[0].addr, net->now_ms);
+    assert_in_range(run_until_seen(net, 3, NODE_ALIVE, 2 * TIMEOUT), 0, 2 * TIMEOUT);
+    assert_agrees_within(net, 3);
+    assert_int_equal(net->nodes[3].lots_taken, 1);
+    assert_int_equal((uint32_t)net->nodes[0].ring->version, digest);
+    for (unsigned i = 0; i < 6; i++) {
+        const struct ring *ring = net->nodes[i].ring;
+        assert_int_equal(ring->nodes[ring_find(ring, net->nodes[3].id)].lot, net->nodes[3].lot);
+    }
+    net_destroy(&net);
+}
+
 static void members_forget_a_node_and_it_keeps_away(void **state) {
     (void)state;
     struct net *net = start_all(5, 31, 5);
@@ -697,6 +736,7 @@ int main(void) {
                                        cmocka_unit_test(members_of_two_halves_find_each_other_again),
                                        cmocka_unit_test(members_hear_of_a_removal_they_missed),
                                        cmocka_unit_test(members_leave_and_come_back),
+                                       cmocka_unit_test(members_take_one_lot_for_life),
                                        cmocka_unit_test(members_forget_a_node_and_it_keeps_away),
                                        cmocka_unit_test(members_remove_who_is_dead_for_long),
                                        cmocka_unit_test(members_tell_whose_settings_differ),

@@ -55,6 +55,36 @@ static void node_id_refuses_what_is_none(void **state) {
     }
 }
 
+static void node_lot_is_the_ids(void **state) {
+    (void)state;
+    static const char id[] = "0123456789012345678901234567890123456789", other[] = "1123456789012345678901234567890123456789";
+    static const char *const none[] = {"", "7\n", "0123456789012345678901234567890123456789 7", "0123456789012345678901234567890123456789 64\n",
+                                       "0123456789012345678901234567890123456789 -1\n", "0123456789012345678901234567890123456789\n",
+                                       "0123456789012345678901234567890123456789 7 \n"};
+    struct buf err = {0};
+    int lot = 5;
+    unlink(path);
+    assert_true(node_lot_load(path, id, &lot, &err));
+    assert_int_equal(lot, -1);
+    assert_true(node_lot_keep(path, id, 7, &err));
+    assert_true(node_lot_keep(path, id, 63, &err));
+    assert_true(node_lot_load(path, id, &lot, &err));
+    assert_int_equal(lot, 63);
+    assert_true(node_lot_load(path, other, &lot, &err)); /* the file with the id was removed: another node */
+    assert_int_equal(lot, -1);
+    assert_int_equal(err.n, 0);
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        struct buf why = {0};
+        write_file(none[i]);
+        assert_false(node_lot_load(path, id, &lot, &why));
+        assert_true(why.n > 0);
+        buf_free(&why);
+    }
+    unlink(path);
+    assert_false(node_lot_keep("/nonexistent/node.lot", id, 1, &err));
+    buf_free(&err);
+}
+
 static void node_id_says_why_it_cannot(void **state) {
     (void)state;
     char id[NODE_ID_HEX + 1];
@@ -65,7 +95,7 @@ static void node_id_says_why_it_cannot(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(node_id_is_made_once), cmocka_unit_test(node_id_refuses_what_is_none),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(node_id_is_made_once), cmocka_unit_test(node_id_refuses_what_is_none), cmocka_unit_test(node_lot_is_the_ids),
                                        cmocka_unit_test(node_id_says_why_it_cannot)};
     const char *dir = getenv("TMPDIR");
     snprintf(path, sizeof(path), "%s/node.id.%d", dir != NULL ? dir : "/tmp", (int)getpid());

@@ -10,7 +10,7 @@
 #include "src/base/rng.h"
 #include "src/base/sha256.h"
 
-enum { MOST = 200 };
+enum { MOST = 200, GROWN = 100 };
 
 /* Node number i of a family: its id is a hash, as real ones are random. */
 static struct ring_node make_node(unsigned family, unsigned i) {
@@ -154,6 +154,69 @@ static void ring_moves_little_more_than_it_must(void **state) {
         }
         assert_in_range(sum, 0, RING_SLOTS / n * 10 * 105 / 100);
     }
+}
+
+/* Owners before and after a node has come or gone: what moved, at most a twentieth over its share, and the rounding. */
+static void assert_moves_its_share(const struct ring *a, const struct ring *b, unsigned n) {
+    assert_in_range(moved(a, b), RING_SLOTS / n * 90 / 100, RING_SLOTS * 105 / (n * 100) + 1);
+}
+
+/* Nodes that come one by one, as a fleet grows: each takes a lot. At every size, one comes, and any that is there may go. */
+static void ring_grows_and_shrinks_by_its_share(void **state) {
+    (void)state;
+    struct ring_node nodes[GROWN], rest[GROWN];
+    struct ring *before = NULL;
+    for (unsigned n = 1; n <= GROWN; n++) {
+        nodes[n - 1] = make_node(100, n - 1);
+        nodes[n - 1].lot = ring_choose_lot(nodes, n, 0, n - 1);
+        struct ring *after = ring_build(nodes, n, 0, n, NULL, 0);
+        if (n >= 3) {
+            assert_moves_its_share(before, after, n);
+            unsigned gone = n * 7 % (n - 1);
+            memcpy(rest, nodes, sizeof(rest));
+            rest[gone] = rest[n - 1];
+            struct ring *less = ring_build(rest, n - 1, 0, n, NULL, 0);
+            assert_moves_its_share(less, after, n);
+            ring_unref(less);
+        }
+        for (unsigned i = 0; i < n; i++) { /* any of them may go */
+            assert_in_range(after->nodes[i].slots, 0, RING_SLOTS * 105 / (n * 100) + 1);
+        }
+        ring_unref(before);
+        before = after;
+    }
+    ring_unref(before);
+}
+
+/* One that comes to a fleet that was started at once, where nobody has taken a lot. */
+static void ring_moves_its_share_when_one_comes_to_many(void **state) {
+    (void)state;
+    for (unsigned n = 3; n <= GROWN; n += n < 20 ? 1 : 16) {
+        for (unsigned family = 0; family < 2; family++) {
+            struct ring_node nodes[GROWN];
+            for (unsigned i = 0; i < n; i++) {
+                nodes[i] = make_node(200 + family, i);
+            }
+            nodes[n - 1].lot = ring_choose_lot(nodes, n, 0, n - 1);
+            struct ring *before = ring_build(nodes, n - 1, 0, 1, NULL, 0), *after = ring_build(nodes, n, 0, 1, NULL, 0);
+            assert_moves_its_share(before, after, n);
+            ring_unref(before);
+            ring_unref(after);
+        }
+    }
+}
+
+static void ring_gives_no_lot_where_there_is_no_choice(void **state) {
+    (void)state;
+    struct ring_node nodes[3] = {make_node(300, 0), make_node(300, 1), make_node(300, 2)};
+    assert_int_equal(ring_choose_lot(nodes, 1, 0, 0), 0); /* alone */
+    nodes[0].state = NODE_JOINING;
+    nodes[1].state = NODE_LEAVING;
+    nodes[2].state = NODE_JOINING;
+    assert_int_equal(ring_choose_lot(nodes, 3, 0, 2), 0); /* the others own nothing */
+    nodes[0].state = NODE_ALIVE;
+    nodes[2].weight = 0;
+    assert_int_equal(ring_choose_lot(nodes, 3, 0, 2), 0);
 }
 
 static void ring_heeds_weights(void **state) {
@@ -315,6 +378,9 @@ int main(void) {
                                        cmocka_unit_test(ring_places_runs_together),
                                        cmocka_unit_test(ring_spreads_slots_within_five_percent_at_ten_nodes),
                                        cmocka_unit_test(ring_moves_little_more_than_it_must),
+                                       cmocka_unit_test(ring_grows_and_shrinks_by_its_share),
+                                       cmocka_unit_test(ring_moves_its_share_when_one_comes_to_many),
+                                       cmocka_unit_test(ring_gives_no_lot_where_there_is_no_choice),
                                        cmocka_unit_test(ring_heeds_weights),
                                        cmocka_unit_test(ring_leaves_out_who_leaves_or_joins),
                                        cmocka_unit_test(ring_lets_the_next_node_serve_for_a_silent_one),

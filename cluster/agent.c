@@ -227,6 +227,17 @@ void agent_is_self(struct agent *a, const struct node_addr *at) {
     say_addr(a, say_is_self, at);
 }
 
+static void say_other_version(struct agent *a, const struct word *w, int64_t ms) {
+    (void)ms;
+    if (!members_joined(a->members) && a->hooks.other_version != NULL) {
+        a->hooks.other_version(a->hooks.ctx, &w->addr);
+    }
+}
+
+void agent_other_version(struct agent *a, const struct node_addr *at) {
+    say_addr(a, say_other_version, at);
+}
+
 static void say_meet(struct agent *a, const struct word *w, int64_t ms) {
     members_meet(a->members, &w->addr, ms);
 }

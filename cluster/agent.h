@@ -19,6 +19,9 @@ struct agent_hooks {
     /* The ring that is about to be published; before: the one in force, or NULL. May block for a moment. On the agent's thread, the first
      * time within agent_create. May be NULL. */
     void (*ring)(void *ctx, const struct ring *before, const struct ring *ring);
+    /* At that address is a node of another version, which this one found before it had joined: it must not begin a cluster of its own. On the
+     * agent's thread. May be NULL. */
+    void (*other_version)(void *ctx, const struct node_addr *at);
     /* This node has taken a lot, which it is to be given again by agent_create in its next life. May block for a moment. On the agent's thread.
      * May be NULL. */
     void (*lot)(void *ctx, unsigned lot);
@@ -58,6 +61,8 @@ void agent_hear(struct agent *a, const char *id, const char *from_host, struct s
 void agent_failed(struct agent *a, const char *id);
 /* Whoever was dialled there is this node. */
 void agent_is_self(struct agent *a, const struct node_addr *at);
+/* Whoever was dialled there speaks another version of the peers' protocol. */
+void agent_other_version(struct agent *a, const struct node_addr *at);
 void agent_meet(struct agent *a, const struct node_addr *at);
 /* False: no such node in the ring, or this one. */
 bool agent_forget(struct agent *a, const char *id);

@@ -15,6 +15,9 @@
 #include "src/net/send.h"
 #include "src/rt/loop.h"
 
+/* How a refusal for the version begins, in every version. */
+#define SPEAKS "it speaks version "
+
 enum {
     READ_BYTES = 64 << 10,
     KEEP_BYTES = 256 << 10, /* a larger input buffer goes when it is empty */
@@ -206,8 +209,9 @@ static bool proves(const struct link *l, const char *mac) {
 static bool take_greeting(struct link *l, struct slice p, size_t length) {
     char why[128];
     if (p.n < 1 || p.p[0] != FRAME_PROTOCOL) {
-        snprintf(why, sizeof(why), "it speaks version %d of the peer protocol, this node speaks %d", p.n > 0 ? (unsigned char)p.p[0] : 0,
+        snprintf(why, sizeof(why), SPEAKS "%d of the peer protocol, this node speaks %d", p.n > 0 ? (unsigned char)p.p[0] : 0,
                  FRAME_PROTOCOL);
+        l->other_version = true;
         refuse(l, why);
         return false;
     }
@@ -245,6 +249,7 @@ static void take_handshake(struct link *l, const struct frame *f, struct slice p
     char why[320];
     if (f->type == FRAME_REFUSED) {
         snprintf(why, sizeof(why), "it refuses us: %.*s", SLICE_ARG(p));
+        l->other_version = slice_starts(p, SLICE(SPEAKS));
         for (char *c = why; *c != '\0'; c++) {
             *c = *c < ' ' ? ' ' : *c;
         }

@@ -64,6 +64,7 @@ struct link {
     char peer[LINK_ID_BYTES + 1]; /* the other's id, once it has said it */
     uint64_t peer_ring;           /* the version in the last head it sent */
     bool dialed, up, was_up, closing;
+    bool other_version;           /* why it was refused, by either end */
 
     struct stream stream;
     struct list node, flush_node;

@@ -518,7 +518,7 @@ int server_run(struct conf_store *store, const char *executable, const char *imp
         serve(srv);
         health_stop(srv->health);
         warm_end(&srv->warm);
-        code = save_at_exit(srv, conf) ? 0 : 1;
+        code = save_at_exit(srv, conf) && !srv->failed ? 0 : 1;
         if (conf->pidfile[0] != '\0') {
             unlink(conf->pidfile);
         }

@@ -128,6 +128,29 @@ static void on_ring(void *ctx, const struct ring *before, const struct ring *rin
     handover_ring(((struct server *)ctx)->handover, before, ring);
 }
 
+/* As long as the others serve, this node must not: they would not hear of what is written here, nor this node of what is written there. */
+static void end_unjoined(struct worker *w, void *arg) {
+    struct server *srv = w->server;
+    struct node_addr *at = arg;
+    if (!srv->failed) {
+        srv->failed = true;
+        log_warning("cluster: the node at %s:%u is of another version, and this one has not joined yet: it ends. Stop all nodes of the other version "
+                    "first, or start this one as part of another cluster, with an empty dir",
+                    at->host, at->bus_port);
+        server_begin_shutdown(srv);
+    }
+    mem_free(at);
+}
+
+static void on_other_version(void *ctx, const struct node_addr *at) {
+    struct server *srv = ctx;
+    worker_post(srv->workers[0], end_unjoined, mem_memdup(at, sizeof(*at)));
+}
+
+void cluster_other_version(struct server *srv, const struct node_addr *at) {
+    agent_other_version(srv->cluster->agent, at);
+}
+
 static void on_lot(void *ctx, unsigned lot) {
     struct server *srv = ctx;
     struct buf why = {0};
@@ -312,7 +335,7 @@ bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) 
     srv->host.rings = &k->rings;
     srv->handover = handover_create(srv);
     tier_add_source(&srv->tier, handover_source(srv->handover));
-    struct agent_hooks hooks = {.ctx = srv, .send = on_send, .ring = on_ring, .lot = on_lot, .doubted = on_doubted};
+    struct agent_hooks hooks = {.ctx = srv, .send = on_send, .ring = on_ring, .other_version = on_other_version, .lot = on_lot, .doubted = on_doubted};
     k->agent = agent_create(conf, k->id, lot, &k->rings, &hooks);
     k->copies = near_node_create(&srv->host.near_copies, &srv->host.near_bytes);
     k->missed = open_missed();

@@ -38,6 +38,8 @@ const char *cluster_id(const struct server *srv);
 void cluster_failed(struct server *srv, const char *id);
 /* Any loop: whoever answers at this address is this node. host: of the address, instead of the one in it. */
 void cluster_is_self(struct server *srv, const struct node_addr *at, const char *host);
+/* Whoever was dialled there speaks another version of the peers' protocol: a node that has not joined ends. Any thread. */
+void cluster_other_version(struct server *srv, const struct node_addr *at);
 /* Any loop: a message of the membership. id: who has sent it; addr: where from, "host:port". */
 void cluster_hear(struct server *srv, const char *id, const char *addr, struct slice bytes);
 /* Directives that may change at run time. */

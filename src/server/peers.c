@@ -213,6 +213,11 @@ static void on_down(struct link *l, const char *why) {
     if (was_up) { /* what has changed there is not heard any more */
         near_drop(peer->peers->near, peer);
     }
+    if (l->other_version) {
+        struct node_addr at = {.port = peer->port, .bus_port = peer->bus_port};
+        snprintf(at.host, sizeof(at.host), "%s", peer->host);
+        cluster_other_version(peer->peers->worker->server, &at);
+    }
     if (was_up && !silent) {
         forward_peer_lost(peer, true);
     } else {

@@ -73,6 +73,7 @@ struct server {
     _Atomic unsigned next_worker;     /* round robin of accepted connections */
     _Atomic int exit_code;
     _Atomic unsigned running_workers; /* still draining at shutdown */
+    bool failed;                      /* worker 0: the process ends because it must not run */
     _Atomic int shutdown_save;        /* save at exit: -1 by the save points, 0 no, 1 yes */
 };
 

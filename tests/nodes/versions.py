@@ -6,7 +6,9 @@ import socket
 import struct
 import threading
 
-from nodes import SECRET, until
+import server
+from absent import DISK, end, keys_of, never_again, passed_over, purge, together, write
+from nodes import SECRET, Node, until, with_cluster
 
 FRAME_PROTOCOL, MEMBERS_PROTOCOL = 4, 3
 HELLO, WELCOME, PROOF, REFUSED, MEMBERS = 1, 2, 3, 4, 32
@@ -116,4 +118,83 @@ def who_speaks_of_members_in_another_version_is_no_member(cl):
     is_as_it_was(cl, before)
 
 
+class Stranger:
+    """A node of another version, as far as anybody can tell: it listens on a peers' port, and refuses, or is refused."""
+
+    def __init__(self, port, refuses):
+        self.listener = socket.create_server(("127.0.0.1", port), reuse_port=False)
+        self.listener.settimeout(0.2)
+        self.port, self.refuses, self.met = self.listener.getsockname()[1], refuses, 0
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        while not self.done.is_set():
+            try:
+                s, _ = self.listener.accept()
+            except TimeoutError:
+                continue
+            s.settimeout(20)
+            try:
+                take_frame(s)
+                self.met += 1
+                s.sendall(frame(REFUSED, b"it speaks version %d of the peer protocol, this node speaks 77" % FRAME_PROTOCOL) if self.refuses
+                          else frame(WELCOME, greeting(os.urandom(32), FRAME_PROTOCOL + 1) + bytes(32)))
+                s.recv(4096)
+            except (OSError, AssertionError):
+                pass
+            s.close()
+
+    def end(self):
+        self.done.set()
+        self.thread.join()
+        self.listener.close()
+
+
+class Doomed(Node):
+    def start(self):
+        self.start_on(self.wanted)  # ready or not
+
+
+def who_finds_another_version_before_it_has_joined_ends():
+    """It would be a cluster of its own beside the others, each with what the other had overwritten. Its files stay as they were."""
+    for refuses in (False, True):
+        stranger = Stranger(0, refuses)
+        port, bus = server.free_port(), server.free_port()
+        own = "127.0.0.1:%d@%d" % (port, bus)
+        try:
+            odd = Doomed(port, bus, ["--cluster-enabled", "yes", "--cluster-secret", SECRET, "--cluster-node-timeout", "60s", "--peers", "127.0.0.1:1@%d %s" % (stranger.port, own),
+                                   "--cluster-announce-addr", own])
+            assert odd.proc.wait(60) == 1
+            assert "is of another version, and this one has not joined yet: it ends" in odd.output(), odd.output()[-2000:]
+        finally:
+            stranger.end()
+        assert odd.stop() == "had ended with 1"
+
+
+@with_cluster(3, "--threads", 2, "--cluster-call-timeout", "1s", "--cluster-node-timeout", "2s", "--gutter-ttl", "5m", *DISK)
+def what_another_version_missed_is_not_seen_again(cl):
+    """One node is replaced by one of another version, which cannot join and ends, and then is put back: as if it had been away."""
+    keys, purged = keys_of(cl, 2, 30, "kept"), keys_of(cl, 2, 30, "gone")
+    write(cl, 0, keys + purged, b"old")
+    end(cl[2])
+    stranger = Stranger(cl[2].bus, True)
+    try:
+        passed_over(cl, 2, (0, 1))
+        write(cl, 0, keys[:15], b"new")
+        write(cl, 1, keys[15:], None)
+        purge(cl[1].conn(), "PREFIX.PURGE", "gone:")
+        until("they meet", lambda: stranger.met > 0)
+        before = rings(cl[:2])
+        assert {r[2][1] for r in cl[0].conn().cmd("CLUSTER", "SLOTS")} == {cl[0].port, cl[1].port}
+        assert all("cluster_known_nodes:3" in r.decode() for r in before)  # its slots have not moved
+    finally:
+        stranger.end()
+    assert cl[2].start_on(cl[2].wanted)
+    together(cl)
+    never_again(cl, keys + purged, b"old")
+
+
+ALONE = [who_finds_another_version_before_it_has_joined_ends, what_another_version_missed_is_not_seen_again]
 ALL = [who_dials_with_another_version_is_refused, who_is_dialled_and_has_another_version_is_refused, who_speaks_of_members_in_another_version_is_no_member]

@@ -6,9 +6,11 @@ what a run that was killed has left is removed by the next one.
 import atexit
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 import nodes
 
@@ -42,7 +44,8 @@ class Net:
         self.n, own = n, "%s%d-" % (MARK, os.getpid())
         self.spaces = [own + str(i) for i in range(n)]
         self.switch = own + "switch"
-        self.limited = set()
+        self.limited, self.dnsd = set(), None
+        self.names = "%s/%snames" % (tempfile.gettempdir(), own)
         for space in self.spaces + [self.switch]:
             run("ip", "netns", "add", space)
             inside(space, "ip", "link", "set", "lo", "up")
@@ -64,8 +67,34 @@ class Net:
         return ["ip", "netns", "exec", self.spaces[i]]
 
     def close(self):
+        if self.dnsd is not None:
+            self.dnsd.kill()
+            self.dnsd.wait()
+            self.dnsd.stdout.close()
+            self.dnsd = None
+            os.unlink(self.names)
+        for space in self.spaces:
+            shutil.rmtree("/etc/netns/" + space, ignore_errors=True)
         for space in self.spaces + [self.switch]:
             run("ip", "netns", "delete", space, check=False)
+
+    # ---- names ----
+
+    def serve_names(self, *lines):
+        """Names that all hosts look up, in lines of dnsd.py; again, with others, at any time. Before the nodes are started."""
+        with open(self.names + ".new", "w") as f:
+            f.write("\n".join(lines))
+        os.rename(self.names + ".new", self.names)
+        if self.dnsd is not None:
+            return
+        inside(self.switch, "ip", "addr", "add", SUBNET + "250/24", "dev", "wire")
+        self.dnsd = subprocess.Popen(["ip", "netns", "exec", self.switch, sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "dnsd.py"), SUBNET + "250", self.names],
+                                     stdout=subprocess.PIPE)
+        assert self.dnsd.stdout.readline() == b"ready\n"
+        for space in self.spaces:  # what `ip netns exec` puts in the place of /etc's
+            os.makedirs("/etc/netns/" + space)
+            with open("/etc/netns/%s/resolv.conf" % space, "w") as f:
+                f.write("nameserver %s250\n" % SUBNET)
 
     # ---- faults ----
 
@@ -131,13 +160,15 @@ def end_in_order():
         signal.signal(sig, lambda *_: sys.exit(1))
 
 
-def with_hosts(n, *directives, **more):
-    """A test of (net, cluster): n nodes, each on a host of its own."""
+def with_hosts(n, *directives, names=(), **more):
+    """A test of (net, cluster): n nodes, each on a host of its own. names: of Net.serve_names."""
 
     def wrap(fn):
         def test():
             net = Net(n)
             try:
+                if names:
+                    net.serve_names(*names)
                 nodes.with_cluster(n, "--bind", "*", *directives, net=net, **more)(lambda cl: fn(net, cl))()
             finally:
                 net.close()

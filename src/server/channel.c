@@ -94,7 +94,7 @@ void channel_grant(struct call *c, struct worker *w) {
 
 /* ---- links that peers have opened ---- */
 
-enum { CHANNEL_INDEX_BITS = 20, CHANNELS_MAX = 1 << CHANNEL_INDEX_BITS };
+enum { CHANNEL_INDEX_BITS = 20, CHANNELS_MAX = 1 << CHANNEL_INDEX_BITS, LOG_EVERY_MS = 5000 };
 
 /* One channel of such a link. */
 struct served_channel {
@@ -112,6 +112,8 @@ struct served {
     size_t count;
     uint64_t node;   /* holders_bit of the peer */
     struct dropping *dropping; /* under way; the link is not read meanwhile */
+    int64_t logged_ms; /* the last line about what was missed */
+    unsigned unlogged; /* slots since */
     bool owes;       /* it was full when there was news: it is to be told that anything may have changed */
     char addr[CLIENT_ADDR_MAX];
 };
@@ -303,7 +305,14 @@ static void drop_missed(struct served *sv, const struct frame *f, struct slice b
     sv->dropping = d;
     link_pause(sv->link, true);
     STAT_ADD(w->stats->peer_missed_dropped, n);
-    log_notice("cluster: node %.8s has passed this one over, and written to %u slots in its place: what is here of them is dropped", sv->link->peer, n);
+    int64_t now_ms = clock_mono_us() / 1000;
+    sv->unlogged += n;
+    if (sv->logged_ms == 0 || now_ms - sv->logged_ms >= LOG_EVERY_MS) {
+        log_notice("cluster: node %.8s has passed this one over, and written to %u slots in its place: what is here of them is dropped", sv->link->peer,
+                   sv->unlogged);
+        sv->logged_ms = now_ms;
+        sv->unlogged = 0;
+    }
 }
 
 static void on_frame(struct link *l, const struct frame *f, struct slice bytes, uint32_t at) {

@@ -340,6 +340,9 @@ static void send_over(struct away *a, struct forward *f) {
     if (f->near) {
         f->ticket = near_ticket(p->near, f->name_hash, f->slot, clock_mono_us());
     }
+    if (a->peer != NULL && unlikely(a->peer->missed_set != NULL)) {
+        peer_tell_rest(a->peer);
+    }
     f->away = a;
     f->ran_at = a->peer;
     f->tag = ++p->last_tag;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* missed: slots that were written in place of their silent owner, until that one has heard of it. Whoever sent such a write to a stand-in notes
- * it, and so does the stand-in: both outlive one of them. When the owner can be reached it is told the slots before anything else
+ * it, and so does the stand-in: both outlive one of them. When the owner can be reached it is told the slots before any call
  * (FRAME_MISSED), drops what it has of them in all tiers, and says so (FRAME_DROPPED); then they are forgotten here.
  *
  * A note is the number of the write, and whose the slot was: no key, no value. All are in one file of dir, mapped, so that a kill -9 loses none. */

@@ -24,7 +24,8 @@
 #include "src/server/worker.h"
 
 enum { TICK_MS = 50, BACKOFF_MIN_MS = 50, BACKOFF_MAX_MS = 2000, SUCCESSORS_MAX = 8, LINK_BUFFER_BYTES = 64 << 20,
-       LETTERS_MAX_BYTES = 4 << 20, KEEP_UNUSED_MS = 30000 };
+       LETTERS_MAX_BYTES = 4 << 20, KEEP_UNUSED_MS = 30000,
+       MISSED_AGAIN_MS = 1000 /* what was told and is not said to be dropped, since it could not be noted there, does not hold up more for longer */ };
 
 static int64_t now_ms(void) {
     return clock_mono_us() / 1000;
@@ -110,9 +111,13 @@ static void send_letters(struct peer *peer) {
 
 /* ---- what it missed ---- */
 
-/* Before anything else that goes to it from now on. */
-static void tell_missed(struct peer *peer) {
+/* Before any call that goes to it from now on. One telling at a time, but when a call must go (now): the other end looks at nothing else while
+ * it drops what it was told of, so that news of each write by itself would leave it no time for what its membership is told. */
+static void tell_missed(struct peer *peer, bool now) {
     struct peers *p = peer->peers;
+    if (peer->missed_set != NULL && !now) {
+        return; /* when it has dropped that; or in a while */
+    }
     struct link *l = peer->link;
     uint64_t last = missed_last(p->missed);
     uint8_t set[PURGE_SLOT_BYTES];
@@ -121,6 +126,7 @@ static void tell_missed(struct peer *peer) {
     if (n == 0) {
         return;
     }
+    peer->missed_ms = now_ms();
     if (peer->missed_set == NULL) {
         peer->missed_set = mem_zalloc(sizeof(set));
     }
@@ -136,7 +142,7 @@ static void tell_all_missed(struct peers *p) {
     for (struct list *n = p->all.next; n != &p->all; n = n->next) {
         struct peer *peer = LIST_ENTRY(n, struct peer, node);
         if (peer->link != NULL && peer->link->up) {
-            tell_missed(peer);
+            tell_missed(peer, false);
         }
     }
     p->missed_seen = missed_last(p->missed);
@@ -147,6 +153,13 @@ static void dropped(struct peer *peer, uint32_t tag) {
         missed_dropped(peer->peers->missed, peer->link->peer, peer->missed_set, peer->missed_told);
         mem_free(peer->missed_set);
         peer->missed_set = NULL;
+        tell_missed(peer, false);
+    }
+}
+
+void peer_tell_rest(struct peer *peer) {
+    if (missed_last(peer->peers->missed) != peer->missed_told) {
+        tell_missed(peer, true);
     }
 }
 
@@ -166,7 +179,7 @@ static void on_up(struct link *l) {
     }
     peer->down = peer->refused = false;
     peer->failures = 0;
-    tell_missed(peer);
+    tell_missed(peer, true);
     send_letters(peer);
     forward_peer_up(peer);
 }
@@ -390,6 +403,9 @@ static void on_tick(void *ctx) {
     for (struct list *n = p->all.next, *next; n != &p->all; n = next) {
         next = n->next;
         struct peer *peer = LIST_ENTRY(n, struct peer, node);
+        if (peer->missed_set != NULL && now - peer->missed_ms >= MISSED_AGAIN_MS) {
+            peer_tell_rest(peer);
+        }
         if (is_unused(peer, now)) {
             peer_free(peer);
         } else if (peer->down && peer->index != RING_NONE && now >= peer->retry_ms) {

@@ -52,6 +52,7 @@ struct peer {
     bool refused;        /* at its address, nobody listens */
     uint64_t missed_told; /* over this link: notes (missed.h) up to this one */
     uint32_t missed_tag;  /* of the last MISSED */
+    int64_t missed_ms;    /* when that was */
     uint8_t *missed_set;  /* slots that were told and are not yet dropped; NULL: none */
 };
 
@@ -106,6 +107,8 @@ bool peers_serve(const struct peers *p, unsigned slot);
 struct peer *peers_at(const struct peers *p, unsigned index);
 /* Makes sure the link is there or on its way. */
 void peer_want(struct peer *peer);
+/* Before a call goes over its link while missed_set is there: what was written in its place since it was told that. */
+void peer_tell_rest(struct peer *peer);
 
 /* Whether a node that did not answer is so surely gone that a call for all nodes is done without it, since it drops what it has before it
  * serves again: it is no node of the ring any more; or it is silent, and at its address nobody listens; or it is dead, and most nodes are here. */

@@ -62,18 +62,19 @@ static unsigned take_calls(struct worker *w, struct session *s, struct slot *slo
     struct parse_limits limits = limits_of(s);
     unsigned n = 0;
     size_t at = s->in_at;
+    bool framed = s->channel != NULL;
     while (n < room && at < s->in_n) {
         struct request r;
         size_t head = 0, length = s->in_n - at;
         struct channel_origin from = {0};
-        if (unlikely(s->channel != NULL)) {
+        if (unlikely(framed)) {
             head = channel_head(s, at, &from, &length);
             if (head == 0) {
                 break;
             }
         }
         enum parse_status status = parse_request(slice_make(s->in + at + head, length), &limits, &s->resume, &w->arena, &r);
-        if (unlikely(s->channel != NULL)) {
+        if (unlikely(framed)) {
             status = channel_status(status, &r, length);
         }
         if (status == PARSE_MORE) {

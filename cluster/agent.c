@@ -36,6 +36,7 @@ struct agent {
     _Atomic unsigned waiting; /* messages to the agent */
     _Atomic size_t waiting_bytes;
     _Atomic uint64_t dropped, rings;
+    struct conns driver_conns;
 
     struct lock stats_lock; /* MEMBERS: stats */
     struct agent_stats stats;
@@ -330,6 +331,8 @@ void agent_stats_read(struct agent *a, struct agent_stats *out) {
     lock_release(&a->stats_lock);
     out->dropped = atomic_load_explicit(&a->dropped, memory_order_relaxed);
     out->rings = atomic_load_explicit(&a->rings, memory_order_relaxed);
+    out->driver = (struct conn_numbers){0};
+    conn_numbers_add(&out->driver, &a->driver_conns);
 }
 
 /* ---- life ---- */
@@ -352,7 +355,7 @@ struct agent *agent_create(const struct conf *conf, const char *id, int lot, str
     a->conf = conf_ref((struct conf *)(uintptr_t)conf);
     lock_init(&a->stats_lock, LOCK_MEMBERS, 0);
     a->loop = loop_create(AGENT_LOOP_ID, "members", &ops, a);
-    a->driver_options = (struct driver_options){.conf = conf, .addr = announced(conf), .hooks = {a, on_found}};
+    a->driver_options = (struct driver_options){.conf = conf, .addr = announced(conf), .hooks = {a, on_found}, .conns = &a->driver_conns};
     memcpy(a->driver_options.id, id, sizeof(a->driver_options.id));
     struct members_options o = {.addr = a->driver_options.addr,
                                 .weight = (uint16_t)conf->cluster_weight,

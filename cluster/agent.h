@@ -8,6 +8,7 @@
 
 #include "cluster/members.h"
 #include "cluster/ring.h"
+#include "src/stats/conns.h"
 
 struct agent;
 struct conf;
@@ -43,6 +44,7 @@ struct agent_stats {
     uint64_t rings;   /* published */
     uint64_t version;
     bool joined;
+    struct conn_numbers driver; /* connections of the driver that finds nodes */
     unsigned differing_count; /* of those below; members.differing may be more */
     struct agent_differing differing[AGENT_DIFFERING_MAX];
 };

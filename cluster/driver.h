@@ -9,6 +9,7 @@
 
 struct buf;
 struct conf;
+struct conns;
 struct driver;
 
 struct driver_hooks {
@@ -32,6 +33,7 @@ struct driver_options {
     char id[NODE_ID_HEX + 1];
     struct node_addr addr; /* host "" when it is not known */
     struct driver_hooks hooks;
+    struct conns *conns; /* where connections that the driver keeps are counted; outlives it */
 };
 
 /* Begins. */

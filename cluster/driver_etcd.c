@@ -15,6 +15,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/conf/conf.h"
+#include "src/net/curl_conns.h"
 
 enum {
     URLS_MAX = 16,
@@ -31,6 +32,8 @@ struct etcd {
     unsigned url_count, url; /* the one in use */
     CURL *easy, *watch;
     CURLM *multi;
+    struct curl_conns conns; /* of both */
+    struct curl_transfer asking, watched;
     struct curl_slist *headers;
     struct buf token;        /* "Authorization: ..." or nothing */
     struct buf answer, events;
@@ -85,6 +88,7 @@ static void prepare(struct etcd *e, CURL *easy, const char *path, struct buf *bo
     curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, body->p);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
+    curl_conns_watch(easy == e->easy ? &e->asking : &e->watched, &e->conns, easy);
     buf_free(body);
 }
 
@@ -96,7 +100,9 @@ static bool ask(struct etcd *e, const char *path, struct buf *body, int64_t ms) 
     curl_easy_setopt(e->easy, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(e->easy, CURLOPT_XFERINFOFUNCTION, give_up_at_the_end);
     curl_easy_setopt(e->easy, CURLOPT_XFERINFODATA, e->d);
+    curl_conns_begin(&e->asking);
     CURLcode code = curl_easy_perform(e->easy);
+    curl_conns_end(&e->asking);
     curl_easy_getinfo(e->easy, CURLINFO_RESPONSE_CODE, &status);
     if (code != CURLE_OK) {
         return fail(e, curl_easy_strerror(code));
@@ -265,6 +271,7 @@ static bool list_nodes(struct etcd *e) {
 static void watch_end(struct etcd *e) {
     if (e->watching) {
         curl_multi_remove_handle(e->multi, e->watch);
+        curl_conns_end(&e->watched);
         e->watching = false;
     }
 }
@@ -275,6 +282,7 @@ static void watch_begin(struct etcd *e) {
     put_range(e, &body);
     buf_printf(&body, ",\"start_revision\":\"%lld\"}}", (long long)e->revision + 1);
     prepare(e, e->watch, "watch", &body, &e->events);
+    curl_conns_begin(&e->watched);
     curl_multi_add_handle(e->multi, e->watch);
     e->watching = true;
 }
@@ -369,7 +377,9 @@ static void give_up_lease(struct etcd *e) {
         buf_printf(&body, "{\"ID\":\"%lld\"}", (long long)e->lease);
         prepare(e, e->easy, "lease/revoke", &body, &e->answer);
         curl_easy_setopt(e->easy, CURLOPT_TIMEOUT_MS, 500L); /* else it runs out by itself */
+        curl_conns_begin(&e->asking);
         curl_easy_perform(e->easy);
+        curl_conns_end(&e->asking);
     }
 }
 
@@ -404,7 +414,7 @@ static void take_prefix(struct etcd *e, const char *prefix) {
 }
 
 static void etcd_init(struct etcd *e, struct driver *d) {
-    *e = (struct etcd){.d = d, .own = d->o.addr};
+    *e = (struct etcd){.d = d, .own = d->o.addr, .conns = {.counts = d->o.conns}};
     CHECK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
     take_urls(e, d->o.conf->cluster_etcd);
     take_prefix(e, d->o.conf->cluster_etcd_prefix);

@@ -16,6 +16,7 @@
 #include "src/base/check.h"
 #include "src/base/mem.h"
 #include "src/base/num.h"
+#include "src/net/curl_conns.h"
 #include "src/net/poll.h"
 #include "src/origin/cache_control.h"
 #include "src/origin/gunzip.h"
@@ -41,6 +42,7 @@ struct http {
     struct curl_slist *get_headers, *put_headers;
     struct list idle; /* exchanges */
     int64_t idle_count;
+    struct curl_conns conns;
 };
 
 /* What the head of a reply has said. */
@@ -57,6 +59,7 @@ struct exchange {
     struct list node;
     struct http *http;
     CURL *easy;
+    struct curl_transfer transfer;
     struct request *r;
     struct buf url, body;
     struct head head;
@@ -369,6 +372,7 @@ static struct exchange *exchange_take(struct http *h) {
         return NULL;
     }
     set_common(x);
+    curl_conns_watch(&x->transfer, &h->conns, x->easy);
     return x;
 }
 
@@ -427,18 +431,22 @@ static void http_start(void *self, struct request *r) {
         error = curl_multi_add_handle(h->multi, x->easy) == CURLM_OK ? NULL : NO_MEMORY;
         r->driver_data = x;
     }
-    if (error != NULL) {
-        if (x != NULL) {
-            exchange_return(x);
-        }
-        fail(r, error, BLAME_NOBODY);
-        request_end(r, false);
+    if (error == NULL) {
+        curl_conns_begin(&x->transfer);
+        return;
     }
+    if (x != NULL) {
+        exchange_return(x);
+    }
+    fail(r, error, BLAME_NOBODY);
+    request_end(r, false);
 }
 
 static void http_cancel(void *self, struct request *r) {
+    struct exchange *x = r->driver_data;
     (void)self;
-    exchange_return(r->driver_data);
+    curl_conns_end(&x->transfer);
+    exchange_return(x);
 }
 
 /* ---- libcurl on the loop ---- */
@@ -452,6 +460,7 @@ static void end_finished(struct http *h) {
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&x);
         struct request *r = x->r;
         bool retry = judge(x, code);
+        curl_conns_end(&x->transfer);
         exchange_return(x); /* m is gone with it */
         request_end(r, retry);
     }
@@ -546,7 +555,7 @@ static void set_multi(struct http *h) {
     curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)h->options->concurrency);
 }
 
-static void *http_open(struct slice url, const struct origin_options *options, struct loop *loop, struct buf *why) {
+static void *http_open(struct slice url, const struct origin_options *options, struct loop *loop, struct conns *conns, struct buf *why) {
     if (!http_url_check(url, why) || !check_header(options->header, why)) {
         return NULL;
     }
@@ -559,6 +568,7 @@ static void *http_open(struct slice url, const struct origin_options *options, s
     struct http *h = mem_zalloc(sizeof(*h));
     h->options = options;
     h->loop = loop;
+    h->conns.counts = conns;
     h->url = slice_make(mem_memdup(url.p, url.n), url.n);
     h->secure = url.n > 5 && slice_eqi(slice_make(url.p, 5), "https");
     list_init(&h->idle);

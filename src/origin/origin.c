@@ -137,7 +137,7 @@ bool origin_check(struct slice text, struct buf *why) {
     struct line l;
     bool ok = line_parse(&l, text, why);
     if (ok) {
-        void *self = l.driver->open(l.url, &l.options, NULL, why);
+        void *self = l.driver->open(l.url, &l.options, NULL, NULL, why);
         ok = self != NULL;
         if (ok) {
             l.driver->close(self, nothing, NULL);
@@ -212,7 +212,7 @@ static bool add_origin(struct origins *all, struct slice text, struct buf *err) 
         requests_init(o);
         all->list = mem_realloc(all->list, (all->count + 1) * sizeof(struct origin *));
         all->list[all->count++] = o;
-        o->self = o->driver->open(l.url, &o->options, all->loop, err);
+        o->self = o->driver->open(l.url, &o->options, all->loop, &o->conns, err);
         ok = o->self != NULL;
     }
     line_free(&l);
@@ -410,6 +410,14 @@ void origins_json(struct origins *all, struct buf *out) {
         buf_puts(out, ",\"latency_us\":{");
         put_latencies(o, "\"", "\":", ",", out);
         buf_puts(out, "}}");
+    }
+}
+
+void origins_conns(const struct origins *all, void (*fn)(void *ctx, const char *name, const struct conn_numbers *n), void *ctx) {
+    for (unsigned i = 0; i < all->count; i++) {
+        struct conn_numbers n = {0};
+        conn_numbers_add(&n, &all->list[i]->conns);
+        fn(ctx, all->list[i]->name, &n);
     }
 }
 

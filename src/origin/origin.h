@@ -25,6 +25,8 @@
 #include "src/iface/source.h"
 #include "src/rt/loop.h"
 
+struct conns;
+struct conn_numbers;
 struct origin;
 struct origins;
 
@@ -144,7 +146,8 @@ bool origin_is_down(const struct origin *o);
 void origins_info(struct origins *o, struct buf *out);
 /* Requests at their origins, and waiting for them, of all together. Any thread. */
 void origins_load(const struct origins *o, uint64_t *in_flight, uint64_t *queued);
-
+/* fn is called for each of them, with its name and its connections. Any thread. */
+void origins_conns(const struct origins *o, void (*fn)(void *ctx, const char *name, const struct conn_numbers *n), void *ctx);
 /* Adds what all of them together have answered. Any thread. */
 void origins_numbers(struct origins *o, struct tier_numbers *out);
 /* Their names, drivers and numbers as the members of a JSON array, separated by commas. Any thread. */
@@ -155,8 +158,9 @@ void origins_json(struct origins *o, struct buf *out);
 struct origin_driver {
     const char *schemes; /* "http https" */
     /* Parses the URL (with {key} and {1} in it) and keeps what it needs; connects to nothing yet. NULL with the reason. loop
-     * NULL: only check, and return any pointer close can take. options stay valid until close. */
-    void *(*open)(struct slice url, const struct origin_options *options, struct loop *loop, struct buf *why);
+     * NULL: only check, and return any pointer close can take. options stay valid until close, as does conns, where connections are
+     * counted; it may be NULL when loop is. */
+    void *(*open)(struct slice url, const struct origin_options *options, struct loop *loop, struct conns *conns, struct buf *why);
     /* Starts r; ends it with request_end, perhaps before returning. */
     void (*start)(void *self, struct request *r);
     /* r's time is over: the driver forgets it (its connection may have to go) and does not end it. */

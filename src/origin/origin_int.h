@@ -4,6 +4,7 @@
 
 #include "src/origin/breaker.h"
 #include "src/origin/origin.h"
+#include "src/stats/conns.h"
 #include "src/stats/stats.h"
 
 /* COUNTER(name): what INFO shows of an origin, in this order. */
@@ -62,6 +63,7 @@ struct origin {
 
     /* atomic; the origin loop writes */
     struct origin_stats stats;
+    struct conns conns;
     _Atomic bool down;
 };
 

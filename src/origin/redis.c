@@ -311,7 +311,7 @@ static void redis_cancel(void *self, struct request *r) {
     exchange_free(x);
 }
 
-static void *redis_open(struct slice text, const struct origin_options *options, struct loop *loop, struct buf *why) {
+static void *redis_open(struct slice text, const struct origin_options *options, struct loop *loop, struct conns *conns, struct buf *why) {
     struct redis_url url;
     const char *wrong = redis_url_parse(text, &url);
     struct redis *o = NULL;
@@ -335,7 +335,8 @@ static void *redis_open(struct slice text, const struct origin_options *options,
                                                                     .silence_ms = options->timeout_ms + SILENCE_SLACK_MS,
                                                                     .max_bulk_bytes = o->max_value + PAYLOAD_SLACK_BYTES,
                                                                     .max_abandoned = (size_t)options->concurrency,
-                                                                    .max_unsent_bytes = o->max_value + PAYLOAD_SLACK_BYTES},
+                                                                    .max_unsent_bytes = o->max_value + PAYLOAD_SLACK_BYTES,
+                                                                    .conns = conns},
                                       CONNECTIONS);
     }
     redis_url_free(&url);

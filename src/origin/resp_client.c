@@ -14,6 +14,7 @@
 #include "src/net/dial.h"
 #include "src/net/stream.h"
 #include "src/rt/loop.h"
+#include "src/stats/conns.h"
 
 enum {
     READ_BYTES = 16 << 10,
@@ -65,6 +66,7 @@ struct resp_client {
     const char *error;        /* the last failure */
     struct timer *flush, *watch;
     bool watching;
+    bool counted_open, counted_idle; /* in options.conns */
     struct arena arena; /* of one reply */
 };
 
@@ -76,6 +78,23 @@ enum request_blame resp_blame(enum resp_failure f) {
 
 bool resp_may_retry(enum resp_failure f) {
     return f == RESP_LOST || f == RESP_BYSTANDER;
+}
+
+/* ---- counts ---- */
+
+/* After anything that may have changed what the connection is, or what is asked of it. */
+static void count_now(struct resp_client *c) {
+    bool open = c->state == CLIENT_READY, idle = open && c->load == 0;
+    STAT_ADD(c->options.conns->open, open - c->counted_open);
+    STAT_ADD(c->options.conns->idle, idle - c->counted_idle);
+    c->counted_open = open;
+    c->counted_idle = idle;
+}
+
+static void set_state(struct resp_client *c, enum state state) {
+    STAT_ADD(c->options.conns->opened, state == CLIENT_READY && c->state != CLIENT_READY);
+    c->state = state;
+    count_now(c);
 }
 
 /* ---- commands ---- */
@@ -116,6 +135,7 @@ static void pending_free(struct resp_client *c, struct resp_pending *p) {
     }
     buf_free(&p->bytes);
     mem_free(p);
+    count_now(c);
 }
 
 static void splice(struct list *to, struct list *from) {
@@ -156,7 +176,7 @@ static void disconnect(struct resp_client *c) {
         stream_close(&c->conn->stream);
         c->conn = NULL;
     }
-    c->state = CLIENT_IDLE;
+    set_state(c, CLIENT_IDLE);
     c->watching = false;
     timer_stop(c->flush);
     timer_stop(c->watch);
@@ -174,6 +194,7 @@ static void back_off(struct resp_client *c) {
 }
 
 static void drop(struct resp_client *c, enum resp_failure failure, const char *error) {
+    STAT_ADD(c->options.conns->failed, c->state == CLIENT_DIALING || c->state == CLIENT_LOGIN);
     disconnect(c);
     back_off(c);
     c->error = error;
@@ -208,7 +229,7 @@ static void login_answer(struct resp_client *c, const struct reply *reply) {
         return;
     }
     if (--c->login_due == 0) {
-        c->state = CLIENT_READY;
+        set_state(c, CLIENT_READY);
         timer_start(c->flush, 0, 0);
     }
 }
@@ -427,11 +448,11 @@ static void log_in(struct resp_client *c) {
         c->login_due++;
     }
     if (c->login_due == 0) {
-        c->state = CLIENT_READY;
+        set_state(c, CLIENT_READY);
         flush_cb(c);
         return;
     }
-    c->state = CLIENT_LOGIN;
+    set_state(c, CLIENT_LOGIN);
     if (!write_batch(c->conn, &b)) {
         drop(c, RESP_LOST, "connection reset");
         return;
@@ -538,8 +559,10 @@ const char *resp_send(struct resp_client *c, struct resp_request *r) {
     list_push_back(&c->unsent, &p->node);
     c->load++;
     c->unsent_bytes += p->bytes.n;
+    STAT_ADD(c->options.conns->reused, c->state == CLIENT_READY);
+    count_now(c);
     if (c->state == CLIENT_IDLE) {
-        c->state = CLIENT_DIALING;
+        set_state(c, CLIENT_DIALING);
         c->dial = dial_start(c->options.dialer, c->host, c->options.port, c->options.connect_ms, dialled, c);
     } else if (c->state == CLIENT_READY) {
         timer_start(c->flush, 0, 0); /* after this turn's other requests: they share a write */

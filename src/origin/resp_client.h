@@ -16,6 +16,7 @@
 #include "src/origin/origin.h"
 #include "src/resp/reply_parse.h"
 
+struct conns;
 struct dialer;
 struct loop;
 struct resp_client;
@@ -32,6 +33,7 @@ struct resp_client_options {
     size_t max_bulk_bytes;       /* a longer string in a reply costs the connection, before it is read */
     size_t max_abandoned;        /* cancelled requests whose replies still have to come: with more the connection is dropped */
     size_t max_unsent_bytes;     /* waiting to be written: beyond, requests are refused */
+    struct conns *conns;         /* where its connections are counted; of this loop, outlives the client */
 };
 
 /* How a request failed. */

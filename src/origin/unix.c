@@ -184,7 +184,7 @@ static const char *parse_path(struct slice url, struct slice *path) {
     return path->n < sizeof(((struct sockaddr_un *)0)->sun_path) ? NULL : "the socket's path is too long";
 }
 
-static void *unix_open(struct slice url, const struct origin_options *options, struct loop *loop, struct buf *why) {
+static void *unix_open(struct slice url, const struct origin_options *options, struct loop *loop, struct conns *conns, struct buf *why) {
     struct slice path;
     const char *wrong = parse_path(url, &path);
     if (wrong != NULL) {
@@ -206,7 +206,8 @@ static void *unix_open(struct slice url, const struct origin_options *options, s
                                                                  .silence_ms = options->timeout_ms + SILENCE_SLACK_MS,
                                                                  .max_bulk_bytes = (size_t)options->max_value,
                                                                  .max_abandoned = (size_t)options->concurrency,
-                                                                 .max_unsent_bytes = (size_t)options->max_value},
+                                                                 .max_unsent_bytes = (size_t)options->max_value,
+                                                                 .conns = conns},
                                    connections);
         buf_free(&host);
     }

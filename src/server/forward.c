@@ -115,8 +115,17 @@ static void resume(struct session *s) {
     }
 }
 
+/* Its reply is not to come from there any more. */
+static void leave_away(struct forward *f) {
+    if (f->away != NULL && f->away->peer != NULL) {
+        f->away->peer->on_way--;
+    }
+    f->away = NULL;
+}
+
 void forward_fini(struct forward *f) {
     struct far *far = f->session->far;
+    leave_away(f);
     list_remove(&f->node);
     list_remove(&f->timed);
     far->calls--;
@@ -190,7 +199,7 @@ static void finish(struct forward *f) {
     end_copies(f);
     list_remove(&f->node);
     list_remove(&f->timed);
-    f->away = NULL;
+    leave_away(f);
     f->done(f);
 }
 
@@ -362,7 +371,10 @@ static void send_over(struct away *a, struct forward *f) {
     a->db = f->forgets_db ? UNKNOWN_DB : a->db;
     if (a->peer != NULL) {
         STAT_ADD(p->worker->stats->peer_forwarded_calls, 1);
+        STAT_ADD(p->worker->stats->links.reused, !f->waited);
         STAT_ADD(a->peer->cell->calls, 1);
+        a->peer->on_way++;
+        f->waited = false;
         f->sent_us = clock_mono_us();
         f->session->far->full |= link_is_full(a->peer->link);
     }
@@ -380,6 +392,7 @@ static void answer_watch_lost(struct forward *f) {
 static void go(struct forward *f, struct peer *peer) {
     bool up = peer == NULL || (peer->link != NULL && peer->link->up);
     if (!up) {
+        f->waited = true;
         list_remove(&f->node);
         list_push_back(&peer->waiting, &f->node);
         peer_want(peer);
@@ -433,7 +446,7 @@ static struct forward *sent_as(struct away *a, uint32_t tag) {
 /* The ring there is another one: the call goes by the newer one, in a moment. */
 static void again_later(struct forward *f) {
     struct peers *p = peers_of(f);
-    f->away = NULL;
+    leave_away(f);
     f->ran_at = NULL; /* it was not run */
     list_remove(&f->node);
     if (++f->tries >= TRIES_MAX) {
@@ -509,7 +522,7 @@ static void away_lose(struct away *a, struct list *calls) {
     struct far *far = a->session->far;
     far->watch_lost |= a->watching;
     for (struct list *n = a->sent.next; n != &a->sent; n = n->next) {
-        LIST_ENTRY(n, struct forward, node)->away = NULL;
+        leave_away(LIST_ENTRY(n, struct forward, node));
         if (a->peer != NULL) {
             STAT_ADD(a->peer->cell->lost, 1);
         }

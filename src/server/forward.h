@@ -55,6 +55,7 @@ struct forward {
     bool named;           /* it has one key, of this hash: */
     bool failed;          /* the reply is this node's own: there was no other */
     bool near;            /* its reply is wanted as a copy */
+    bool waited;          /* for the link */
     uint64_t name_hash;
     uint32_t keep_ms;     /* how long it may be kept; 0: not */
     struct near_ticket ticket;

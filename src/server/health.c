@@ -26,6 +26,7 @@
 #include "src/server/cluster.h"
 #include "src/server/profile.h"
 #include "src/server/server.h"
+#include "src/server/sight_int.h"
 #include "src/server/worker.h"
 #include "src/sight/growth.h"
 #include "src/sight/sight.h"
@@ -305,6 +306,15 @@ static void put_alarm(void *ctx, const char *name, const char *doc) {
     buf_printf(out, "%s%s", out->n > 0 ? "," : "", name);
 }
 
+static void put_conns(void *ctx, const char *name, const struct conn_numbers *n) {
+    struct buf *out = ctx;
+    buf_printf(out, "health_connections_%s:", name);
+    for (unsigned i = 0; i < CONN_ROWS; i++) {
+        buf_printf(out, "%s%s=%llu", i > 0 ? "," : "", conn_rows[i].name, (unsigned long long)conn_number(n, &conn_rows[i]));
+    }
+    buf_puts(out, "\r\n");
+}
+
 void health_info(struct health *h, struct buf *out) {
     struct buf status = {0};
     if (h == NULL) {
@@ -323,6 +333,7 @@ void health_info(struct health *h, struct buf *out) {
         const struct loop *loop = h->srv->workers[i]->loop;
         buf_printf(out, "health_loop_%u:busy_us=%llu,lag_most_us=%llu\r\n", i, (unsigned long long)loop_busy_us(loop), (unsigned long long)loop_most_turn_us(loop));
     }
+    sight_conns(h->srv, put_conns, out);
 }
 
 void health_rows(void (*row)(void *ctx, const char *name, const char *doc), void *ctx) {

@@ -274,6 +274,10 @@ void import_info(const struct import *m, struct buf *out) {
     }
 }
 
+void import_conns(const struct import *m, struct conn_numbers *n) {
+    conn_numbers_add(n, &m->conns);
+}
+
 /* ---- from begin to end ---- */
 
 bool import_may_go(struct import *m) {

@@ -11,6 +11,7 @@
 #include "src/base/err.h"
 
 struct call;
+struct conn_numbers;
 struct import;
 struct import_order;
 struct server;
@@ -29,3 +30,5 @@ bool import_at_start(struct import *m, const char *from, struct buf *err);
 bool import_cancel(struct import *m);
 /* Its lines of INFO. Any thread. */
 void import_info(const struct import *m, struct buf *out);
+/* Adds its connections with live servers. Any thread. */
+void import_conns(const struct import *m, struct conn_numbers *n);

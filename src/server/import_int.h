@@ -8,6 +8,7 @@
 #include "src/base/slice.h"
 #include "src/server/import.h"
 #include "src/server/pace.h"
+#include "src/stats/conns.h"
 #include "src/value/value.h"
 
 struct loop;
@@ -61,6 +62,7 @@ struct import {
     /* any thread */
     _Atomic int state; /* whoever makes it RUNNING owns the rest until the loop has begun */
     _Atomic bool cancel;
+    struct conns conns; /* with live servers; written by worker 0's loop */
     import_count seen, imported, existing, skipped, expired, failed, total, permille, reconnects, took_ms;
     _Atomic(const char *) error; /* static text */
     import_count error_at;       /* byte of the file; 0: none */

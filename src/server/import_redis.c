@@ -395,7 +395,8 @@ static void open_client(struct live *l, int64_t db) {
                                                                  .silence_ms = SILENCE_MS,
                                                                  .max_bulk_bytes = l->max_value + PAYLOAD_SLACK_BYTES,
                                                                  .max_abandoned = 1,
-                                                                 .max_unsent_bytes = l->max_value});
+                                                                 .max_unsent_bytes = l->max_value,
+                                                                 .conns = &l->m->conns});
 }
 
 /* Sends what is to be sent, if anything may be now. told: a request of the client is being told something, so it must stay. */

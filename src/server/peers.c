@@ -171,9 +171,11 @@ static void on_up(struct link *l) {
     } else if (peer->id[0] != '\0' && strcmp(l->peer, peer->id) != 0) { /* another node has its address now: the membership will hear of that */
         link_close(l);
         peer->link = NULL;
+        STAT_ADD(p->worker->stats->links.failed, 1);
         failed(peer, "another node is there");
         return;
     }
+    STAT_ADD(p->worker->stats->links.opened, 1);
     if (peer->down) {
         log_notice("peer %.8s at %s:%u answers again", peer->id, peer->host, peer->bus_port);
     }
@@ -234,6 +236,7 @@ static void on_down(struct link *l, const char *why) {
     if (was_up && !silent) {
         forward_peer_lost(peer, true);
     } else {
+        STAT_ADD(peer->peers->worker->stats->links.failed, !was_up);
         failed(peer, why);
     }
 }
@@ -248,6 +251,7 @@ static void on_dialed(void *ctx, int fd, const char *error) {
     }
     if (peer->link == NULL) {
         peer->refused = fd < 0 && error == dial_refused;
+        STAT_ADD(peer->peers->worker->stats->links.failed, 1);
         failed(peer, fd >= 0 ? "no memory for a connection" : error);
     }
 }
@@ -393,9 +397,23 @@ void peers_turn_end(struct worker *w) {
     links_flush(&w->peers->links);
 }
 
+static void count_links(struct peers *p) {
+    struct conns *c = &p->worker->stats->links;
+    uint64_t open = 0, idle = 0;
+    for (struct list *n = p->all.next; n != &p->all; n = n->next) {
+        const struct peer *peer = LIST_ENTRY(n, struct peer, node);
+        bool up = peer->link != NULL && peer->link->up;
+        open += up;
+        idle += up && peer->on_way == 0;
+    }
+    conns_set(&c->open, open);
+    conns_set(&c->idle, idle);
+}
+
 static void on_tick(void *ctx) {
     struct peers *p = ctx;
     int64_t now = now_ms();
+    count_links(p);
     links_tick(&p->links);
     forward_tick(p, now);
     handover_tick_worker(p->worker);

@@ -42,6 +42,7 @@ struct peer {
     struct dial *dial;
     struct list waiting; /* forwards that wait for the link */
     struct list aways;   /* sessions' channels over the link */
+    unsigned on_way;     /* calls sent, whose replies are still to come */
     struct away **channels; /* by the low bits of their ids */
     uint32_t channel_count, channel_free; /* a place that may be free */
     uint32_t generation;                  /* of channel numbers */

@@ -116,6 +116,14 @@ static void docs_gauges(struct buf *out) {
     }
 }
 
+static void docs_conns(struct buf *out) {
+    buf_puts(out, "\n## Of outgoing connections\n\nFor each pool of connections that are kept: `peers`, `origin_NAME`, and once they had any `etcd` and `import`. INFO health has a line\n"
+                  "`health_connections_POOL`, Prometheus `strata_connections_opened_total{pool=\"...\"}`, the JSON `health.connections`.\n\n| name | what it is |\n|---|---|\n");
+    for (unsigned i = 0; i < CONN_ROWS; i++) {
+        buf_printf(out, "| `%s` | %s |\n", conn_rows[i].name, conn_rows[i].doc);
+    }
+}
+
 static void docs_series(struct buf *out) {
     static const struct {
         const char *name, *doc;
@@ -159,6 +167,7 @@ static void docs_stats(struct buf *out) {
     health_rows(docs_health_row, out);
     docs_tiers(out);
     docs_policies(out);
+    docs_conns(out);
     docs_gauges(out);
     docs_series(out);
 }

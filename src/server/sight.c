@@ -3,6 +3,7 @@
 #include "src/server/sight_int.h"
 
 #include "cluster/agent.h"
+#include "cluster/driver.h"
 #include "persist/disk.h"
 #include "src/base/check.h"
 #include "src/base/clock.h"
@@ -16,6 +17,7 @@
 #include "src/rt/pool.h"
 #include "src/server/cluster.h"
 #include "src/server/health.h"
+#include "src/server/import.h"
 #include "src/server/server.h"
 #include "src/stats/stats.h"
 #include "src/tier/guard.h"
@@ -132,6 +134,57 @@ void sight_gauges(struct server *srv, const struct conf *conf, struct gauges *ou
 
 double sight_fragmentation(const struct gauges *g) {
     return g->memory_used_bytes > 0 ? (double)g->memory_rss_bytes / (double)g->memory_used_bytes : 1;
+}
+
+struct naming {
+    void (*fn)(void *ctx, const char *name, const struct conn_numbers *n);
+    void *ctx;
+};
+
+static void name_origin(void *ctx, const char *origin, const struct conn_numbers *n) {
+    const struct naming *naming = ctx;
+    struct buf name = {0};
+    buf_printf(&name, "origin_%s", origin);
+    buf_putc(&name, '\0');
+    naming->fn(naming->ctx, name.p, n);
+    buf_free(&name);
+}
+
+static bool were_any(const struct conn_numbers *n) {
+    return n->opened + n->failed + n->open > 0;
+}
+
+static void cluster_conns(struct server *srv, const struct naming *naming) {
+    struct host *h = &srv->host;
+    struct conn_numbers peers = {0};
+    struct agent_stats s;
+    for (unsigned i = 0; i < h->loop_count; i++) {
+        conn_numbers_add(&peers, &h->stats[i]->links);
+    }
+    naming->fn(naming->ctx, "peers", &peers);
+    if (cluster_stats(srv, &s) && were_any(&s.driver)) {
+        struct conf *conf = conf_store_current(h->conf_store);
+        naming->fn(naming->ctx, driver_kind((unsigned)conf->cluster_driver)->name, &s.driver);
+        conf_unref(conf);
+    }
+}
+
+void sight_conns(struct server *srv, void (*fn)(void *ctx, const char *name, const struct conn_numbers *n), void *ctx) {
+    struct naming naming = {fn, ctx};
+    struct conn_numbers import = {0};
+    if (LOAD(srv->host.loading)) {
+        return;
+    }
+    if (srv->cluster != NULL) {
+        cluster_conns(srv, &naming);
+    }
+    if (srv->origins != NULL) {
+        origins_conns(srv->origins, name_origin, &naming);
+    }
+    import_conns(srv->import, &import);
+    if (were_any(&import)) {
+        fn(ctx, "import", &import);
+    }
 }
 
 void sight_health(struct server *srv, struct buf *out) {

@@ -4,6 +4,7 @@
 
 #include "src/base/lock.h"
 #include "src/server/sight.h"
+#include "src/stats/conns.h"
 #include "src/stats/history.h"
 
 struct conf;
@@ -40,6 +41,9 @@ static inline uint64_t gauge_value(const struct gauges *g, const struct gauge_ro
 /* Reads what there is. conf: the present snapshot. */
 void sight_gauges(struct server *srv, const struct conf *conf, struct gauges *out);
 double sight_fragmentation(const struct gauges *g);
+/* fn is called for each pool of outgoing connections: `peers`, `origin_NAME`, and once there were any the driver's that finds nodes (`etcd`)
+ * and `import`. Any thread. */
+void sight_conns(struct server *srv, void (*fn)(void *ctx, const char *name, const struct conn_numbers *n), void *ctx);
 /* INFO's section Health, or nothing while there is no such thing. */
 void sight_health(struct server *srv, struct buf *out);
 /* The value of a line "name:value" of a section of INFO; as a number. False: there is no such line, or no number in it. */

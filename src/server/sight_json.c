@@ -402,6 +402,16 @@ static void put_alarm(void *ctx, const char *name, const char *doc) {
     json_text(ctx, NULL, slice_cstr(doc));
 }
 
+static void put_pool(void *ctx, const char *name, const struct conn_numbers *n) {
+    struct json *j = ctx;
+    json_open(j, NULL, '{');
+    json_cstr(j, "name", name);
+    for (unsigned i = 0; i < CONN_ROWS; i++) {
+        json_u64(j, conn_rows[i].name, conn_number(n, &conn_rows[i]));
+    }
+    json_close(j, '}');
+}
+
 static void put_health(struct json *j, struct server *srv) {
     struct health_text t = {.j = j};
     struct buf why = {0};
@@ -424,6 +434,9 @@ static void put_health(struct json *j, struct server *srv) {
     }
     json_close(j, ']');
     health_rows(put_health_row, &t);
+    json_open(j, "connections", '[');
+    sight_conns(srv, put_pool, j);
+    json_close(j, ']');
     json_close(j, '}');
     buf_free(&why);
     buf_free(&t.info);

@@ -176,6 +176,32 @@ static void put_hist(struct buf *out, const char *name, const char *label, struc
     buf_free(&who);
 }
 
+/* ---- outgoing connections ---- */
+
+struct conn_series {
+    struct buf *out;
+    const struct conn_row *row;
+    char name[NAME_MAX_BYTES];
+    bool begun;
+};
+
+static void put_pool(void *ctx, const char *pool, const struct conn_numbers *n) {
+    struct conn_series *s = ctx;
+    if (!s->begun) { /* a head without series is one that nobody can ask for */
+        put_head(s->out, s->name, s->row->counts ? "counter" : "gauge", s->row->doc);
+        s->begun = true;
+    }
+    put_labelled(s->out, s->name, "pool", slice_cstr(pool), NULL, NULL, conn_number(n, s->row));
+}
+
+static void put_conns(struct server *srv, struct buf *out) {
+    for (unsigned i = 0; i < CONN_ROWS; i++) {
+        struct conn_series s = {.out = out, .row = &conn_rows[i]};
+        snprintf(s.name, sizeof(s.name), "strata_connections_%s%s", s.row->name, s.row->counts ? "_total" : "");
+        sight_conns(srv, put_pool, &s);
+    }
+}
+
 /* ---- tiers ---- */
 
 static void put_tier_rows(const struct tier_numbers *tiers, const struct tier_row *rows, unsigned n, bool counts, struct buf *out) {
@@ -298,6 +324,7 @@ void sight_prom(struct server *srv, struct buf *out) {
     put_gauges(srv, conf, out);
     put_counters(&srv->host, out);
     put_health(srv, out);
+    put_conns(srv, out);
     put_tiers(srv, out);
     put_commands(&srv->host, out);
     put_policies(srv, out);

@@ -86,6 +86,7 @@ void stats_reset(struct stats *const *all, unsigned n) {
             tier_stats_reset(&s->tiers[t]);
         }
         tier_stats_reset(&s->forwarded);
+        conns_reset(&s->links);
         for (unsigned c = 0; c < s->command_count; c++) {
             reset_command(&s->commands[c]);
         }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "src/stats/conns.h"
 #include "src/stats/hist.h"
 #include "src/stats/stat.h"
 #include "src/stats/tiers.h"
@@ -23,6 +24,7 @@ struct stats {
 #include "src/stats/counters.def"
     struct tier_stats tiers[STAT_TIERS];
     struct tier_stats forwarded; /* L3's share of single reads: hits and misses, which no command here counts (far.c counts what they took) */
+    struct conns links;          /* with peers, those that this loop has opened */
     unsigned command_count;
     struct cmd_stats *commands;
 };

@@ -116,5 +116,21 @@ def slots_in_runs_make_short_lists(cl):
         assert odd.stop() is None
 
 
-shared = [forwarded_calls_are_counted_where_their_client_is, slow_forwarded_calls_are_in_the_slow_log, each_other_node_has_a_line_of_its_own,
+def links_to_other_nodes_are_counted(cl):
+    c, k = cl[0].conn(), cl.key_of(1, "pool")
+    c.cmd("SET", k, "v")
+
+    def pool():
+        return {n: int(v) for n, v in (p.split("=") for p in info(c, "health")["health_connections_peers"].split(","))}
+
+    until("the links rest", lambda: pool()["open"] == pool()["idle"] > 0)
+    before = pool()
+    assert before["opened"] >= 2, before
+    for _ in range(20):
+        c.cmd("SET", k, "w")
+    after = pool()
+    assert after["reused"] - before["reused"] == 20 and after["opened"] == before["opened"] and after["failed"] == before["failed"], (before, after)
+
+
+shared = [links_to_other_nodes_are_counted, forwarded_calls_are_counted_where_their_client_is, slow_forwarded_calls_are_in_the_slow_log, each_other_node_has_a_line_of_its_own,
           policies_that_differ_are_named, the_window_of_a_client_is_as_configured]

@@ -39,7 +39,7 @@ void rig_start(struct driver_rig *rig, char digit, int port, const char *const *
     memset(rig, 0, sizeof(*rig));
     pthread_mutex_init(&rig->lock, NULL);
     pthread_cond_init(&rig->changed, NULL);
-    struct driver_options o = {.conf = conf, .addr = {.port = (uint16_t)port, .bus_port = (uint16_t)(port + NODE_BUS_OFFSET)}, .hooks = {rig, on_found}};
+    struct driver_options o = {.conf = conf, .addr = {.port = (uint16_t)port, .bus_port = (uint16_t)(port + NODE_BUS_OFFSET)}, .hooks = {rig, on_found}, .conns = &rig->conns};
     memset(o.id, digit, NODE_ID_HEX);
     rig->driver = driver_start(&o);
     conf_unref(conf);
@@ -49,6 +49,7 @@ void rig_start(struct driver_rig *rig, char digit, int port, const char *const *
 
 void rig_stop(struct driver_rig *rig) {
     driver_stop(&rig->driver);
+    CHECK(STAT_GET(rig->conns.open) + STAT_GET(rig->conns.idle) == 0);
     pthread_mutex_destroy(&rig->lock);
     pthread_cond_destroy(&rig->changed);
 }

@@ -6,11 +6,13 @@
 #include <stdbool.h>
 
 #include "cluster/driver.h"
+#include "src/stats/conns.h"
 
 enum { RIG_MAX = 64 };
 
 struct driver_rig {
     struct driver *driver;
+    struct conns conns;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct node_addr list[RIG_MAX];

@@ -135,6 +135,8 @@ static void etcd_may_go_and_come_back(void **state) {
     assert_true(rig_waits_for(&a, (int[]){7001, 7002, 7007}, 3));
     assert_true(rig_waits_for(&b, (int[]){7001, 7002, 7007}, 3));
     etcdctl("del /strata/new");
+    assert_true(STAT_GET(a.conns.opened) >= 4); /* what is asked and the watch, before and after */
+    assert_true(STAT_GET(a.conns.reused) > 0);
     rig_stop(&a);
     rig_stop(&b);
 }

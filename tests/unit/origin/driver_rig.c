@@ -28,7 +28,7 @@ void rig_open(struct driver_rig *rig, const struct origin_driver *driver, const 
     struct buf why = {0};
     run_loop_open(&rig->run);
     rig->driver = driver;
-    rig->self = driver->open(slice_cstr(url), &rig->options, rig->run.loop, &why);
+    rig->self = driver->open(slice_cstr(url), &rig->options, rig->run.loop, &rig->conns, &why);
     assert_non_null(rig->self);
     assert_int_equal(why.n, 0);
 }
@@ -40,6 +40,7 @@ static void on_closed(void *ctx) {
 void rig_close(struct driver_rig *rig) {
     rig->driver->close(rig->self, on_closed, &rig->closed);
     assert_true(run_loop_flag_set(&rig->run, &rig->closed));
+    assert_int_equal(STAT_GET(rig->conns.open) + STAT_GET(rig->conns.idle), 0);
     run_loop_close(&rig->run);
 }
 
@@ -48,7 +49,7 @@ const char *rig_refusal(const struct origin_driver *driver, const char *url) {
     struct origin_options options = {.max_value = 1 << 20, .concurrency = 1};
     struct buf why = {0};
     bool closed = false;
-    void *self = driver->open(slice_cstr(url), &options, NULL, &why);
+    void *self = driver->open(slice_cstr(url), &options, NULL, NULL, &why);
     assert_true((self == NULL) == (why.n > 0));
     snprintf(text, sizeof(text), "%.*s", SLICE_ARG(buf_slice(&why)));
     buf_free(&why);

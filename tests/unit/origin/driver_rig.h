@@ -4,12 +4,14 @@
 #pragma once
 
 #include "src/origin/origin.h"
+#include "src/stats/conns.h"
 #include "tests/unit/run_loop.h"
 
 struct driver_rig {
     struct run_loop run;
     const struct origin_driver *driver;
     struct origin_options options;
+    struct conns conns;
     void *self;
     bool closed;
 };
@@ -23,7 +25,7 @@ struct ask {
 void rig_options(struct driver_rig *rig);
 /* After rig_options and what the test changes of them. */
 void rig_open(struct driver_rig *rig, const struct origin_driver *driver, const char *url);
-/* Closes the driver and CHECKs that its loop has nothing left. */
+/* Closes the driver and CHECKs that its loop has nothing left, and that no connection is counted any more. */
 void rig_close(struct driver_rig *rig);
 
 /* What the driver says about a URL: NULL when it takes it. Static. */

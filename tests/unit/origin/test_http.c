@@ -13,6 +13,7 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/origin/origin.h"
+#include "src/stats/conns.h"
 #include "tests/unit/origin/fake_http.h"
 
 /* ---- fixture ---- */
@@ -152,6 +153,17 @@ static bool info_has(struct fixture *t, const char *text) {
     return has;
 }
 
+static void take_conns(void *ctx, const char *name, const struct conn_numbers *n) {
+    assert_string_equal(name, "web");
+    *(struct conn_numbers *)ctx = *n;
+}
+
+static struct conn_numbers conns(struct fixture *t) {
+    struct conn_numbers n = {0};
+    origins_conns(t->origins, take_conns, &n);
+    return n;
+}
+
 /* Gives what the server holds time to be all of n. */
 static void until_held(struct fixture *t, int n) {
     while (atomic_load(&t->web.held) < n) {
@@ -204,6 +216,12 @@ static void connections_are_kept(void **state) {
     }
     assert_int_equal(atomic_load(&t->web.connections), 1);
     assert_int_equal(atomic_load(&t->web.requests), 100);
+    struct conn_numbers n = conns(t);
+    assert_int_equal(n.opened, 1);
+    assert_int_equal(n.reused, 99);
+    assert_int_equal(n.failed, 0);
+    assert_int_equal(n.open, 1);
+    assert_int_equal(n.idle, 1);
     teardown(t);
 }
 
@@ -411,6 +429,8 @@ static void a_hanging_origin_times_out(void **state) {
     assert_in_range(clock_mono_us() - start, 98000, 5000000);
     assert_int_equal(info(t, "timeouts"), 2);
     loads_as(t, "hello", "hello");
+    assert_int_equal(conns(t).opened + conns(t).failed, 3); /* what hangs costs its connection, there already or not */
+    assert_int_equal(conns(t).open, 1);
     teardown(t);
 }
 
@@ -472,6 +492,8 @@ static void refused_connections_fail(void **state) {
     open_origin(t, url, "");
     fails_as(t, "hello", "connection refused");
     assert_int_equal(info(t, "retries"), 1);
+    assert_int_equal(conns(t).failed, 2);
+    assert_int_equal(conns(t).opened + conns(t).open, 0);
     teardown(t);
 }
 

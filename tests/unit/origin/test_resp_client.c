@@ -8,6 +8,7 @@
 #include "src/base/mem.h"
 #include "src/net/dial.h"
 #include "src/origin/resp_client.h"
+#include "src/stats/conns.h"
 #include "tests/unit/origin/fake_server.h"
 
 static _Atomic bool silent;
@@ -44,6 +45,7 @@ struct fixture {
     struct fake_server *server;
     struct resp_client_options options;
     struct resp_client *client;
+    struct conns conns;
     bool closed;
 };
 
@@ -62,7 +64,8 @@ static void prepare(struct fixture *t) {
                                               .silence_ms = 10000,
                                               .max_bulk_bytes = 4 << 20,
                                               .max_abandoned = 4,
-                                              .max_unsent_bytes = 8 << 20};
+                                              .max_unsent_bytes = 8 << 20,
+                                              .conns = &t->conns};
 }
 
 static void setup(struct fixture *t) {
@@ -76,6 +79,7 @@ static void on_closed(void *ctx) {
 
 static void teardown(struct fixture *t) {
     resp_client_destroy(&t->client);
+    assert_int_equal(STAT_GET(t->conns.open) + STAT_GET(t->conns.idle), 0);
     dialer_close(&t->dialer, on_closed, &t->closed);
     assert_true(run_loop_flag_set(&t->run, &t->closed));
     run_loop_close(&t->run);
@@ -538,6 +542,62 @@ static void destroying_forgets_what_is_under_way(void **state) {
     assert_false(b.ended || c.ended);
 }
 
+/* opened, reused, failed, open, idle */
+static void counts(const struct fixture *t, uint64_t opened, uint64_t reused, uint64_t failed, uint64_t open, uint64_t idle) {
+    struct conn_numbers n = {0};
+    conn_numbers_add(&n, &t->conns);
+    assert_int_equal(n.opened, opened);
+    assert_int_equal(n.reused, reused);
+    assert_int_equal(n.failed, failed);
+    assert_int_equal(n.open, open);
+    assert_int_equal(n.idle, idle);
+}
+
+static void connections_are_counted(void **state) {
+    (void)state;
+    struct fixture t;
+    struct call a, b, c;
+    prepare(&t);
+    t.options.password = SLICE("word");
+    t.client = resp_client_create(&t.options);
+    counts(&t, 0, 0, 0, 0, 0);
+    start(&t, &a, "ECHO", "a");
+    start(&t, &b, "ECHO", "b"); /* waits for the same one */
+    counts(&t, 0, 0, 0, 0, 0);
+    expect(&t, &a, "a");
+    expect(&t, &b, "b");
+    counts(&t, 1, 0, 0, 1, 1);
+    start(&t, &c, "ECHO", "c");
+    counts(&t, 1, 1, 0, 1, 0);
+    expect(&t, &c, "c");
+    start(&t, &c, "ECHO", "c");
+    resp_cancel(&c.wire); /* before it was sent */
+    counts(&t, 1, 2, 0, 1, 1);
+    fake_server_stop(&t.server);
+    run_loop_for(&t.run, 50);
+    counts(&t, 1, 2, 0, 0, 0); /* that one did not fail: it was there */
+    do { /* after some time */
+        start(&t, &a, "ECHO", "a");
+        wait_for(&t, &a);
+    } while (strcmp(a.error, "connection refused") != 0);
+    counts(&t, 1, 2, STAT_GET(t.conns.failed), 0, 0);
+    assert_true(STAT_GET(t.conns.failed) > 0);
+    teardown(&t);
+}
+
+static void a_login_refused_counts_as_failed(void **state) {
+    (void)state;
+    struct fixture t;
+    struct call a;
+    prepare(&t);
+    t.options.password = SLICE("wrong");
+    t.client = resp_client_create(&t.options);
+    start(&t, &a, "ECHO", "a");
+    expect_error(&t, &a, "authentication failed", RESP_LOGIN);
+    counts(&t, 0, 0, 1, 0, 0);
+    teardown(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replies_come_in_order),
@@ -559,6 +619,8 @@ int main(void) {
         cmocka_unit_test(what_waits_to_be_sent_is_bounded),
         cmocka_unit_test(a_failure_may_be_answered_with_a_request),
         cmocka_unit_test(destroying_forgets_what_is_under_way),
+        cmocka_unit_test(connections_are_counted),
+        cmocka_unit_test(a_login_refused_counts_as_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

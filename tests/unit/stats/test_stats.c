@@ -35,6 +35,8 @@ static void stats_reset_forgets_every_field(void **state) {
     hist_add(stats_latency(&s->commands[1]), 5000);
     STAT_ADD(s->commands[1].hits, 3);
     STAT_ADD(s->tiers[STAT_L2].hits, 2);
+    STAT_ADD(s->links.opened, 2);
+    STAT_ADD(s->links.open, 2);
     STAT_ADD(s->tiers[STAT_L2].rejects[REJECT_size], 2);
     stats_reset(&s, 1);
 #define COUNTER(field, section, info_name, doc) assert_int_equal(STAT_GET(s->field), 0);
@@ -46,6 +48,8 @@ static void stats_reset_forgets_every_field(void **state) {
     assert_int_equal(n.hits, 0);
     assert_int_equal(STAT_GET(s->tiers[STAT_L2].hits), 0);
     assert_int_equal(STAT_GET(s->tiers[STAT_L2].rejects[REJECT_size]), 0);
+    assert_int_equal(STAT_GET(s->links.opened), 0);
+    assert_int_equal(STAT_GET(s->links.open), 2); /* is so all the same */
     assert_int_equal(s->command_count, 2);
     stats_destroy(&s);
 }

@@ -26,7 +26,8 @@ enum disk_mode { DISK_SERVING, DISK_BYPASSED };
 struct disk_counters {
     _Atomic uint64_t probes, memory_hits, queue_hits, absent, disk_hits, disk_misses, reads_refused, reads_late, read_failures, reads_skipped, corrupt;
     _Atomic uint64_t puts, deletes, batches, bytes_in, write_failures, rebuilds, recounts, reclaims, surveys;
-    _Atomic uint64_t queue_full, stalls, packed, packed_from, packed_to, dropped; /* dropped: records, about, with their windows */
+    _Atomic uint64_t queue_full, stalls, packed, packed_from, packed_to;
+    _Atomic uint64_t dropped, expired, flushed; /* records that are gone: about, with their windows; found dead by compactions */
 };
 
 struct disk {

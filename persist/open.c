@@ -26,9 +26,11 @@ static bool is_dead(void *ctx, struct slice key, struct slice value) {
         return false;
     }
     if (!state_is_live(d->state, generation)) {
+        disk_count(&d->count.flushed, 1);
         return true;
     }
     bool expired = expire_ms != -1 && expire_ms <= clock_now_ms();
+    disk_count(&d->count.expired, expired);
     disk_count(&d->vanished, expired); /* it may have been replaced or deleted before, and counted then: nobody can say here */
     return expired;
 }
@@ -251,6 +253,8 @@ void disk_numbers(struct source *s, struct tier_numbers all[STAT_TIERS]) {
     n->promotions += c->queue_hits + c->memory_hits + c->disk_hits;
     n->fills += c->puts;
     n->evictions[EVICTION_window] += c->dropped;
+    n->evictions[EVICTION_expired] += c->expired;
+    n->evictions[EVICTION_flushed] += c->flushed;
     for (unsigned i = REFUSED_SIZE; i < ADMIT_VERDICTS; i++) {
         n->rejects[as[i]] += d->admission.verdicts[i];
     }

@@ -24,6 +24,7 @@ void call_read_far(struct call *c, int i, const struct item_view *v) {
     }
     if (stale && !(asked >> STAT_ORIGIN & 1)) { /* what an origin does not let us keep counts as stale from the start */
         c->stale = true;
+        STAT_ADD(stats_more(&c->stats->commands[c->cmd->id])->stale, 1);
         STAT_ADD(c->stats->tiers[asked == 0 ? STAT_L1 : 31 - __builtin_clz(asked)].stale, 1);
     }
 }

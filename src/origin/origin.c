@@ -398,7 +398,9 @@ void origins_numbers(struct origins *all, struct tier_numbers *out) {
         out->promotions += STAT_GET(s->found);
         out->negative += STAT_GET(s->absent);
         out->fills += STAT_GET(s->written);
-        out->rejects[REJECT_breaker] += STAT_GET(s->refused);
+        for (unsigned k = 0; k < REJECT_REASONS; k++) {
+            out->rejects[k] += STAT_GET(s->rejects[k]);
+        }
     }
 }
 

@@ -29,6 +29,7 @@ struct origin_stats {
     ORIGIN_COUNTERS(COUNTER)
 #undef COUNTER
     stat_t in_flight, queued, state; /* gauges */
+    stat_t rejects[REJECT_REASONS]; /* of those refused */
     /* attempts with an answer: buckets of [2^(i-1), 2^i) microseconds */
     stat_t latency_count, latency_us_sum, latency_us_max, latency[LATENCY_BUCKETS];
     /* failures and refusals by text; the last place is for all that found none */

@@ -86,9 +86,12 @@ static void finish(struct origin *o, struct request *r) {
     loop_post(r->loop, &r->msg);
 }
 
-/* Not (or not again) tried. One that has been tried keeps the error it got. */
-static void refuse(struct origin *o, struct request *r, const char *text) {
+/* Not (or not again) tried. One that has been tried keeps the error it got. as: REJECT_REASONS when it is for no reason of the origin's. */
+static void refuse(struct origin *o, struct request *r, const char *text, enum stat_reject as) {
     if (r->attempts == 0) {
+        if (as < REJECT_REASONS) {
+            STAT_ADD(o->stats.rejects[as], 1);
+        }
         r->result = REQUEST_FAILED;
         r->error = text;
         r->blame = BLAME_NOBODY;
@@ -101,17 +104,17 @@ static void unqueue(struct origin *o, struct request *r) {
     o->queued--;
 }
 
-static void refuse_all(struct origin *o, struct list *head, int64_t *count, const char *text) {
+static void refuse_all(struct origin *o, struct list *head, int64_t *count, const char *text, enum stat_reject as) {
     struct list *n;
     while ((n = list_pop_front(head)) != NULL) {
         (*count)--;
-        refuse(o, LIST_ENTRY(n, struct request, node), text);
+        refuse(o, LIST_ENTRY(n, struct request, node), text, as);
     }
 }
 
-static void refuse_queue(struct origin *o, const char *text) {
+static void refuse_queue(struct origin *o, const char *text, enum stat_reject as) {
     for (int i = 0; i < LANE_COUNT; i++) {
-        refuse_all(o, &o->lanes[i], &o->queued, text);
+        refuse_all(o, &o->lanes[i], &o->queued, text, as);
     }
 }
 
@@ -149,7 +152,7 @@ static void pump(struct origin *o) {
     o->pumping = true;
     while (o->queued > 0) {
         if (breaker_refuses(&o->breaker, now_ms(o))) {
-            refuse_queue(o, "breaker open");
+            refuse_queue(o, "breaker open", REJECT_breaker);
             break;
         }
         if (o->in_flight >= o->options.concurrency || o->origins->in_flight >= o->origins->most) {
@@ -250,7 +253,7 @@ static void on_time(void *ctx) {
     for (int i = 0; i < LANE_COUNT; i++) {
         while ((r = first_due(&o->lanes[i], now)) != NULL) {
             unqueue(o, r);
-            refuse(o, r, "waited too long");
+            refuse(o, r, "waited too long", REJECT_late);
         }
     }
     while ((r = first_due(&o->flying, now)) != NULL) {
@@ -306,7 +309,7 @@ static void overflow(struct origin *o) {
     struct list *lane = &o->lanes[list_empty(&o->lanes[LANE_BACKGROUND]) ? LANE_WAITED : LANE_BACKGROUND];
     struct request *r = LIST_ENTRY(lane->prev, struct request, node);
     unqueue(o, r);
-    refuse(o, r, "queue full");
+    refuse(o, r, "queue full", REJECT_queue);
 }
 
 static void submit_here(struct loop *loop, struct msg *msg) {
@@ -315,11 +318,11 @@ static void submit_here(struct loop *loop, struct msg *msg) {
     struct origin *o = r->origin;
     count_submit(o, r);
     if (o->closing) {
-        refuse(o, r, "shutting down");
+        refuse(o, r, "shutting down", REJECT_REASONS);
         return;
     }
     if (r->kind != REQUEST_LOAD && !o->driver->writes) {
-        refuse(o, r, "no writes to this origin");
+        refuse(o, r, "no writes to this origin", REJECT_kind);
         return;
     }
     r->due_ms = now_ms(o) + o->options.queue_ms;
@@ -361,8 +364,8 @@ void requests_close(struct origin *o, const char *text) {
     struct request *r;
     o->closing = true;
     timer_destroy(&o->timer);
-    refuse_queue(o, text);
-    refuse_all(o, &o->resting, &o->at_rest, text);
+    refuse_queue(o, text, REJECT_REASONS);
+    refuse_all(o, &o->resting, &o->at_rest, text, REJECT_REASONS);
     while ((r = first_of(&o->flying)) != NULL) {
         end_flight(o, r, text);
     }

@@ -10,7 +10,8 @@ const WINDOWS = ['1s', '1m', '15m'];
 
 // Why something left a tier or was not taken, as the server calls it and as people do.
 const REASONS = {memory: 'no room', expired: 'expired', flushed: 'flushed or purged', window: 'oldest on disk', oom: 'no room', size: 'too large', ttl: 'about to expire', unread: 'never read',
-  admission: 'not seen before', budget: 'write budget spent', thrash: 'would come back at once', queue: 'queue full', breaker: 'failing'};
+  admission: 'not seen before', budget: 'write budget spent', thrash: 'would come back at once', queue: 'queue full', breaker: 'failing',
+  late: 'waited too long', kind: 'not of a kind kept', changed: 'written', owner: 'owner says no', dropped: 'owner or ring changed'};
 
 // ---- frames: tiles, tabs, cards, tables ----
 
@@ -512,7 +513,7 @@ function build() {
   makeCard('peers', 'peers', 'Peers and ring', '', 'The nodes that share the keys, and what part of them each owns.');
   makeCard('health', 'alarms', 'Alarms', 'w6', 'What the server itself thinks somebody should look at.');
   makeCard('health', 'lag', 'Longest turn of each event loop', 'w6', 'The longest that a loop was busy without looking at its clients, of late.');
-  makeCard('health', 'vitals', 'Vital signs', '', 'Queues, pools, locks, the allocator and the disk tier’s store, as the server watches them.');
+  makeCard('health', 'vitals', 'Vital signs', '', 'Queues, pools, outgoing connections, locks, the allocator and the disk tier’s store, as the server watches them.');
   const counters = makeCard('health', 'counters', 'Every counter', '', 'All of them since start, or since CONFIG RESETSTAT, by the names that INFO gives them.');
   tables.counters = new Table(counters.body, 'Counters', [{name: 'name', title: 'Counter', css: 'key'}, number('value', 'Count', as.exact)], nothing('Nothing counted yet.'), null);
   tables.tiers = new Table(tiers.body, 'Tiers', [
@@ -524,7 +525,7 @@ function build() {
     number('rate', 'Hit rate', as.share), number('minute', '1 min', as.share), number('p50', 'p50', as.us), number('p99', 'p99', as.us), {name: 'counters', title: 'What its guards did', css: 'wide', unsorted: true, form: chips}],
     nothing('No policies. A line like ', el('code', {text: "policy 'user:*' wait=200ms grace=30s"}), ' guards keys of a pattern.'), null);
   tables.commands = new Table(commands.body, 'Commands', [{name: 'name', title: 'Command', css: 'key'}, number('calls', 'Calls'), number('each_us', 'Mean', as.us), number('p50_us', 'p50', as.us),
-    number('p99_us', 'p99', as.us), number('p999_us', 'p99.9', as.us), number('rate', 'Hit rate', as.share), number('failed', 'Failed'), number('rejected', 'Rejected')], nothing('No commands yet.'), 'calls');
+    number('p99_us', 'p99', as.us), number('p999_us', 'p99.9', as.us), number('p9999_us', 'p99.99', as.us), number('rate', 'Hit rate', as.share), number('stale', 'Stale'), number('failed', 'Failed'), number('rejected', 'Rejected')], nothing('No commands yet.'), 'calls');
   tables.hot = new Table(hot.body, 'Hot keys', [{name: 'key', title: 'Key', css: 'key'}, number('db', 'DB', String), number('count', 'Reads and writes'), number('per_second', 'a second'), number('share', 'Share', v => (v > 0 ? as.share(v) : NONE))], nothing('No key stands out yet.'), 'count');
   tables.big = new Table(big.body, 'Big keys', [{name: 'key', title: 'Key', css: 'key'}, number('db', 'DB', String), {name: 'type', title: 'Type'}, number('bytes', 'Size', as.bytes)], nothing('No large values yet.'), 'bytes');
 }

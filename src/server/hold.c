@@ -179,8 +179,10 @@ enum err hold_before(struct call *c, struct worker *w) {
         c->far |= c->see != SEE_FRESH;
         c->verdicts[i] = (uint8_t)v;
         if (r.value && !r.again) {
-            STAT_ADD(c->stats->tiers[STAT_L1].negative, v == GUARD_KNOWN && r.see == SEE_FRESH);
-            STAT_ADD(c->stats->tiers[STAT_ORIGIN].negative, v == GUARD_FILTERED);
+            bool known = v == GUARD_KNOWN && r.see == SEE_FRESH, filtered = v == GUARD_FILTERED;
+            STAT_ADD(c->stats->tiers[STAT_L1].negative, known);
+            STAT_ADD(c->stats->tiers[STAT_ORIGIN].negative, filtered);
+            STAT_ADD(stats_more(&c->stats->commands[c->cmd->id])->negative, known || filtered);
         }
         note_ticket(s, &r);
         if (v == GUARD_ERROR) {

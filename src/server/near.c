@@ -140,10 +140,22 @@ static struct copy *oldest(const struct near *n) {
     return list_empty(&n->copies) ? NULL : LIST_ENTRY(n->copies.next, struct copy, node);
 }
 
+/* A copy leaves; `early`: before its time was over. */
+static void evict(struct near *n, struct copy *c, enum stat_eviction why, bool early) {
+    copy_free(n, c);
+    STAT_ADD(n->stats->tiers[STAT_L3].evictions[why], 1);
+    STAT_ADD(n->stats->near_dropped, early);
+}
+
+/* The reply does not become a copy. */
+static bool reject(struct near *n, enum stat_reject why) {
+    STAT_ADD(n->stats->tiers[STAT_L3].rejects[why], 1);
+    return false;
+}
+
 static void make_room(struct near *n, size_t bytes) {
     for (struct copy *c; (c = oldest(n)) != NULL && n->bytes + bytes > n->max_bytes;) {
-        copy_free(n, c);
-        STAT_ADD(n->stats->near_dropped, 1);
+        evict(n, c, EVICTION_memory, true);
     }
 }
 
@@ -157,15 +169,20 @@ struct near *near_create(struct near_node *node, struct stats *stats) {
     return n;
 }
 
-static void clear(struct near *n) {
-    while (!list_empty(&n->copies)) {
-        copy_free(n, oldest(n));
+/* Those of the owner, or all (NULL). */
+static void drop_all(struct near *n, const void *owner) {
+    for (struct list *at = n->copies.next, *next; at != &n->copies; at = next) {
+        struct copy *c = LIST_ENTRY(at, struct copy, node);
+        next = at->next;
+        if (owner == NULL || c->owner == owner) {
+            evict(n, c, EVICTION_dropped, true);
+        }
     }
 }
 
 void near_destroy(struct near **np) {
     struct near *n = *np;
-    clear(n);
+    drop_all(n, NULL);
     if (n->reads != NULL) {
         topk_destroy(&n->reads);
     }
@@ -181,7 +198,7 @@ bool near_is_on(const struct near *n) {
 void near_configure(struct near *n, size_t max_bytes, int64_t ttl_us, uint64_t hot_reads) {
     n->max_bytes = ttl_us > 0 ? max_bytes : 0;
     if (ttl_us < n->ttl_us) { /* what is there was promised a longer life */
-        clear(n);
+        drop_all(n, NULL);
     }
     n->ttl_us = ttl_us;
     n->hot_reads = hot_reads;
@@ -219,11 +236,11 @@ bool near_read(struct near *n, const struct near_key *k, const void *owner, bool
     }
     if (c != NULL) {
         reads += c->hits;
-        STAT_ADD(n->stats->near_dropped, now_us < c->until_us);
-        copy_free(n, c);
+        bool early = now_us < c->until_us;
+        evict(n, c, !early ? EVICTION_expired : c->owner != owner ? EVICTION_dropped : EVICTION_changed, early);
     }
     *hot = is_hot(n, k, reads);
-    return false;
+    return *hot ? false : reject(n, REJECT_admission);
 }
 
 struct near_ticket near_ticket(const struct near *n, uint64_t name_hash, unsigned slot, int64_t now_us) {
@@ -259,13 +276,13 @@ bool near_put(struct near *n, const struct near_key *k, const void *owner, const
     int64_t keep_us = (int64_t)keep_ms * 1000 < n->ttl_us ? (int64_t)keep_ms * 1000 : n->ttl_us, until_us = t->sent_us + keep_us;
     size_t bytes = sizeof(struct copy) + sizeof(struct copy *) + k->what.n + reply.n;
     bool current = t->since == n->since && t->epoch == epoch_of(n->node, k->name_hash, k->slot);
-    if (!current || now_us >= until_us || bytes > n->max_bytes / SHARE) {
-        return false;
+    if (keep_ms == 0 || !current || now_us >= until_us || bytes > n->max_bytes / SHARE) {
+        return reject(n, keep_ms == 0 ? REJECT_owner : !current ? REJECT_changed : now_us >= until_us ? REJECT_ttl : REJECT_size);
     }
     make_room(n, bytes);
     struct copy *c = copy_make(k, reply);
     if (c == NULL) {
-        return false;
+        return reject(n, REJECT_oom);
     }
     c->owner = owner;
     c->epoch = t->epoch;
@@ -282,18 +299,18 @@ bool near_put(struct near *n, const struct near_key *k, const void *owner, const
     return true;
 }
 
+void near_forget(struct near *n, const struct near_key *k) {
+    struct copy *before = n->bucket_count > 0 ? *find(n, k) : NULL;
+    if (before != NULL) {
+        evict(n, before, EVICTION_changed, true);
+    }
+}
+
 /* ---- ends ---- */
 
 void near_drop(struct near *n, const void *owner) {
     n->since++;
-    for (struct list *at = n->copies.next, *next; at != &n->copies; at = next) {
-        struct copy *c = LIST_ENTRY(at, struct copy, node);
-        next = at->next;
-        if (owner == NULL || c->owner == owner) {
-            copy_free(n, c);
-            STAT_ADD(n->stats->near_dropped, 1);
-        }
-    }
+    drop_all(n, owner);
 }
 
 void near_tick(struct near *n, int64_t now_us) {
@@ -301,7 +318,7 @@ void near_tick(struct near *n, int64_t now_us) {
         if (n->reads != NULL) { /* it stays hot when it was read */
             (void)is_hot(n, &(struct near_key){.what = slice_make(c->data, c->what_n), .hash = c->hash, .db = c->db}, c->hits);
         }
-        copy_free(n, c);
+        evict(n, c, EVICTION_expired, false);
     }
     if (n->reads != NULL && now_us - n->halved_us >= HALVE_US) {
         n->halved_us = now_us;

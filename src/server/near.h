@@ -49,7 +49,7 @@ struct near_ticket {
     int64_t sent_us;
 };
 
-/* stats: the loop's, for what is counted here. */
+/* stats: the loop's: what is kept, and by reason what is not, and what ends, is counted there, the reasons as those of tier l3. */
 struct near *near_create(struct near_node *node, struct stats *stats);
 void near_destroy(struct near **n);
 /* Bytes and life of copies, 0 of either for none; from how many reads in about a second a key is hot. */
@@ -64,6 +64,8 @@ struct near_ticket near_ticket(const struct near *n, uint64_t name_hash, unsigne
  * was. False when it is not kept: something was written meanwhile, it is too long or too late, or there is no memory. */
 bool near_put(struct near *n, const struct near_key *k, const void *owner, const struct near_ticket *t, uint32_t keep_ms, struct slice reply,
               int64_t now_us);
+/* The key has no value that could be a copy: the one there was goes. */
+void near_forget(struct near *n, const struct near_key *k);
 /* The copies from this owner go, or all (NULL), and reads under way leave none: changes may not be heard of any more. */
 void near_drop(struct near *n, const void *owner);
 /* Now and then, at least every second: copies past their end go, and old times count less. */

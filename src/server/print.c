@@ -107,6 +107,12 @@ static void docs_tiers(struct buf *out) {
     docs_rows(out, "**now**", tier_gauges, tier_gauge_count);
     docs_rows(out, "**evictions by reason**", eviction_reasons, EVICTION_REASONS);
     docs_rows(out, "**rejects by reason**", reject_reasons, REJECT_REASONS);
+    buf_puts(out, "\nReasons stand only where they can occur. What a tier cannot have stays 0: `promotions` of l1, since nothing is faster; `demotions` of all others, since\n"
+                  "what leaves them goes nowhere; `negative` of l3, since the owner of a key knows that it is absent, and counts it; `stale` of the origin, whose answers are\n"
+                  "new; its `bytes`, `limit_bytes` and `keys`, which are its own affair. What of a purge is still on the disk is dropped when somebody comes for it: `purged` of\n"
+                  "its policy.\n\n"
+                  "Of each command there are `calls`, `hits`, `misses`, `stale`, `negative`, hit rates and latencies: `strata_command_hits_total{command=\"get\"}`, the JSON\n"
+                  "`commands[].hits`. Bytes, keys and what comes and goes belong to keys, not to commands.\n");
 }
 
 static void docs_gauges(struct buf *out) {
@@ -148,7 +154,7 @@ static void docs_policies(struct buf *out) {
 #undef X
     };
     buf_puts(out, "\n## Of each policy\n\nINFO guards, POLICY GET, CACHE STATS POLICY, `strata_policy_NAME_total{pattern=\"...\"}`, `policies[].counters`.\n\n"
-                  "How long calls with a key of the pattern took, from the first try to the reply, is kept beside: `calls` and `latency_us_p50`, `_p99`, `_p99.9` in\n"
+                  "How long calls with a key of the pattern took, from the first try to the reply, is kept beside: `calls` and `latency_us_p50`, `_p90`, `_p99`, `_p99.9`, `_p99.99` in\n"
                   "INFO guards, `latency` in CACHE STATS POLICY, `strata_policy_duration_seconds{pattern=\"...\"}`, `policies[].latency_us`. Of a call with several keys the first that\n"
                   "has a policy stands for all.\n\n"
                   "| name | what it counts |\n|---|---|\n");

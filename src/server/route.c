@@ -151,9 +151,16 @@ static struct near_key near_key(const struct session *s, const struct call *c, u
 static void keep_near(struct direct *d) {
     struct forward *f = &d->f;
     struct peers *p = f->session->worker->peers;
-    bool whole = f->reply.buf.n > 1 && f->reply.buf.p[0] != '-' && f->reply.ref_count == 0;
-    bool kept = near_put(p->near, &d->copy, f->ran_at, &f->ticket, whole ? f->keep_ms : 0, buf_slice(&f->reply.buf), clock_mono_us());
-    STAT_ADD(f->session->worker->stats->forwarded.fills, kept);
+    struct stats *stats = f->session->worker->stats;
+    struct slice reply = buf_slice(&f->reply.buf);
+    bool nothing = reply.n <= 1 || reply.p[0] == '-' || (f->keep_ms == 0 && !is_something(reply));
+    if (nothing || f->reply.ref_count > 0) {
+        near_forget(p->near, &d->copy);
+        STAT_ADD(stats->tiers[STAT_L3].rejects[REJECT_size], !nothing);
+        return;
+    }
+    bool kept = near_put(p->near, &d->copy, f->ran_at, &f->ticket, f->keep_ms, reply, clock_mono_us());
+    STAT_ADD(stats->forwarded.fills, kept);
 }
 
 /* A read of another node's key: answered by a copy (true), or perhaps worth one (hot), which k names. A client with a watch is to read what
@@ -163,11 +170,16 @@ static bool answer_near(struct session *s, struct call *c, unsigned slot, uint64
     struct slice reply;
     bool gutter;
     *hot = false;
-    if (!(c->cmd->flags & CMD_NEAR) || !near_is_on(p->near) || c->nkeys != 1) {
+    if (!near_is_on(p->near) || !(c->cmd->flags & CMD_READONLY) || c->nkeys != 1) {
+        return false;
+    }
+    if (!(c->cmd->flags & CMD_NEAR)) {
+        STAT_ADD(c->stats->tiers[STAT_L3].rejects[REJECT_kind], 1);
         return false;
     }
     const struct peer *owner = peers_for_slot(p, slot, &gutter);
     if (owner == NULL || gutter) {
+        STAT_ADD(c->stats->tiers[STAT_L3].rejects[REJECT_owner], owner != NULL);
         return false;
     }
     *k = near_key(s, c, name_hash, slot);

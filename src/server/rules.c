@@ -137,11 +137,14 @@ void rules_fetch_filters(struct server *srv) {
 
 /* The end of a policy's line: how long calls with its keys took. */
 static void put_latency(const struct rule *rule, struct buf *out) {
+    static const double percents[] = {50, 90, 99, 99.9, 99.99};
     struct hist_sum h = {0};
     rule_latency_read(rule->stats, &h);
-    buf_printf(out, ",calls=%llu,latency_us_p50=%llu,latency_us_p99=%llu,latency_us_p99.9=%llu\r\n", (unsigned long long)h.count,
-               (unsigned long long)clock_ticks_to_us(hist_quantile(&h, 50)), (unsigned long long)clock_ticks_to_us(hist_quantile(&h, 99)),
-               (unsigned long long)clock_ticks_to_us(hist_quantile(&h, 99.9)));
+    buf_printf(out, ",calls=%llu", (unsigned long long)h.count);
+    for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++) {
+        buf_printf(out, ",latency_us_p%.10g=%llu", percents[i], (unsigned long long)clock_ticks_to_us(hist_quantile(&h, percents[i])));
+    }
+    buf_puts(out, "\r\n");
 }
 
 void rules_info(struct server *srv, struct buf *out) {

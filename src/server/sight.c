@@ -279,6 +279,7 @@ void sight_tiers(struct server *srv, struct tier_numbers tiers[STAT_TIERS]) {
         tiers[STAT_ORIGIN].on = true;
         origins_numbers(srv->origins, &tiers[STAT_ORIGIN]);
     }
+    tiers[STAT_L3].promotions += STATS_SUM(h->stats, h->loop_count, peer_handover_found);
     read_memory_tier(srv, tiers);
     read_forwarded(srv, tiers);
 }
@@ -340,7 +341,7 @@ static void put_rates(struct server *srv, enum stat_tier t, const struct tier_nu
     for (int w = 0; w < WINDOW_SPANS; w++) {
         buf_printf(out, "%s_hit_rate_%s:%.4f\r\n", name, window_name((enum window_span)w), hits_rate(sight_window(srv, t, (enum window_span)w)));
     }
-    static const double percents[] = {50, 99, 99.9};
+    static const double percents[] = {50, 90, 99, 99.9, 99.99};
     for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++) {
         buf_printf(out, "%s_latency_us_p%.10g:%llu\r\n", name, percents[i],
                    (unsigned long long)clock_ticks_to_us(hist_quantile(&n->latency, percents[i])));

@@ -24,14 +24,20 @@
 
 /* ---- pieces ---- */
 
+static const struct {
+    const char *name;
+    double percent;
+} percentiles[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p999", 99.9}, {"p9999", 99.99}};
+enum { PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]) };
+
+static double percentile_us(const struct hist_sum *h, double percent) {
+    return (double)clock_ticks_to_us(hist_quantile(h, percent) * 1000) / 1000;
+}
+
 static void put_latency(struct json *j, const char *name, const struct hist_sum *h) {
-    static const struct {
-        const char *name;
-        double percent;
-    } rows[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p999", 99.9}, {"p9999", 99.99}};
     json_open(j, name, '{');
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        json_double(j, rows[i].name, (double)clock_ticks_to_us(hist_quantile(h, rows[i].percent) * 1000) / 1000);
+    for (size_t i = 0; i < PERCENTILES; i++) {
+        json_double(j, percentiles[i].name, percentile_us(h, percentiles[i].percent));
     }
     json_u64(j, "count", h->count);
     json_close(j, '}');
@@ -161,13 +167,17 @@ static void put_command(struct json *j, struct server *srv, unsigned id) {
     json_cstr(j, "name", registry_at(id)->full_name);
     json_u64(j, "calls", n.calls);
     json_u64(j, "usec", clock_ticks_to_us(n.ticks));
-    json_double(j, "p50_us", (double)clock_ticks_to_us(hist_quantile(&latency, 50) * 1000) / 1000);
-    json_double(j, "p99_us", (double)clock_ticks_to_us(hist_quantile(&latency, 99) * 1000) / 1000);
-    json_double(j, "p999_us", (double)clock_ticks_to_us(hist_quantile(&latency, 99.9) * 1000) / 1000);
+    for (size_t i = 0; i < PERCENTILES; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "%s_us", percentiles[i].name);
+        json_double(j, name, percentile_us(&latency, percentiles[i].percent));
+    }
     json_u64(j, "rejected", n.rejected);
     json_u64(j, "failed", n.failed);
     json_u64(j, "hits", n.hits);
     json_u64(j, "misses", n.misses);
+    json_u64(j, "stale", n.stale);
+    json_u64(j, "negative", n.negative);
     json_double(j, "hit_rate", hits_rate((struct hits){n.hits, n.misses}));
     put_windows(j, srv, command_window, &id);
     json_close(j, '}');

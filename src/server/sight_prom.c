@@ -259,7 +259,9 @@ static void put_commands(struct host *h, struct buf *out) {
                 {"strata_command_rejected_total", "Calls that were not run.", offsetof(struct cmd_numbers, rejected)},
                 {"strata_command_failed_total", "Calls that were answered with an error.", offsetof(struct cmd_numbers, failed)},
                 {"strata_command_hits_total", "Look-ups that found the key.", offsetof(struct cmd_numbers, hits)},
-                {"strata_command_misses_total", "Look-ups that did not.", offsetof(struct cmd_numbers, misses)}};
+                {"strata_command_misses_total", "Look-ups that did not.", offsetof(struct cmd_numbers, misses)},
+                {"strata_command_stale_total", "Look-ups that found a value past its lifetime.", offsetof(struct cmd_numbers, stale)},
+                {"strata_command_negative_total", "Look-ups answered by what is known of absent keys.", offsetof(struct cmd_numbers, negative)}};
     struct cmd_numbers n;
     for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
         put_head(out, rows[r].name, "counter", rows[r].help);

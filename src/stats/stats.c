@@ -17,19 +17,19 @@ void stats_destroy(struct stats **sp) {
     struct stats *s = *sp;
     *sp = NULL;
     for (unsigned i = 0; i < s->command_count; i++) {
-        mem_free(atomic_load_explicit(&s->commands[i].latency, memory_order_relaxed));
+        mem_free(atomic_load_explicit(&s->commands[i].more, memory_order_relaxed));
     }
     mem_free(s->commands);
     mem_free(s);
 }
 
-struct hist *stats_latency(struct cmd_stats *s) {
-    struct hist *h = atomic_load_explicit(&s->latency, memory_order_relaxed);
-    if (__builtin_expect(h == NULL, 0)) {
-        h = mem_zalloc(sizeof(*h));
-        atomic_store_explicit(&s->latency, h, memory_order_release);
+struct cmd_more *stats_more(struct cmd_stats *s) {
+    struct cmd_more *more = atomic_load_explicit(&s->more, memory_order_relaxed);
+    if (__builtin_expect(more == NULL, 0)) {
+        more = mem_zalloc(sizeof(*more));
+        atomic_store_explicit(&s->more, more, memory_order_release);
     }
-    return h;
+    return more;
 }
 
 uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset) {
@@ -60,8 +60,14 @@ void stats_read_command(struct stats *const *all, unsigned n, unsigned id, struc
         out->failed += STAT_GET(s->failed);
         out->hits += STAT_GET(s->hits);
         out->misses += STAT_GET(s->misses);
+        const struct cmd_more *more = atomic_load_explicit(&s->more, memory_order_acquire);
+        if (more == NULL) {
+            continue;
+        }
+        out->stale += STAT_GET(more->stale);
+        out->negative += STAT_GET(more->negative);
         if (latency != NULL) {
-            hist_read(latency, atomic_load_explicit(&s->latency, memory_order_acquire));
+            hist_read(latency, &more->latency);
         }
     }
 }
@@ -71,9 +77,11 @@ static void reset_command(struct cmd_stats *s) {
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         atomic_store_explicit(fields[i], 0, memory_order_relaxed);
     }
-    struct hist *h = atomic_load_explicit(&s->latency, memory_order_acquire);
-    if (h != NULL) {
-        hist_reset(h);
+    struct cmd_more *more = atomic_load_explicit(&s->more, memory_order_acquire);
+    if (more != NULL) {
+        hist_reset(&more->latency);
+        atomic_store_explicit(&more->stale, 0, memory_order_relaxed);
+        atomic_store_explicit(&more->negative, 0, memory_order_relaxed);
     }
 }
 

@@ -11,11 +11,17 @@
 #include "src/stats/stat.h"
 #include "src/stats/tiers.h"
 
+/* What is counted beside, of commands that are called. */
+struct cmd_more {
+    struct hist latency;    /* ticks, waiting included */
+    stat_t stale, negative; /* of its look-ups: found past their lifetime; known to be absent */
+};
+
 /* Per command: indexed by cmd id. A cache line. */
 struct cmd_stats {
     stat_t calls, ticks, rejected, failed;
     stat_t hits, misses;           /* look-ups of its keys, by commands that read */
-    _Atomic(struct hist *) latency; /* ticks, waiting included; NULL until the first call */
+    _Atomic(struct cmd_more *) more; /* NULL until the first call */
     stat_t spare;
 };
 
@@ -32,14 +38,14 @@ struct stats {
 /* Cache-line aligned; command_count sizes the array. */
 struct stats *stats_create(unsigned command_count);
 void stats_destroy(struct stats **s);
-/* The command's histogram, made when it has none. Owner only. */
-struct hist *stats_latency(struct cmd_stats *s);
+/* Made when there is none. Owner only. */
+struct cmd_more *stats_more(struct cmd_stats *s);
 /* A call of the command with that number has taken so many ticks. Owner only. */
 static inline void stats_count_call(struct stats *s, unsigned command, uint64_t ticks) {
     struct cmd_stats *cs = &s->commands[command];
     STAT_ADD(cs->calls, 1);
     STAT_ADD(cs->ticks, ticks);
-    hist_add(stats_latency(cs), ticks);
+    hist_add(&stats_more(cs)->latency, ticks);
     STAT_ADD(s->total_commands_processed, 1);
 }
 /* The sum over loops of the counter at this offset of struct stats. Any thread. */
@@ -50,7 +56,7 @@ uint64_t stats_sum_commands(struct stats *const *all, unsigned n, size_t offset)
 #define STATS_SUM_COMMANDS(all, n, field) stats_sum_commands((all), (n), offsetof(struct cmd_stats, field))
 /* One command over all loops, for a reader. latency may be NULL. Any thread. */
 struct cmd_numbers {
-    uint64_t calls, ticks, rejected, failed, hits, misses;
+    uint64_t calls, ticks, rejected, failed, hits, misses, stale, negative;
 };
 void stats_read_command(struct stats *const *all, unsigned n, unsigned id, struct cmd_numbers *out, struct hist_sum *latency);
 /* CONFIG RESETSTAT. */

@@ -51,6 +51,14 @@ static bool put_at(struct bench *b, const struct near_key *k, const char *reply,
     return near_put(b->near, k, &b->owner, &t, keep_ms, slice_cstr(reply), now_us);
 }
 
+static uint64_t rejected(const struct bench *b, enum stat_reject why) {
+    return STAT_GET(b->stats->tiers[STAT_L3].rejects[why]);
+}
+
+static uint64_t evicted(const struct bench *b, enum stat_eviction why) {
+    return STAT_GET(b->stats->tiers[STAT_L3].evictions[why]);
+}
+
 static bool reads(struct bench *b, const struct near_key *k, const char *wanted, int64_t now_us) {
     struct slice reply;
     bool hot;
@@ -72,6 +80,7 @@ static void a_key_is_hot_from_so_many_reads_on_and_cools(void **state) {
     near_tick(b.near, 2 * TTL_US);
     assert_false(near_read(b.near, &k, &b.owner, true, 0, &reply, &hot));
     assert_false(hot);
+    assert_int_equal(rejected(&b, REJECT_admission), 3); /* all but the one that was hot */
     teardown(&b);
 }
 
@@ -89,6 +98,14 @@ static void a_copy_lives_from_when_it_was_asked_for(void **state) {
     assert_true(reads(&b, &short_one, "v", 19999));
     assert_false(reads(&b, &short_one, "v", 20000));
     assert_false(put_at(&b, &k, "v", 0, 0));
+    assert_int_equal(rejected(&b, REJECT_ttl), 1);
+    assert_int_equal(rejected(&b, REJECT_owner), 1);
+    assert_int_equal(evicted(&b, EVICTION_expired), 2);
+    assert_true(put_at(&b, &k, "v", KEEP_MS, 0));
+    near_forget(b.near, &k);
+    near_forget(b.near, &k);
+    assert_int_equal(b.copies, 0);
+    assert_int_equal(evicted(&b, EVICTION_changed), 1);
     teardown(&b);
 }
 
@@ -112,7 +129,9 @@ static void every_kind_of_write_ends_it(void **state) {
         assert_int_equal(reads(&b, &l, "w", 1), kind != 2);
         assert_false(near_put(b.near, &k, &b.owner, &before, KEEP_MS, SLICE("v"), 1)); /* was on its way meanwhile */
         assert_false(reads(&b, &k, "v", 1));
+        assert_int_equal(rejected(&b, REJECT_changed), kind + 1);
     }
+    assert_int_equal(evicted(&b, EVICTION_changed), 4); /* l's, too, when all may have been written */
     teardown(&b);
 }
 
@@ -131,6 +150,7 @@ static void it_goes_with_its_owner(void **state) {
     assert_true(near_read(b.near, &l, &b.other, true, 1, &reply, &hot));
     assert_false(near_read(b.near, &l, &b.owner, true, 1, &reply, &hot)); /* another node serves the slot now */
     assert_false(near_put(b.near, &l, &b.other, &t, KEEP_MS, SLICE("w"), 1)); /* from before the loss */
+    assert_int_equal(evicted(&b, EVICTION_dropped), 2);
     teardown(&b);
 }
 
@@ -169,11 +189,15 @@ static void room_is_kept_and_the_oldest_goes(void **state) {
     struct near_key first = key("k0");
     assert_false(reads(&b, &first, value, 1000));
     assert_true(b.copies > 100);
+    assert_int_equal(evicted(&b, EVICTION_memory), 1000 - b.copies);
+    uint64_t there = (uint64_t)b.copies;
     near_tick(b.near, TTL_US + 1000);
     assert_int_equal(b.copies, 0);
+    assert_int_equal(evicted(&b, EVICTION_expired), there);
     char *large = mem_zalloc(10 << 10);
     memset(large, 'y', (10 << 10) - 1);
     assert_false(put_at(&b, &first, large, KEEP_MS, TTL_US)); /* more than an eighth */
+    assert_int_equal(rejected(&b, REJECT_size), 1);
     mem_free(large);
     near_configure(b.near, 0, TTL_US, 3);
     assert_false(near_is_on(b.near));

@@ -8,8 +8,7 @@ enum {
     LASTS_US = 5 * SECOND_US,
     GROWTH_LEAST = 16 << 20, /* in ten minutes, */
     GROWTH_PART = 50,        /* and of maxmemory this part */
-    SLACK_LEAST = 64 << 20,  /* what the allocator may keep, */
-    SLACK_PART = 4,          /* and of what is in use this part */
+    SLACK_PART = 4,          /* of what is in use the allocator may keep so much more */
     POOL_WAIT_US = SECOND_US
 };
 
@@ -35,7 +34,7 @@ static bool growth_is_due(const struct signs *s) {
 
 static bool fragmentation_is_due(const struct signs *s) {
     uint64_t slack = s->kept > s->used ? s->kept - s->used : 0;
-    return slack >= SLACK_LEAST && slack >= s->used / SLACK_PART;
+    return s->slack_limit > 0 && slack >= s->slack_limit && slack >= s->used / SLACK_PART;
 }
 
 static bool pool_is_due(const struct signs *s) {

@@ -26,7 +26,7 @@ struct signs {
     uint64_t lag_us, lag_limit_us;         /* longest turn of a loop; 0: any is well */
     uint64_t rss_percent, rss_limit;       /* of maxmemory; 0: any is well */
     int64_t grown, maxmemory;              /* bytes that nothing explains, in ten minutes; 0: no limit */
-    uint64_t kept, used;                   /* the allocator's bytes */
+    uint64_t kept, used, slack_limit;      /* the allocator's bytes; what it may keep beyond those used; 0: any is well */
     uint64_t refused, done, wait_us;       /* the pool's jobs since the last look, and how long those done had waited together */
     unsigned idle_looks;                   /* at so many looks in a row, a second apart, jobs waited and none was done */
     bool stopped;                          /* RocksDB takes no writes */

@@ -134,11 +134,12 @@ static void look_at_growth(struct health *h, int64_t unexplained, int64_t maxmem
     }
 }
 
-static void look_at_slack(struct health *h) {
+static void look_at_slack(struct health *h, const struct conf *conf) {
     size_t used = mem_allocated_bytes(), kept = mem_resident_bytes(), slack = kept > used ? kept - used : 0;
     int64_t now_us = clock_mono_us();
     SET(allocator_slack_bytes, slack);
-    if (!alarm_is_due(ALARM_fragmentation, &(struct signs){.kept = kept, .used = used}) || (h->purged_us != 0 && now_us - h->purged_us < PURGE_EVERY_US)) {
+    struct signs signs = {.kept = kept, .used = used, .slack_limit = (uint64_t)conf->health_slack};
+    if (!alarm_is_due(ALARM_fragmentation, &signs) || (h->purged_us != 0 && now_us - h->purged_us < PURGE_EVERY_US)) {
         return;
     }
     raise_alarm(h, ALARM_fragmentation, "the allocator keeps %zu MB for %zu MB in use", kept >> 20, used >> 20);
@@ -166,7 +167,7 @@ static void look_at_memory(struct health *h, const struct conf *conf) {
     if (rss > 0) {
         look_at_growth(h, (int64_t)rss - (int64_t)explained, conf->maxmemory);
     }
-    look_at_slack(h);
+    look_at_slack(h, conf);
     if (alarm_is_due(ALARM_rss, &(struct signs){.rss_percent = percent, .rss_limit = (uint64_t)conf->health_rss})) {
         raise_alarm(h, ALARM_rss, "%zu MB resident, %llu%% of maxmemory", rss >> 20, (unsigned long long)percent);
         capture(h, conf, "resident memory is above its threshold");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* fault_shim: preloaded into a server. Calls on files below a folder named l2 fail, are slow or stand still, as a shared page says;
+/* fault_shim: preloaded into a server. Calls on files below a folder named l2 (TABLE: writes to tables alone, not to the log) fail, are slow or stand still, as a shared page says;
  * tests/faults builds it and writes the page named by STRATA_FAULTS. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum kind { READ, WRITE, SYNC, OPEN, MSYNC, KINDS };
+enum kind { READ, WRITE, SYNC, OPEN, MSYNC, TABLE, KINDS };
 enum { STAND_STILL = 1 << 16, SLOW = 1 << 17 /* plus milliseconds */, FILES = 65536, LOOK_US = 500 };
 
 /* How calls of a kind go: 0 as always, an errno, STAND_STILL until that changes, or SLOW; and how many were hit. */
@@ -21,7 +21,8 @@ struct page {
 };
 
 static struct page *page;
-static _Atomic unsigned char ours[FILES];
+enum file { NOT_OURS, OURS, OUR_TABLE };
+static _Atomic unsigned char ours[FILES]; /* enum file */
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("STRATA_FAULTS");
@@ -53,11 +54,19 @@ static int strikes(enum kind kind) {
     return how != 0 && how < STAND_STILL;
 }
 
-static int is_ours(int fd) {
-    return fd >= 0 && fd < FILES && atomic_load(&ours[fd]);
+static enum file what_is(int fd) {
+    return fd >= 0 && fd < FILES ? atomic_load(&ours[fd]) : NOT_OURS;
 }
 
-static int opened(int fd, int mine) {
+static int is_ours(int fd) {
+    return what_is(fd) != NOT_OURS;
+}
+
+static int strikes_at(int fd, enum kind kind) {
+    return is_ours(fd) && (strikes(kind) || (kind == WRITE && what_is(fd) == OUR_TABLE && strikes(TABLE)));
+}
+
+static int opened(int fd, enum file mine) {
     if (fd >= 0 && fd < FILES) {
         atomic_store(&ours[fd], (unsigned char)mine);
     }
@@ -67,8 +76,9 @@ static int opened(int fd, int mine) {
 #define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
 
 static int open_as(const char *name, const char *path, int flags, mode_t mode) {
-    int mine = strstr(path, "l2/") != NULL;
-    if (mine && strikes(OPEN)) {
+    size_t n = strlen(path);
+    enum file mine = strstr(path, "l2/") == NULL ? NOT_OURS : n > 4 && strcmp(path + n - 4, ".sst") == 0 ? OUR_TABLE : OURS;
+    if (mine != NOT_OURS && strikes(OPEN)) {
         return -1;
     }
     return opened(REAL(name, int (*)(const char *, int, ...))(path, flags, mode), mine);
@@ -91,14 +101,14 @@ OPENER(open)
 OPENER(open64)
 
 int close(int fd) {
-    opened(fd, 0);
+    opened(fd, NOT_OURS);
     return REAL("close", int (*)(int))(fd);
 }
 
 #define POSITIONED(name, kind, buffer)                                                             \
     ssize_t name(int fd, buffer p, size_t n, off_t at);                                            \
     ssize_t name(int fd, buffer p, size_t n, off_t at) {                                           \
-        if (is_ours(fd) && strikes(kind)) {                                                        \
+        if (strikes_at(fd, kind)) {                                                                \
             return -1;                                                                             \
         }                                                                                          \
         return REAL(#name, ssize_t (*)(int, buffer, size_t, off_t))(fd, p, n, at);                 \
@@ -109,7 +119,7 @@ POSITIONED(pwrite, WRITE, const void *)
 POSITIONED(pwrite64, WRITE, const void *)
 
 ssize_t write(int fd, const void *p, size_t n) {
-    if (is_ours(fd) && strikes(WRITE)) {
+    if (strikes_at(fd, WRITE)) {
         return -1;
     }
     return REAL("write", ssize_t (*)(int, const void *, size_t))(fd, p, n);

@@ -19,9 +19,10 @@ static const struct example examples[] = {
     {ALARM_rss, {.rss_percent = 999}, {.rss_percent = 2, .rss_limit = 1}},
     {ALARM_growth, {.grown = 16 * MB - 1}, {.grown = 16 * MB}},
     {ALARM_growth, {.grown = 20 * MB - 1, .maxmemory = 1000 * MB}, {.grown = 20 * MB, .maxmemory = 1000 * MB}},
-    {ALARM_fragmentation, {.kept = 164 * MB - 1, .used = 100 * MB}, {.kept = 164 * MB, .used = 100 * MB}},
-    {ALARM_fragmentation, {.kept = 1250 * MB - 1, .used = 1000 * MB}, {.kept = 1250 * MB, .used = 1000 * MB}},
-    {ALARM_fragmentation, {.kept = 10 * MB, .used = 100 * MB}, {.kept = 64 * MB}},
+    {ALARM_fragmentation, {.kept = 164 * MB - 1, .used = 100 * MB, .slack_limit = 64 * MB}, {.kept = 164 * MB, .used = 100 * MB, .slack_limit = 64 * MB}},
+    {ALARM_fragmentation, {.kept = 1250 * MB - 1, .used = 1000 * MB, .slack_limit = 64 * MB}, {.kept = 1250 * MB, .used = 1000 * MB, .slack_limit = 64 * MB}},
+    {ALARM_fragmentation, {.kept = 10 * MB, .used = 100 * MB, .slack_limit = 64 * MB}, {.kept = 64 * MB, .slack_limit = 64 * MB}},
+    {ALARM_fragmentation, {.kept = 900 * MB}, {.kept = 2, .slack_limit = 1}}, /* without a limit never */
     {ALARM_pool, {.done = 5, .wait_us = 5000000}, {.done = 5, .wait_us = 5000005}}, /* a second each, and more */
     {ALARM_pool, {.done = 100000, .wait_us = 99999999}, {.refused = 1, .done = 100000}},
     {ALARM_pool, {.idle_looks = 1}, {.idle_looks = 2}}, /* nobody has taken what waits for more than a second */

@@ -29,6 +29,7 @@ static const char usage[] =
     "--mrc               instead, for each policy and size (bytes, or shares of the working set): the miss-ratio\n"
     "                    curve as the server estimates it while it runs, beside full simulations\n"
     "--shadow NAME       with --mrc: also what it says of that policy\n"
+    "--items N           with --mrc: bound of all miniatures together (10000; a server with a disk tier has about 4100)\n"
     "\n"
     "--ring NODES,...    instead: slots given to so many nodes, by several methods, when one joins, and how long a cluster\n"
     "                    takes to agree (3,5,10,20,50,100,300,1000)\n"
@@ -50,6 +51,7 @@ struct arguments {
     unsigned shards;
     bool mrc;
     const char *shadow;
+    unsigned items;
 };
 
 static uint64_t number(const char *text, uint64_t max) {
@@ -135,7 +137,7 @@ static void table_print(const struct arguments *a, const struct trace *t) {
         for (unsigned p = 0; p < n_policies; p++) {
             if (a->mrc) {
                 if (strncmp(policies[p], "ref-", 4) != 0) {
-                    curve_compare(&(struct curve_setup){.policy = policies[p], .shadow = a->shadow, .l1_bytes = memory_of(&sizes[s], t), .trace = t}, false);
+                    curve_compare(&(struct curve_setup){.policy = policies[p], .shadow = a->shadow, .items = a->items, .l1_bytes = memory_of(&sizes[s], t), .trace = t}, false);
                 }
                 continue;
             }
@@ -152,7 +154,7 @@ static void table_print(const struct arguments *a, const struct trace *t) {
 }
 
 static void arguments_parse(struct arguments *a, int argc, char **argv) {
-    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_MRC, O_SHADOW, O_RING, O_RUNS, O_HELP };
+    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_MRC, O_SHADOW, O_ITEMS, O_RING, O_RUNS, O_HELP };
     static const struct option options[] = {{"policy", required_argument, NULL, O_POLICY},
                                             {"size", required_argument, NULL, O_SIZE},
                                             {"value-size", required_argument, NULL, O_VALUE_SIZE},
@@ -161,6 +163,7 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
                                             {"seed", required_argument, NULL, O_SEED},
                                             {"mrc", no_argument, NULL, O_MRC},
                                             {"shadow", required_argument, NULL, O_SHADOW},
+                                            {"items", required_argument, NULL, O_ITEMS},
                                             {"ring", optional_argument, NULL, O_RING},
                                             {"runs", required_argument, NULL, O_RUNS},
                                             {"help", no_argument, NULL, O_HELP},
@@ -194,6 +197,9 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
             if (!sim_is_policy(optarg) || strncmp(optarg, "ref-", 4) == 0) {
                 die("%s: no policy of the tier (see --help)", optarg);
             }
+            break;
+        case O_ITEMS:
+            a->items = (unsigned)number(optarg, 1000000);
             break;
         case O_RING:
             a->ring = optarg != NULL ? optarg : optind < argc && argv[optind][0] != '-' ? argv[optind++] : "3,5,10,20,50,100,300,1000";

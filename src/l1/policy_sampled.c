@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* policy_sampled: random, LRU, LFU and nearest deadline, over all keys or over those with a deadline. Each looks at about two buckets
- * (some 17 items), where Redis looks at five keys.
+/* policy_sampled: random, LRU, LFU and nearest deadline, over all keys or over those with a deadline. Each looks at two buckets
+ * (some 17 items), or more where a table has become sparse, where Redis looks at five keys.
  *
  * LRU keeps a 6-bit clock that advances with every sixteenth of the shard's items touched: an approximation that
  * resolves four turnovers in 64 steps, and near CLOCK in what it costs. LFU keeps a 6-bit logarithmic counter, halved
@@ -8,7 +8,7 @@
 #include "src/base/rng.h"
 #include "src/l1/policy.h"
 
-enum { SAMPLE = 32, EPOCHS = 64, LFU_START = 3, LFU_MAX = 63 };
+enum { SAMPLE = 32, ENOUGH = 12, ROUNDS = 2, ROUNDS_MOST = 5, EPOCHS = 64, LFU_START = 3, LFU_MAX = 63, AGE_MOST = 4 };
 
 static uint8_t no_bits(struct shard *s, uint64_t hash, uint32_t handle, size_t bytes) {
     (void)s;
@@ -39,8 +39,10 @@ static bool best_of(struct shard *s, int64_t (*score)(const struct shard *s, str
     struct place places[SAMPLE];
     bool only_ttl = s->policy->only_ttl, found = false;
     int64_t best = 0;
-    for (int round = 0; round < 2; round++) {
+    unsigned seen = 0;
+    for (int round = 0; round < ROUNDS || (seen < ENOUGH && round < ROUNDS_MOST); round++) {
         unsigned n = policy_sample(s, only_ttl, places, SAMPLE);
+        seen += n;
         for (unsigned i = 0; i < n; i++) {
             int64_t x = score(s, places[i]);
             if (!found || x > best) {
@@ -100,19 +102,25 @@ static bool victim_lru(struct shard *s, struct place *out) {
 
 /* ---- LFU ---- */
 
-/* Each insert ages an eighth of a bucket: every counter is halved once per turnover of the shard. */
-static void age_some(struct shard *s) {
-    if (++s->epoch_touches < 8) {
-        return;
-    }
-    s->epoch_touches = 0;
-    s->hand = s->hand + 1 < s->buckets ? s->hand + 1 : 0;
-    for (struct bucket *b = shard_bucket(s, s->hand); b != NULL; b = bucket_next(s, b)) {
+static void age_bucket(struct shard *s, struct bucket *b) {
+    for (; b != NULL; b = bucket_next(s, b)) {
         for (int i = 0; i < bucket_slots(b); i++) {
             uint8_t count = b->meta[i] & META_POLICY;
             b->meta[i] = (uint8_t)((b->meta[i] & ~META_POLICY) | (count - count / 4));
         }
     }
+}
+
+/* Each counter loses a quarter once per turnover of the shard: while as many items come as there are, the hand passes each bucket
+ * once, however full they are. */
+static void age_some(struct shard *s) {
+    s->epoch_touches += s->buckets;
+    for (int i = 0; i < AGE_MOST && s->epoch_touches >= s->items; i++) {
+        s->epoch_touches -= s->items;
+        s->hand = s->hand + 1 < s->buckets ? s->hand + 1 : 0;
+        age_bucket(s, shard_bucket(s, s->hand));
+    }
+    s->epoch_touches = s->epoch_touches < s->items ? s->epoch_touches : 0; /* far too many buckets: they shrink */
 }
 
 static uint8_t insert_lfu(struct shard *s, uint64_t hash, uint32_t handle, size_t bytes) {

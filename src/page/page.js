@@ -429,7 +429,8 @@ function showHealth(d) {
   cards.alarms.body.replaceChildren(...(alarms.length === 0 ? [el('p', {class: 'good-news'}, el('span', {class: 'swatch c-good'}), 'No alarms.')] :
     alarms.map(a => el('p', {class: 'alarm'}, el('b', {text: a.name && a.name !== a.text ? titled(a.name) : 'Alarm'}), el('span', {text: a.text})))));
   drawBarsOf(cards.lag.body, (health.loop_lag_us || []).map(w => ({name: 'Loop ' + w.worker, value: w.max_us || 0})), 'No loop has been late yet.');
-  const rest = {...health, net: d.net, fills: d.fills, guards: d.guards, pool: d.pool, locks: d.locks, memory: d.memory};
+  tables.conns.set(health.connections || []);
+  const rest = {...health, connections: undefined, net: d.net, fills: d.fills, guards: d.guards, pool: d.pool, locks: d.locks, memory: d.memory};
   cards.vitals.body.replaceChildren(...vitals(rest));
   tables.counters.set(Object.entries(d.counters || {}).map(([name, value]) => ({name, value})));
   panels.health.tab.replaceChildren('Health', ...(alarms.length > 0 ? [el('i', {class: 'dot', 'aria-hidden': 'true'}), el('span', {class: 'unseen', text: `, ${alarms.length} alarms`})] : []));
@@ -513,8 +514,11 @@ function build() {
   makeCard('peers', 'peers', 'Peers and ring', '', 'The nodes that share the keys, and what part of them each owns.');
   makeCard('health', 'alarms', 'Alarms', 'w6', 'What the server itself thinks somebody should look at.');
   makeCard('health', 'lag', 'Longest turn of each event loop', 'w6', 'The longest that a loop was busy without looking at its clients, of late.');
-  makeCard('health', 'vitals', 'Vital signs', '', 'Queues, pools, outgoing connections, locks, the allocator and the disk tier’s store, as the server watches them.');
+  const conns = makeCard('health', 'conns', 'Outgoing connections', '', 'Connections to other nodes, origins and whom else this server asks, that are kept and used again. Reused counts requests, failed attempts.');
+  makeCard('health', 'vitals', 'Vital signs', '', 'Queues, pools, locks, the allocator and the disk tier’s store, as the server watches them.');
   const counters = makeCard('health', 'counters', 'Every counter', '', 'All of them since start, or since CONFIG RESETSTAT, by the names that INFO gives them.');
+  tables.conns = new Table(conns.body, 'Outgoing connections', [{name: 'name', title: 'To', css: 'key'}, number('open', 'Open'), number('idle', 'Idle'), number('opened', 'Opened'), number('reused', 'Reused'), number('failed', 'Failed')],
+    nothing('None: no peers, no origins.'), null);
   tables.counters = new Table(counters.body, 'Counters', [{name: 'name', title: 'Counter', css: 'key'}, number('value', 'Count', as.exact)], nothing('Nothing counted yet.'), null);
   tables.tiers = new Table(tiers.body, 'Tiers', [
     {name: 'tier', title: 'Tier', form: (v, r) => el('span', {class: 'dotted'}, el('i', {class: 'swatch ' + (r.off ? 'c-absent' : r.css)}), v + (r.off ? ' (off)' : ''))},

@@ -348,9 +348,10 @@ function drawSpark(host, values, css) {
     return;
   }
   const high = Math.max(...have), low = Math.min(...have, high * 0.8), span = high - low || 1; // what hardly moves is to look so
-  const points = [];
-  values.forEach((v, i) => isNumber(v) && points.push((w * i / (values.length - 1)).toFixed(1) + ' ' + (high === low ? h / 2 : h - 2 - (h - 4) * (v - low) / span).toFixed(1)));
+  const runs = [[]]; // of points; where there is nothing, there is no line
+  values.forEach((v, i) => (isNumber(v) ? runs[0].push((w * i / (values.length - 1)).toFixed(1) + ' ' + (high === low ? h / 2 : h - 2 - (h - 4) * (v - low) / span).toFixed(1)) : runs[0].length > 0 && runs.unshift([])));
+  const drawn = runs.filter(r => r.length > 0).reverse(), x = point => point.split(' ')[0];
   host.replaceChildren(
-    svg('path', {class: css, d: `M${points[0].split(' ')[0]} ${h}L${points.join('L')}L${points[points.length - 1].split(' ')[0]} ${h}Z`, opacity: 0.13}),
-    svg('path', {class: 'line ' + css, d: 'M' + points.join('L'), 'vector-effect': 'non-scaling-stroke'}));
+    svg('path', {class: css, d: drawn.map(r => `M${x(r[0])} ${h}L${r.join('L')}L${x(r[r.length - 1])} ${h}Z`).join(''), opacity: 0.13}),
+    svg('path', {class: 'line ' + css, d: drawn.map(r => 'M' + r.join('L')).join(''), 'vector-effect': 'non-scaling-stroke'}));
 }

@@ -44,7 +44,7 @@ const as = {
 // How a field's name says what its value is: [ending, form]. The first that fits.
 const ENDINGS = [
   [/_bytes$|^bytes$|^maxmemory$/, as.bytes], [/^(in|out)_per_sec$/, v => as.bytes(v) + '/s'], [/_us$|^usec$/, as.us], [/_ms$/, v => as.us(v * 1000)], [/_s$/, as.seconds],
-  [/(_rate|share|ratio_of_all)$/, as.share], [/(fragmentation|_ratio)$/, v => (isNumber(v) ? v.toFixed(2) : NONE)],
+  [/(_rate|share|ratio_of_all)$/, as.share], [/(^fragmentation|_ratio)$/, v => (isNumber(v) ? v.toFixed(2) : NONE)],
 ];
 
 function shown(name, value) {

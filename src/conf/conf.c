@@ -28,6 +28,14 @@ struct conf_store {
     struct conf *building;
     bool *given; /* rows set so far: `save` lines add up, but the first replaces the default */
     int include_depth;
+    struct reading *readings; /* the last one first */
+};
+
+/* A directive where it was read: what is wrong with it may show only when all is known. */
+struct reading {
+    struct reading *next;
+    const struct row *row;
+    char *word, *where; /* its first argument; "file:line: 'text'" */
 };
 
 /* ---- words ---- */
@@ -222,8 +230,8 @@ static bool check_lines(const struct conf_store *s, const struct row *row, struc
     return true;
 }
 
-static bool finish(const struct conf_store *s, struct conf *c, const char **name, struct buf *why) {
-    return conf_finish(c, name, why) && (s->hooks == NULL || s->hooks->all(c, name, why));
+static bool finish(const struct conf_store *s, struct conf *c, struct conf_fault *fault, struct buf *why) {
+    return conf_finish(c, &fault->name, why) && (s->hooks == NULL || s->hooks->all(c, fault, why));
 }
 
 /* Directives whose lines add up, and what stands between them. NUL: a line replaces the one before. */
@@ -288,6 +296,38 @@ static bool apply(struct conf_store *s, struct slice name, const struct slice *w
     return ok;
 }
 
+/* ---- where directives were read ---- */
+
+static void note_reading(struct conf_store *s, struct slice name, struct slice word, const char *where) {
+    const struct row *row = row_find(name);
+    if (row != NULL) {
+        struct reading *r = mem_zalloc(sizeof(*r));
+        *r = (struct reading){.next = s->readings, .row = row, .word = mem_strdup(word.p), .where = mem_strdup(where)};
+        s->readings = r;
+    }
+}
+
+/* Where the directive at fault was read last, NULL for a default. */
+static const char *where_read(const struct conf_store *s, const struct conf_fault *fault) {
+    size_t n = strlen(fault->word);
+    for (const struct reading *r = s->readings; r != NULL; r = r->next) {
+        bool is_it = n == 0 || (strncmp(r->word, fault->word, n) == 0 && ends_word(r->word[n])); /* a line may be one word */
+        if (strcmp(r->row->name, fault->name) == 0 && is_it) {
+            return r->where;
+        }
+    }
+    return NULL;
+}
+
+static void forget_readings(struct conf_store *s) {
+    for (struct reading *r; (r = s->readings) != NULL;) {
+        s->readings = r->next;
+        mem_free(r->word);
+        mem_free(r->where);
+        mem_free(r);
+    }
+}
+
 /* ---- files ---- */
 
 static bool load_file(struct conf_store *s, const char *path, struct buf *err);
@@ -325,7 +365,7 @@ static bool expand_words(struct slice *words, int n, struct buf *bytes, struct b
 
 static bool load_line(struct conf_store *s, struct slice line, const char *path, int number,
                       struct buf *err) {
-    struct buf split = {0}, bytes = {0}, why = {0};
+    struct buf split = {0}, bytes = {0}, why = {0}, where = {0};
     struct slice words[MAX_WORDS];
     int n = split_words(line, &split, words);
     bool ok = n >= 0 && expand_words(words, n, &bytes, &why);
@@ -341,10 +381,15 @@ static bool load_line(struct conf_store *s, struct slice line, const char *path,
             ok = apply(s, words[0], words + 1, n - 1, &why);
         }
     }
+    buf_printf(&where, "%s:%d: '%.*s'", path, number, SLICE_ARG(line));
     if (!ok && why.n > 0) {
-        buf_printf(err, "%s:%d: '%.*s': %.*s", path, number, SLICE_ARG(line), (int)why.n, why.p);
+        buf_printf(err, "%.*s: %.*s", (int)where.n, where.p, (int)why.n, why.p);
+    } else if (ok && n > 1) {
+        buf_putc(&where, '\0');
+        note_reading(s, words[0], words[1], where.p);
     }
 out:
+    buf_free(&where);
     buf_free(&split);
     buf_free(&bytes);
     buf_free(&why);
@@ -403,14 +448,21 @@ static bool load_args(struct conf_store *s, int argc, char **argv, struct buf *e
             words[n] = slice_cstr(argv[first + n]);
             n++;
         }
-        struct buf why = {0};
-        if (!apply(s, slice_cstr(argv[i] + 2), words, n, &why)) {
-            buf_printf(err, "command line: '%s", argv[i]);
-            for (int k = 0; k < n; k++) {
-                buf_printf(err, " %s", words[k].p);
-            }
-            buf_printf(err, "': %.*s", (int)why.n, why.p);
-            buf_free(&why);
+        struct buf why = {0}, where = {0};
+        buf_printf(&where, "command line: '%s", argv[i]);
+        for (int k = 0; k < n; k++) {
+            buf_printf(&where, " %s", words[k].p);
+        }
+        buf_put(&where, "'", 2);
+        bool ok = apply(s, slice_cstr(argv[i] + 2), words, n, &why);
+        if (ok && n > 0) {
+            note_reading(s, slice_cstr(argv[i] + 2), words[0], where.p);
+        } else if (!ok) {
+            buf_printf(err, "%s: %.*s", where.p, (int)why.n, why.p);
+        }
+        buf_free(&where);
+        buf_free(&why);
+        if (!ok) {
             return false;
         }
         i = first + n;
@@ -433,11 +485,12 @@ static bool load_all(struct conf_store *s, int argc, char **argv, struct buf *er
     if (!load_args(s, argc - at, argv + at, err)) {
         return false;
     }
-    const char *name;
+    struct conf_fault fault = {0};
     struct buf why = {0};
-    bool ok = finish(s, s->building, &name, &why);
+    bool ok = finish(s, s->building, &fault, &why);
     if (!ok) {
-        buf_printf(err, "'%s': %.*s", name, (int)why.n, why.p);
+        const char *where = where_read(s, &fault);
+        buf_printf(err, where != NULL ? "%s: %.*s" : "'%s': %.*s", where != NULL ? where : fault.name, (int)why.n, why.p);
     }
     buf_free(&why);
     return ok;
@@ -451,6 +504,7 @@ struct conf_store *conf_load(int argc, char **argv, const struct conf_hooks *hoo
     s->given = mem_zalloc(conf_row_count);
     s->noted = mem_zalloc(no_effect_count);
     bool ok = load_all(s, argc, argv, err);
+    forget_readings(s);
     s->current = s->building;
     s->building = NULL;
     if (s->file == NULL) {
@@ -538,9 +592,9 @@ bool conf_store_change(struct conf_store *s, const struct slice *pairs, int n, s
     }
     mem_free(seen);
     if (ok) {
-        const char *at_fault = "";
-        ok = finish(s, c, &at_fault, why);
-        *name = slice_cstr(at_fault);
+        struct conf_fault fault = {.name = ""};
+        ok = finish(s, c, &fault, why);
+        *name = slice_cstr(fault.name);
     }
     struct conf *old = ok ? s->current : c;
     if (ok) {

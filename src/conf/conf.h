@@ -54,12 +54,18 @@ void conf_unref(struct conf *c);
 /* The writable side: the current snapshot and the file it came from. One per process. */
 struct conf_store;
 
+/* A directive that is wrong as things are: its name, static, and of several lines the one with that first argument. */
+struct conf_fault {
+    const char *name;
+    char word[256];
+};
+
 /* What only others can check. Fixed for the life of the store. */
 struct conf_hooks {
     /* One line of a LINES directive, at once where it was read. False with the reason in why. */
     bool (*line)(const char *directive, struct slice line, struct buf *why);
-    /* A whole snapshot, when all of it is known. False with the directive at fault in name and the reason in why. */
-    bool (*all)(const struct conf *c, const char **name, struct buf *why);
+    /* A whole snapshot, when all of it is known. False with the directive at fault and the reason in why. */
+    bool (*all)(const struct conf *c, struct conf_fault *fault, struct buf *why);
 };
 
 /* Reads `[file] [--directive value ...]` (argv[0] is skipped). NULL with one line in err: place, what was read, what is

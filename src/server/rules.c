@@ -2,6 +2,8 @@
 /* rules: between the configuration and the guard. */
 #include "src/server/rules.h"
 
+#include <stdio.h>
+
 #include "cluster/settings.h"
 #include "src/base/buf.h"
 #include "src/base/clock.h"
@@ -20,12 +22,13 @@ static bool check_line(const char *directive, struct slice line, struct buf *why
     return strcmp(directive, "policy") == 0 ? rule_check(line, why) : origin_check(line, why);
 }
 
-static bool check_policies(const struct conf *c, const char **name, struct buf *why) {
+static bool check_policies(const struct conf *c, struct conf_fault *fault, struct buf *why) {
     struct rules *rules = rules_create(c->policy, NULL);
     bool ok = true;
-    *name = "policy";
+    fault->name = "policy";
     for (unsigned i = 0; ok && rules != NULL && i < rules->count; i++) {
         const char *origin = rules->list[i]->opt.origin;
+        snprintf(fault->word, sizeof(fault->word), "%.*s", SLICE_ARG(rules->list[i]->pattern));
         if (origin[0] != '\0' && !origin_named(c->origin, slice_cstr(origin))) {
             buf_printf(why, "policy %.*s: origin=%s is not defined; allowed: the NAME of an `origin NAME URL` line",
                        SLICE_ARG(rules->list[i]->pattern), origin);
@@ -38,6 +41,7 @@ static bool check_policies(const struct conf *c, const char **name, struct buf *
         }
     }
     if (ok && rules != NULL && rules->quotas > RULE_QUOTAS_MAX) {
+        fault->word[0] = '\0';
         buf_printf(why, "%u policies have a quota; allowed: quota=SIZE in at most %d of them", rules->quotas, RULE_QUOTAS_MAX);
         ok = false;
     }
@@ -45,8 +49,12 @@ static bool check_policies(const struct conf *c, const char **name, struct buf *
     return ok;
 }
 
-static bool check_all(const struct conf *c, const char **name, struct buf *why) {
-    return check_policies(c, name, why) && cluster_settings_check(c, name, why);
+static bool check_all(const struct conf *c, struct conf_fault *fault, struct buf *why) {
+    if (!check_policies(c, fault, why)) {
+        return false;
+    }
+    fault->word[0] = '\0';
+    return cluster_settings_check(c, &fault->name, why);
 }
 
 const struct conf_hooks rules_hooks = {.line = check_line, .all = check_all};

@@ -68,7 +68,9 @@ static void bad_lines_are_refused_with_their_place(void **state) {
                 {"port\n", {":1:", "wrong number of arguments", ""}},
                 {"replicaof 1.2.3.4 5\n", {":1:", "replication", ""}},
                 {"requirepass ${STRATA_NO_SUCH}\n", {":1:", "not set", ""}},
-                {"l2-durability always\n", {"l2-durability", "through", "everysec"}}};
+                {"port 1\n\nl2-durability always\nmaxclients 5\n", {":3: 'l2-durability always'", "through", "everysec"}},
+                {"l1-shards 4\nl1-shards 3\n", {":2: 'l1-shards 3'", "power of two", ""}},
+                {"l2-threads-min 60\nport 1\n", {"'l2-threads-max': less", "", ""}}}; /* which has no line */
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct buf err = {0};
         struct conf_store *s = load(rows[i].text, &err);
@@ -81,6 +83,37 @@ static void bad_lines_are_refused_with_their_place(void **state) {
         }
         buf_free(&err);
     }
+    unlink(path);
+}
+
+static bool any_line(const char *directive, struct slice line, struct buf *why) {
+    (void)directive;
+    (void)line;
+    (void)why;
+    return true;
+}
+
+static bool no_second(const struct conf *c, struct conf_fault *fault, struct buf *why) {
+    (void)c;
+    *fault = (struct conf_fault){.name = "policy", .word = "b*"};
+    buf_puts(why, "no");
+    return false;
+}
+
+static void of_several_lines_the_one_at_fault_is_named(void **state) {
+    (void)state;
+    static const struct conf_hooks hooks = {.line = any_line, .all = no_second};
+    struct buf err = {0};
+    write_file("policy a* x=1\npolicy b* x=1\npolicy bb* x=1\n");
+    char *argv[] = {"strata-server", path, "--policy", "c* x=1", NULL};
+    assert_null(conf_load(4, argv, &hooks, &err));
+    buf_putc(&err, '\0');
+    assert_non_null(strstr(err.p, ":2: 'policy b* x=1': no"));
+    buf_clear(&err);
+    char *line[] = {"strata-server", "--port", "1", "--policy", "b* x=1", NULL};
+    assert_null(conf_load(5, line, &hooks, &err));
+    assert_slice(buf_slice(&err), "command line: '--policy b* x=1': no");
+    buf_free(&err);
     unlink(path);
 }
 
@@ -253,7 +286,7 @@ static void the_printed_file_gives_the_defaults(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(file_sets_fields_of_every_kind),
-        cmocka_unit_test(bad_lines_are_refused_with_their_place),
+        cmocka_unit_test(bad_lines_are_refused_with_their_place), cmocka_unit_test(of_several_lines_the_one_at_fault_is_named),
         cmocka_unit_test(command_line_comes_after_the_file),
         cmocka_unit_test(set_is_all_or_nothing),
         cmocka_unit_test(rewrite_keeps_comments_and_adds_what_changed),

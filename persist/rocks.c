@@ -336,9 +336,7 @@ static bool start_window(struct rocks *r) {
         return false;
     }
     windows[0] = window_make(cf, number, first_sieve(r, property(r, &old->windows[0], "rocksdb.estimate-num-keys")));
-    for (unsigned i = 0; i < old->n; i++) {
-        windows[i + 1] = window_ref(&old->windows[i]);
-    }
+    view_windows(old, old->n, windows + 1);
     view_replace(&r->windows, windows, old->n + 1);
     return true;
 }
@@ -353,9 +351,7 @@ static uint64_t drop_oldest(struct rocks *r) {
     if (failed(message, text, sizeof(text))) {
         log_warning("disk tier: window not dropped: %s", text);
     }
-    for (unsigned i = 0; i < old->n - 1; i++) {
-        windows[i] = window_ref(&old->windows[i]);
-    }
+    view_windows(old, old->n - 1, windows);
     view_replace(&r->windows, windows, old->n - 1); /* readers of the old view may still use what is gone */
     r->dropped++;
     return records;
@@ -522,8 +518,8 @@ static bool put_in_place(struct rocks *r, const struct survey *survey) {
     const struct view *old = r->windows.view;
     struct window windows[MAX_WINDOWS];
     bool put = false;
+    view_windows(old, old->n, windows);
     for (unsigned i = 0; i < old->n; i++) {
-        windows[i] = window_ref(&old->windows[i]);
         if (windows[i].family->number == survey->number) {
             sieve_unref(&windows[i].sieve);
             windows[i].sieve = sieve_ref(survey->sieve);

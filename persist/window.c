@@ -52,6 +52,12 @@ void view_drop(struct view *v) {
     }
 }
 
+void view_windows(const struct view *v, unsigned n, struct window *out) {
+    for (unsigned i = 0; i < n; i++) {
+        out[i] = window_ref(&v->windows[i]);
+    }
+}
+
 void view_replace(struct view_place *p, const struct window *windows, unsigned n) {
     struct view *fresh = NULL;
     CHECK(n <= MAX_WINDOWS);

@@ -55,5 +55,7 @@ void view_place_init(struct view_place *p);
 /* The view of the moment, counted; view_drop gives it back. Any thread. */
 struct view *view_take(struct view_place *p);
 void view_drop(struct view *v);
+/* The first n of its windows into out, one more reference to each: for the view that comes after it. */
+void view_windows(const struct view *v, unsigned n, struct window *out);
 /* Takes over the windows' references. n 0: no view any more. One thread at a time; it may read p->view. */
 void view_replace(struct view_place *p, const struct window *windows, unsigned n);

@@ -16,6 +16,7 @@
 #include "persist/record.h"
 #include "src/base/check.h"
 #include "src/base/clock.h"
+#include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/ds/crc64.h"
@@ -152,15 +153,6 @@ static bool write_all(int fd, const char *p, size_t n) {
     return true;
 }
 
-/* A name in a directory is lasting only when the directory is. */
-static void sync_dir(const struct write_log *log) {
-    int fd = open(log->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-}
-
 static bool sync_active(struct write_log *log) {
     bool ok = log->fd < 0 || !log->unsynced || fdatasync(log->fd) == 0;
     log->unsynced = log->unsynced && !ok;
@@ -189,7 +181,7 @@ static bool begin_segment(struct write_log *log) {
         }
         log->fd = fd;
         add_segment(log, log->next_number++, sizeof(MAGIC));
-        sync_dir(log);
+        (void)file_sync_folder(log->dir);
     } else if (fd >= 0) {
         close(fd);
         unlink(path.p);

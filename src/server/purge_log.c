@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "src/base/file.h"
 #include "src/base/hash.h"
 #include "src/base/list.h"
 #include "src/base/lock.h"
@@ -50,6 +51,13 @@ static void put_head(unsigned char *head, const struct purge_record *r) {
     memcpy(head + 24, &r->time_ms, 8);
     uint64_t crc = crc64(crc64(0, head + 8, HEAD - 8), r->prefix.p, r->prefix.n);
     memcpy(head, &crc, 8);
+}
+
+/* HEAD bytes and the prefix's; returns how many. */
+static size_t put_record(unsigned char *to, const struct purge_record *r) {
+    memcpy(to + HEAD, r->prefix.p == NULL ? "" : r->prefix.p, r->prefix.n);
+    put_head(to, r);
+    return HEAD + r->prefix.n;
 }
 
 static bool is_known(unsigned kind, uint32_t length) {
@@ -189,10 +197,8 @@ int64_t purge_log_bytes(const struct purge_log *log) {
 }
 
 bool purge_log_append(struct purge_log *log, const struct purge_record *r) {
-    size_t n = HEAD + r->prefix.n;
-    unsigned char *bytes = mem_alloc(n);
-    put_head(bytes, r);
-    memcpy(bytes + HEAD, r->prefix.p == NULL ? "" : r->prefix.p, r->prefix.n);
+    unsigned char *bytes = mem_alloc(HEAD + r->prefix.n);
+    size_t n = put_record(bytes, r);
     lock_acquire(&log->lock);
     int64_t end = purge_log_bytes(log);
     ssize_t done = pwrite(log->fd, bytes, n, end);
@@ -310,12 +316,6 @@ static bool digest_bytes(struct digest *d, const unsigned char *bytes, size_t n)
     return true;
 }
 
-static size_t put_record(unsigned char *to, const struct purge_record *r) {
-    memcpy(to + HEAD, r->prefix.p == NULL ? "" : r->prefix.p, r->prefix.n);
-    put_head(to, r);
-    return HEAD + r->prefix.n;
-}
-
 /* NULL: no memory. */
 static unsigned char *render(const struct digest *d, size_t *n) {
     unsigned char *out = mem_try_alloc(d->bytes + 2 * HEAD + NUMBERS_BYTES);
@@ -355,16 +355,6 @@ static bool copy_behind(const struct purge_log *log, int64_t from, int fd, size_
     return ok;
 }
 
-/* Of the folder that the file is in, where the server runs. */
-static bool sync_folder(void) {
-    int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return ok;
-}
-
 /* What was appended meanwhile goes behind it, then it is the file. n: its bytes, which stand for the first `upto` of the old one. */
 static bool replace(struct purge_log *log, int fd, size_t n, int64_t upto) {
     lock_acquire(&log->lock);
@@ -374,7 +364,7 @@ static bool replace(struct purge_log *log, int fd, size_t n, int64_t upto) {
         close(log->fd);
         log->fd = fd;
         atomic_store_explicit(&log->end, end, memory_order_relaxed);
-        if (!sync_folder()) {
+        if (!file_sync_folder(".")) {
             log_warning("the folder of '%s' could not be synced: %s", log->path, strerror(errno));
         }
     }

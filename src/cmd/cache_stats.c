@@ -2,6 +2,8 @@
 /* cache_stats: CACHE STATS and CACHE EXPORT: what the cache has counted. */
 #include "src/cmd/cache.h"
 
+#include <stdio.h>
+
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/cmd/call.h"
@@ -35,18 +37,14 @@ static void put_reasons(struct out *o, const char *name, enum stat_tier t, const
     put_rows(o, t, rows, count, n);
 }
 
-static const struct {
-    const char *name;
-    double percent;
-} percentiles[] = {{"p50_us", 50}, {"p90_us", 90}, {"p99_us", 99}, {"p99.9_us", 99.9}, {"p99.99_us", 99.99}};
-enum { PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]) };
-
 static void put_latency(struct out *o, const struct hist_sum *h) {
     reply_bulk_cstr(o, "latency");
-    reply_map(o, PERCENTILES + 1);
+    reply_map(o, HIST_PERCENTS + 1);
     put_number(o, "count", h->count);
-    for (size_t i = 0; i < PERCENTILES; i++) {
-        put_number(o, percentiles[i].name, clock_ticks_to_us(hist_quantile(h, percentiles[i].percent)));
+    for (int i = 0; i < HIST_PERCENTS; i++) {
+        char name[24];
+        snprintf(name, sizeof(name), "p%.10g_us", hist_percents[i]);
+        put_number(o, name, clock_ticks_to_us(hist_quantile(h, hist_percents[i])));
     }
 }
 

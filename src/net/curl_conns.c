@@ -10,8 +10,8 @@
 #include "src/stats/conns.h"
 
 static void show(struct curl_conns *c) {
-    conns_set(&c->counts->open, c->open);
-    conns_set(&c->counts->idle, c->open > c->busy ? c->open - c->busy : 0); /* with HTTP/2 one may have many transfers */
+    STAT_SET(c->counts->open, c->open);
+    STAT_SET(c->counts->idle, c->open > c->busy ? c->open - c->busy : 0); /* with HTTP/2 one may have many transfers */
 }
 
 static void set_port(struct curl_conns *c, int port, bool there) {
@@ -47,11 +47,8 @@ static int on_request(void *ctx, char *to, char *from, int to_port, int from_por
     long connects = t->connects;
     (void)to, (void)from, (void)to_port;
     curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects);
-    if (connects > t->connects) {
-        STAT_ADD(t->conns->counts->opened, 1);
-    } else {
-        STAT_ADD(t->conns->counts->reused, 1);
-    }
+    STAT_ADD(t->conns->counts->opened, connects > t->connects);
+    STAT_ADD(t->conns->counts->reused, connects <= t->connects);
     t->conns->busy += !t->connected;
     t->connects = connects;
     t->connected = true;

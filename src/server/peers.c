@@ -406,8 +406,8 @@ static void count_links(struct peers *p) {
         open += up;
         idle += up && peer->on_way == 0;
     }
-    conns_set(&c->open, open);
-    conns_set(&c->idle, idle);
+    STAT_SET(c->open, open);
+    STAT_SET(c->idle, idle);
 }
 
 static void on_tick(void *ctx) {

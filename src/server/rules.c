@@ -40,8 +40,10 @@ static bool check_policies(const struct conf *c, struct conf_fault *fault, struc
             ok = false;
         }
     }
-    if (ok && rules != NULL && rules->quotas > RULE_QUOTAS_MAX) {
+    if (ok) {
         fault->word[0] = '\0';
+    }
+    if (ok && rules != NULL && rules->quotas > RULE_QUOTAS_MAX) {
         buf_printf(why, "%u policies have a quota; allowed: quota=SIZE in at most %d of them", rules->quotas, RULE_QUOTAS_MAX);
         ok = false;
     }
@@ -50,11 +52,7 @@ static bool check_policies(const struct conf *c, struct conf_fault *fault, struc
 }
 
 static bool check_all(const struct conf *c, struct conf_fault *fault, struct buf *why) {
-    if (!check_policies(c, fault, why)) {
-        return false;
-    }
-    fault->word[0] = '\0';
-    return cluster_settings_check(c, &fault->name, why);
+    return check_policies(c, fault, why) && cluster_settings_check(c, &fault->name, why);
 }
 
 const struct conf_hooks rules_hooks = {.line = check_line, .all = check_all};
@@ -145,12 +143,11 @@ void rules_fetch_filters(struct server *srv) {
 
 /* The end of a policy's line: how long calls with its keys took. */
 static void put_latency(const struct rule *rule, struct buf *out) {
-    static const double percents[] = {50, 90, 99, 99.9, 99.99};
     struct hist_sum h = {0};
     rule_latency_read(rule->stats, &h);
     buf_printf(out, ",calls=%llu", (unsigned long long)h.count);
-    for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++) {
-        buf_printf(out, ",latency_us_p%.10g=%llu", percents[i], (unsigned long long)clock_ticks_to_us(hist_quantile(&h, percents[i])));
+    for (int i = 0; i < HIST_PERCENTS; i++) {
+        buf_printf(out, ",latency_us_p%.10g=%llu", hist_percents[i], (unsigned long long)clock_ticks_to_us(hist_quantile(&h, hist_percents[i])));
     }
     buf_puts(out, "\r\n");
 }

@@ -341,10 +341,9 @@ static void put_rates(struct server *srv, enum stat_tier t, const struct tier_nu
     for (int w = 0; w < WINDOW_SPANS; w++) {
         buf_printf(out, "%s_hit_rate_%s:%.4f\r\n", name, window_name((enum window_span)w), hits_rate(sight_window(srv, t, (enum window_span)w)));
     }
-    static const double percents[] = {50, 90, 99, 99.9, 99.99};
-    for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++) {
-        buf_printf(out, "%s_latency_us_p%.10g:%llu\r\n", name, percents[i],
-                   (unsigned long long)clock_ticks_to_us(hist_quantile(&n->latency, percents[i])));
+    for (int i = 0; i < HIST_PERCENTS; i++) {
+        buf_printf(out, "%s_latency_us_p%.10g:%llu\r\n", name, hist_percents[i],
+                   (unsigned long long)clock_ticks_to_us(hist_quantile(&n->latency, hist_percents[i])));
     }
 }
 

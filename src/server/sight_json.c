@@ -24,11 +24,7 @@
 
 /* ---- pieces ---- */
 
-static const struct {
-    const char *name;
-    double percent;
-} percentiles[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p999", 99.9}, {"p9999", 99.99}};
-enum { PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]) };
+static const char *const percentile_names[HIST_PERCENTS] = {"p50", "p90", "p99", "p999", "p9999"}; /* of hist_percents */
 
 static double percentile_us(const struct hist_sum *h, double percent) {
     return (double)clock_ticks_to_us(hist_quantile(h, percent) * 1000) / 1000;
@@ -36,8 +32,8 @@ static double percentile_us(const struct hist_sum *h, double percent) {
 
 static void put_latency(struct json *j, const char *name, const struct hist_sum *h) {
     json_open(j, name, '{');
-    for (size_t i = 0; i < PERCENTILES; i++) {
-        json_double(j, percentiles[i].name, percentile_us(h, percentiles[i].percent));
+    for (int i = 0; i < HIST_PERCENTS; i++) {
+        json_double(j, percentile_names[i], percentile_us(h, hist_percents[i]));
     }
     json_u64(j, "count", h->count);
     json_close(j, '}');
@@ -167,10 +163,10 @@ static void put_command(struct json *j, struct server *srv, unsigned id) {
     json_cstr(j, "name", registry_at(id)->full_name);
     json_u64(j, "calls", n.calls);
     json_u64(j, "usec", clock_ticks_to_us(n.ticks));
-    for (size_t i = 0; i < PERCENTILES; i++) {
+    for (int i = 0; i < HIST_PERCENTS; i++) {
         char name[16];
-        snprintf(name, sizeof(name), "%s_us", percentiles[i].name);
-        json_double(j, name, percentile_us(&latency, percentiles[i].percent));
+        snprintf(name, sizeof(name), "%s_us", percentile_names[i]);
+        json_double(j, name, percentile_us(&latency, hist_percents[i]));
     }
     json_u64(j, "rejected", n.rejected);
     json_u64(j, "failed", n.failed);

@@ -18,14 +18,10 @@ void conn_numbers_add(struct conn_numbers *n, const struct conns *c) {
 #undef CONN
 }
 
-void conns_set(stat_t *now, uint64_t value) {
-    atomic_store_explicit(now, value, memory_order_relaxed);
-}
-
 void conns_reset(struct conns *c) {
-#define CONN(field, kind, doc)                                        \
-    if (kind) {                                                       \
-        atomic_store_explicit(&c->field, 0, memory_order_relaxed);    \
+#define CONN(field, kind, doc)    \
+    if (kind) {                   \
+        STAT_SET(c->field, 0);    \
     }
 #include "src/stats/conns.def"
 #undef CONN

@@ -8,7 +8,7 @@
 
 #include "src/stats/stat.h"
 
-/* All zero to begin with. STAT_ADD by the thread that has the connections; gauges are counted up and down. */
+/* All zero to begin with. STAT_ADD and STAT_SET by the thread that has the connections. */
 struct conns {
 #define CONN(field, kind, doc) stat_t field;
 #include "src/stats/conns.def"
@@ -41,7 +41,5 @@ static inline uint64_t conn_number(const struct conn_numbers *n, const struct co
 }
 /* Any thread. */
 void conn_numbers_add(struct conn_numbers *n, const struct conns *c);
-/* The gauge says now what `now` is. Owner only. */
-void conns_set(stat_t *gauge, uint64_t now);
 /* Counters begin anew, gauges stay. Any thread: what is counted meanwhile may be lost. */
 void conns_reset(struct conns *c);

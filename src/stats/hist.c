@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+const double hist_percents[HIST_PERCENTS] = {50, 90, 99, 99.9, 99.99};
+
 uint64_t hist_edge(unsigned i) {
     if (i < HIST_SUBS) {
         return (uint64_t)(i + 1) << HIST_SHIFT;

@@ -48,3 +48,7 @@ void hist_sum_take(struct hist_sum *sum, const struct hist_sum *less);
 /* What so many percent were within: the upper edge of their bucket, at most an eighth too much. 0 when nothing was counted. */
 uint64_t hist_quantile(const struct hist_sum *sum, double percent);
 void hist_reset(struct hist *h);
+
+/* The percents whose quantiles INFO, CACHE STATS and the JSON name. */
+enum { HIST_PERCENTS = 5 };
+extern const double hist_percents[HIST_PERCENTS];

@@ -80,8 +80,8 @@ static void reset_command(struct cmd_stats *s) {
     struct cmd_more *more = atomic_load_explicit(&s->more, memory_order_acquire);
     if (more != NULL) {
         hist_reset(&more->latency);
-        atomic_store_explicit(&more->stale, 0, memory_order_relaxed);
-        atomic_store_explicit(&more->negative, 0, memory_order_relaxed);
+        STAT_SET(more->stale, 0);
+        STAT_SET(more->negative, 0);
     }
 }
 

@@ -48,8 +48,11 @@ bool record_split_key(struct slice raw, uint32_t *generation, uint64_t *position
 void record_put_value(struct buf *b, const struct item_view *item) {
     char head[RECORD_HEAD] = {item->extra.n > 0 ? RECORD_FORMAT_EXTRA : RECORD_FORMAT, (char)item->type,
                               item->raw ? FLAG_RAW : 0, (char)item->extra.n};
-    int64_t now_ms = clock_now_ms();
-    uint32_t written_s = item->written == 0 ? 0 : (uint32_t)((now_ms - item_stamp_age(item->written, now_ms)) / 1000);
+    uint32_t written_s = 0;
+    if (item->written != 0) {
+        int64_t now_ms = clock_now_ms();
+        written_s = (uint32_t)((now_ms - item_stamp_age(item->written, now_ms)) / 1000);
+    }
     memcpy(head + 4, &item->expire_ms, 8);
     memcpy(head + 12, &written_s, 4);
     buf_put(b, head, sizeof(head));

@@ -4,8 +4,9 @@
  *   key:    generation u32 BE | position u64 BE | name
  *   value:  format u8 | type u8 | flags u8 | length of extra u8 | deadline i64 LE, -1 none | written u32 LE | extra | body
  *
- * Written is when, in seconds since 1970, 0 unknown. Extra is what guards noted of the value (struct item_extra); a record without is of format 1, with it of format 2. In format 3,
- * with extra or without, the body is compressed, and before it stand codec u8 (enum codec) | length of the body u32 LE.
+ * Written is when, in seconds since 1970, 0 unknown. Extra is what guards noted of the value (struct item_extra); a record without
+ * is of format 1, with it of format 2. In format 3, with extra or without, the body is compressed, and before it stand
+ * codec u8 (enum codec) | length of the body u32 LE.
  *
  * The body of a string is its bytes, of an aggregate its RDB body. The generation is the database's since its last flush,
  * so that a flush is O(1); the position (hash_position) before the name spreads keys evenly, and orders them as memory does. */

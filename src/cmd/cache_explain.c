@@ -102,15 +102,16 @@ static void put_number(struct out *o, const char *name, bool there, int64_t v, i
 }
 
 /* The value's lifetime: fresh up to the soft deadline, to be had while it is refreshed up to the hard one. */
-static void put_life(struct call *c, bool found, int64_t expire_ms, uint32_t written, struct slice extra, int64_t *pairs) {
+static void put_life(struct call *c, const struct item_view *v, int64_t *pairs) {
     struct item_extra e = {0};
-    bool ends = found && expire_ms != L1_NO_TTL && item_extra_get(extra, &e);
-    bool stale = ends && expire_ms <= c->now_ms;
+    bool found = v->type != TYPE_NONE;
+    bool ends = found && v->expire_ms != L1_NO_TTL && item_extra_get(v->extra, &e);
+    bool stale = ends && v->expire_ms <= c->now_ms;
     put_text(c->out, "state", !found ? "absent" : stale ? "stale" : "fresh", pairs);
-    put_number(c->out, "age_ms", found && written != 0, item_stamp_age(written, c->now_ms), pairs);
-    put_number(c->out, "ttl_ms", ends, expire_ms - c->now_ms, pairs);
-    put_number(c->out, "soft_deadline_ms", ends, expire_ms, pairs);
-    put_number(c->out, "hard_deadline_ms", ends, expire_ms + (int64_t)e.grace_ms, pairs);
+    put_number(c->out, "age_ms", found && v->written != 0, item_stamp_age(v->written, c->now_ms), pairs);
+    put_number(c->out, "ttl_ms", ends, v->expire_ms - c->now_ms, pairs);
+    put_number(c->out, "soft_deadline_ms", ends, v->expire_ms, pairs);
+    put_number(c->out, "hard_deadline_ms", ends, v->expire_ms + (int64_t)e.grace_ms, pairs);
     put_number(c->out, "load_ms", e.load_ms != 0, e.load_ms, pairs);
     put_number(c->out, "tags", found, e.tags, pairs);
 }
@@ -185,14 +186,20 @@ static void reply_explained(struct call *c, bool found, const struct item_view *
     const struct found *f = r != NULL ? &r->fetch.found : NULL;
     bool below = !found && r != NULL && !r->job.refused && r->fetch.result == FETCH_FOUND;
     bool unknown = !found && disk_of(c->host->tier) != NULL && (r == NULL || r->job.refused || r->fetch.result == FETCH_ERROR);
-    enum value_type type = found ? v->type : !below ? TYPE_NONE : f->value != NULL ? f->value->type : TYPE_STRING;
-    struct slice extra = found ? v->extra : below ? slice_make(f->extra, f->extra_n) : slice_make("", 0);
+    struct item_view there = {.type = TYPE_NONE};
+    if (found) {
+        there = *v;
+    } else if (below) {
+        there = (struct item_view){.type = f->value != NULL ? (enum value_type)f->value->type : TYPE_STRING,
+                                   .expire_ms = f->expire_ms,
+                                   .written = f->written,
+                                   .extra = slice_make(f->extra, f->extra_n)};
+    }
     int64_t pairs = 0;
     struct reply_deferred d = reply_defer(c->out, '%');
     put_text(c->out, "tier", found ? "l1" : below ? "l2" : unknown ? "unknown" : "none", &pairs);
-    put_text(c->out, "type", value_type_name(type), &pairs);
-    put_life(c, found || below, found ? v->expire_ms : below ? f->expire_ms : L1_NO_TTL,
-             found ? v->written : below ? f->written : 0, extra, &pairs);
+    put_text(c->out, "type", value_type_name(there.type), &pairs);
+    put_life(c, &there, &pairs);
     put_memory(c, found, &pairs);
     put_policy(c, &pairs);
     put_guard(c, &pairs);

@@ -308,6 +308,11 @@ bool l1_get(struct l1 *l1, const struct key *key, int64_t now_ms, unsigned flags
 
 /* ---- writing ---- */
 
+/* By the call that has the lock. */
+static void note_written(const struct shard *s, unsigned char *it) {
+    item_set_stamps(it, s->stamp, s->stamp);
+}
+
 /* What a new item will be made of. */
 struct recipe {
     const struct key *key;
@@ -357,7 +362,7 @@ static uint32_t make_item(struct shard *s, const struct recipe *r) {
     it[3] = r->extra.n > 0 ? ITEM_EXTRA >> 8 : 0;
     item_set_value_len(it, value);
     it[4] = is_long ? sizeof(void *) : (unsigned char)r->key->name.n;
-    item_set_stamps(it, s->stamp, s->stamp);
+    note_written(s, it);
     if (ttl) {
         item_set_expire(it, r->expire_ms);
     }
@@ -473,7 +478,7 @@ static bool overwrite_in_place(struct shard *s, const struct key *key, struct pl
         item_set_expire(it, expire_ms);
         wheel_schedule(s, shard_index(s, key->hash), expire_ms);
     }
-    item_set_stamps(it, s->stamp, s->stamp);
+    note_written(s, it);
     at.bucket->seq++;
     return true;
 }
@@ -648,7 +653,7 @@ static enum err mutate_blob(struct shard *s, const struct key *key, uint32_t h, 
         return ERR_OUT_OF_MEMORY;
     }
     memcpy(item_value_at(it), &b, sizeof(b));
-    item_set_stamps(it, s->stamp, s->stamp);
+    note_written(s, it);
     it[0] |= ITEM_RAW;
     heap_changed(s, it, (int64_t)b->size - (int64_t)before);
     *out = b->bytes;
@@ -677,7 +682,7 @@ enum err l1_string_mut(struct l1 *l1, const struct key *key, size_t len, int64_t
                 memset(p + before.n, 0, len - before.n);
             }
             item_set_value_len(it, len);
-            item_set_stamps(it, s->stamp, s->stamp);
+            note_written(s, it);
             it[0] |= ITEM_RAW;
             *out = p;
             wrote(s, key);
@@ -784,7 +789,7 @@ size_t l1_value_changed(struct l1 *l1, const struct key *key) {
     struct value *v = item_pointer(item_value_at(it));
     size_t bytes = value_bytes(v);
     heap_changed(s, it, (int64_t)bytes);
-    item_set_stamps(it, s->stamp, s->stamp);
+    note_written(s, it);
     if (value_len(v) == 0) {
         shard_remove(s, key, at);
         bytes = 0;

@@ -95,7 +95,9 @@ static bool store(struct tier *t, const struct key *key, struct found *f, int64_
     } else if (l1_set(t->l1, key, buf_slice(&f->str), f->expire_ms, f->raw ? L1_RAW : 0, now_ms) != OK) {
         return false;
     }
-    l1_set_stamps(t->l1, key, f->written, 0);
+    if (f->written != 0) {
+        l1_set_stamps(t->l1, key, f->written, 0);
+    }
     if (f->extra_n > 0) { /* valid as of now, whatever it was stamped with */
         unsigned char bytes[ITEM_EXTRA_MAX];
         extra.stamp = extra.tags > 0 || extra.stamp != 0 ? tier_last_purge(t) : 0;

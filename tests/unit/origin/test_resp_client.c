@@ -73,6 +73,13 @@ static void setup(struct fixture *t) {
     t->client = resp_client_create(&t->options);
 }
 
+/* The client has that password. */
+static void setup_with(struct fixture *t, struct slice password) {
+    prepare(t);
+    t->options.password = password;
+    t->client = resp_client_create(&t->options);
+}
+
 static void on_closed(void *ctx) {
     *(bool *)ctx = true;
 }
@@ -397,9 +404,7 @@ static void a_refused_login_is_not_repeated_at_every_request(void **state) {
     (void)state;
     struct fixture t;
     struct call a;
-    prepare(&t);
-    t.options.password = SLICE("wrong");
-    t.client = resp_client_create(&t.options);
+    setup_with(&t, SLICE("wrong"));
     for (int i = 0; i < 50; i++) {
         start(&t, &a, "ECHO", "a");
         wait_for(&t, &a);
@@ -557,9 +562,7 @@ static void connections_are_counted(void **state) {
     (void)state;
     struct fixture t;
     struct call a, b, c;
-    prepare(&t);
-    t.options.password = SLICE("word");
-    t.client = resp_client_create(&t.options);
+    setup_with(&t, SLICE("word"));
     counts(&t, 0, 0, 0, 0, 0);
     start(&t, &a, "ECHO", "a");
     start(&t, &b, "ECHO", "b"); /* waits for the same one */
@@ -589,9 +592,7 @@ static void a_login_refused_counts_as_failed(void **state) {
     (void)state;
     struct fixture t;
     struct call a;
-    prepare(&t);
-    t.options.password = SLICE("wrong");
-    t.client = resp_client_create(&t.options);
+    setup_with(&t, SLICE("wrong"));
     start(&t, &a, "ECHO", "a");
     expect_error(&t, &a, "authentication failed", RESP_LOGIN);
     counts(&t, 0, 0, 1, 0, 0);

@@ -490,12 +490,18 @@ static void a_survey_is_walked_in_the_background(void **state) {
     rig_free(r);
 }
 
-static void a_survey_under_way_keeps_nobody_from_closing(void **state) {
-    (void)state;
+/* With a survey under way that would never end. */
+static struct rig *open_surveying(void) {
     struct rig *r = open_back();
     atomic_store(&r->fake->survey_steps, -1);
     evict_one(r);
     fake_await_count(r->fake, &r->fake->steps, 5);
+    return r;
+}
+
+static void a_survey_under_way_keeps_nobody_from_closing(void **state) {
+    (void)state;
+    struct rig *r = open_surveying();
     rig_end(r);
     assert_true(r->fake->surveys_begun == 1 && r->fake->surveys_ended == 1);
     rig_free(r);
@@ -503,10 +509,7 @@ static void a_survey_under_way_keeps_nobody_from_closing(void **state) {
 
 static void a_survey_of_a_store_that_was_emptied_teaches_nothing(void **state) {
     (void)state;
-    struct rig *r = open_back();
-    atomic_store(&r->fake->survey_steps, -1);
-    evict_one(r);
-    fake_await_count(r->fake, &r->fake->steps, 5);
+    struct rig *r = open_surveying();
     r->fake->fail_writes = 1;
     evict_one(r);
     fake_await_count(r->fake, &r->fake->resets, r->fake->resets + 1);

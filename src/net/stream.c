@@ -19,7 +19,7 @@
 #include "src/rt/loop.h"
 
 enum {
-    SLICE_BYTES = 512 << 10, /* a reader as fast as we are would keep a larger write in the kernel for long */
+    SLICE_BYTES = 128 << 10, /* a reader as fast as we are would keep a larger write in the kernel for long */
     SLICE_IOVECS = 64,
     READS_PER_EVENT = 32
 };
@@ -47,9 +47,10 @@ static uv_poll_t *uv_of(struct stream *s) {
 
 static void ready_cb(uv_poll_t *h, int status, int events);
 
-/* Has the loop watch for what the stream waits for. */
+/* Has the loop watch for what the stream waits for; and for what it did not want to read just now until something comes, since most
+ * are read on before that. */
 static void watch(struct stream *s) {
-    int events = (s->reading ? UV_READABLE : 0) | (s->tails != NULL ? UV_WRITABLE : 0);
+    int events = (s->reading || s->resting ? UV_READABLE : 0) | (s->tails != NULL ? UV_WRITABLE : 0);
     if (events == s->watched || s->closing) {
         return;
     }
@@ -97,7 +98,7 @@ void stream_read_start(struct stream *s) {
 
 void stream_read_stop(struct stream *s) {
     s->reading = false;
-    watch(s);
+    s->resting = (s->watched & UV_READABLE) != 0;
 }
 
 /* Until the socket has no more, or the owner wants no more. */
@@ -234,6 +235,7 @@ static void ready_cb(uv_poll_t *h, int status, int events) {
         write_on(s);
     }
     if (events & UV_READABLE) {
+        s->resting = false;
         read_on(s);
     }
     watch(s);

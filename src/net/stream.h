@@ -41,15 +41,17 @@ struct stream {
     size_t queued_bytes; /* of those, not yet written */
     int fd, watched; /* watched: uv events the loop looks for */
     bool reading, closing, is_unix;
+    bool resting; /* not reading, but still watched for that */
 };
 
 /* Adopts a connected socket (made non-blocking; TCP_NODELAY, and SO_KEEPALIVE when keepalive_s > 0).
  * 0 or a negative uv code (the fd stays the caller's then). */
 int stream_adopt(struct stream *s, struct loop *loop, int fd, bool is_unix, int keepalive_s,
                  const struct stream_events *events);
+/* Either costs no system call when the other follows within a turn of the loop. */
 void stream_read_start(struct stream *s);
 void stream_read_stop(struct stream *s);
-/* Writes what the socket takes now, half a megabyte at most: bytes written (0 when it takes none), or a negative uv code. Never while
+/* Writes what the socket takes now, 128 kB at most: bytes written (0 when it takes none), or a negative uv code. Never while
  * queued_bytes > 0. */
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n);
 /* Queues bytes for writing as the socket takes them, a slice in each turn of the loop, behind what is queued already.

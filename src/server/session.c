@@ -19,7 +19,7 @@
 enum {
     OWN_ROOM_BYTES = 16 << 10,       /* read at least so much into an own buffer */
     TURN_READ_BYTES = 128 << 10,     /* a session that sent more in one turn is read again when all of it has run */
-    TURN_VALUE_BYTES = 1 << 20,      /* the same while a large request is arriving, which costs reading alone */
+    TURN_VALUE_BYTES = 256 << 10,      /* the same while a large request is arriving, which costs reading alone */
     OWN_KEEP_BYTES = 32 << 10        /* an empty own buffer larger than this is freed */
 };
 

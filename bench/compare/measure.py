@@ -14,10 +14,11 @@ def load(server, cores=None, **options):
     return json.loads(finish(load_start(server, cores, **options)))
 
 
-def load_start(server, cores=None, **options):
+def load_start(server, cores=None, first=False, **options):
     argv = [servers.LOAD, "--json", "--target", "127.0.0.1:%d" % server.port]
     for name, value in options.items():
         argv += ["--" + name.replace("_", "-"), str(value)]
+    argv = servers.FIRST + argv if first else argv
     return subprocess.Popen(servers.tied(servers.pinned(cores, argv)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -70,6 +70,14 @@ def pinned(cores, argv):
     return ["taskset", "-c", ",".join(map(str, cores))] + argv if cores else argv
 
 
+FIRST = ["chrt", "--fifo", "1"]
+
+
+def may_be_first():
+    """Whether a process may run before all others on its core."""
+    return shutil.which(FIRST[0]) is not None and subprocess.run(FIRST + ["true"], stderr=subprocess.DEVNULL).returncode == 0
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

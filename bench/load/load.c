@@ -9,10 +9,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "bench/load/quiet.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
 
-enum { READ_SIZE = 256 * 1024, POOL_BYTES = 64 << 20, POOL_COUNT = 1 << 20, EVENTS = 128, DRAIN_SECONDS = 30 };
+enum { READ_SIZE = 256 * 1024, POOL_BYTES = 64 << 20, POOL_COUNT = 1 << 20, EVENTS = 128, DRAIN_SECONDS = 30, WINDOW_NS = 10000000 };
 
 struct client {
     int fd;
@@ -46,6 +47,9 @@ struct worker {
     struct request_source source;
     struct request_pool pool;
     struct load_result result;
+    struct quiet *quiet;   /* or NULL: all of the latency counts */
+    struct hist *window;   /* with quiet: latency since window_at, which counts when the window has passed without a late wake-up */
+    uint64_t window_at;
     char *read;
 };
 
@@ -152,7 +156,7 @@ static void client_read(struct worker *w, struct client *c) {
         return;
     }
     uint64_t now = sock_now();
-    hist_add(&w->result.latency, now > c->since ? now - c->since : 0, replies);
+    hist_add(w->quiet != NULL ? w->window : &w->result.latency, now > c->since ? now - c->since : 0, replies);
     w->result.replies += replies;
     w->under_way -= replies;
     w->ended = now;
@@ -162,10 +166,28 @@ static void client_read(struct worker *w, struct client *c) {
     }
 }
 
+static void window_begin(struct worker *w, uint64_t now) {
+    memset(w->window, 0, sizeof(*w->window));
+    w->window_at = now;
+}
+
+static void window_end(struct worker *w, uint64_t now) {
+    w->result.windows++;
+    if (quiet_last_late(w->quiet) + WINDOW_NS >= w->window_at) {
+        w->result.late++;
+    } else {
+        hist_merge(&w->result.latency, w->window);
+    }
+    window_begin(w, now);
+}
+
 static void measure_begin(struct worker *w, uint64_t now) {
     w->measuring = true;
     memset(&w->result, 0, sizeof(w->result));
     w->started = now;
+    if (w->quiet != NULL) {
+        window_begin(w, now);
+    }
 }
 
 /* Nanoseconds until something has to happen without an event: a due batch or the end of a phase. */
@@ -207,6 +229,9 @@ static void worker_loop(struct worker *w) {
         now = sock_now();
         if (!w->measuring && now >= w->measure_at) {
             measure_begin(w, now);
+        }
+        if (w->quiet != NULL && now - w->window_at >= WINDOW_NS) {
+            window_end(w, now);
         }
         for (unsigned i = 0; w->interval > 0 && i < w->n_clients; i++) {
             client_next(w, &w->clients[i], now);
@@ -261,6 +286,10 @@ static void *worker_main(void *arg) {
     w->stop_at = o->requests > 0 ? UINT64_MAX : w->measure_at + (uint64_t)(o->seconds * 1e9);
     w->measuring = o->warmup <= 0;
     w->started = w->ended = now;
+    if (w->quiet != NULL) {
+        w->window = mem_zalloc(sizeof(*w->window));
+        window_begin(w, now);
+    }
     worker_loop(w);
     return NULL;
 }
@@ -273,6 +302,7 @@ static void worker_fini(struct worker *w) {
     close(w->epoll);
     mem_free(w->clients);
     mem_free(w->read);
+    mem_free(w->window);
     request_pool_fini(&w->pool);
     request_source_fini(&w->source);
 }
@@ -285,6 +315,8 @@ static void result_merge(struct load_result *into, const struct worker *w) {
     into->replies += from->replies;
     into->nulls += from->nulls;
     into->errors += from->errors;
+    into->windows += from->windows;
+    into->late += from->late;
     double seconds = (double)(w->ended - w->started) / 1e9;
     into->seconds = seconds > into->seconds ? seconds : into->seconds;
     hist_merge(&into->latency, &from->latency);
@@ -295,11 +327,13 @@ struct load_result *load_run(const struct load_options *options) {
     struct load_result *result = mem_zalloc(sizeof(*result));
     pthread_barrier_t start;
     pthread_barrier_init(&start, NULL, options->threads);
+    struct quiet *quiet = options->watch != NULL ? quiet_start(options->watch) : NULL;
     for (unsigned i = 0; i < options->threads; i++) {
         struct worker *w = &workers[i];
         unsigned n = options->threads;
         w->options = options;
         w->start = &start;
+        w->quiet = quiet;
         w->index = i;
         w->n_clients = options->connections * (i + 1) / n - options->connections * i / n;
         w->quota = options->requests > 0 ? options->requests * (i + 1) / n - options->requests * i / n : UINT64_MAX;
@@ -312,6 +346,9 @@ struct load_result *load_run(const struct load_options *options) {
         pthread_join(workers[i].thread, NULL);
         result_merge(result, &workers[i]);
         worker_fini(&workers[i]);
+    }
+    if (quiet != NULL) {
+        quiet_stop(quiet);
     }
     pthread_barrier_destroy(&start);
     mem_free(workers);

@@ -20,6 +20,7 @@ struct load_options {
     uint64_t requests;    /* how many to measure; 0 when seconds says how long */
     double rate;          /* requests per second of all together; 0 for as fast as answers come */
     uint64_t seed;
+    const char *watch;    /* cores to be watched: what falls into a stretch in which they did not run is not part of the latency; or NULL */
 };
 
 struct load_result {
@@ -29,6 +30,8 @@ struct load_result {
     char first_error[REPLY_LINE_MAX + 1];
     double seconds;  /* from the first request measured to the last reply */
     struct hist latency; /* of every request, from when it was due (rate) or sent to its reply */
+    uint64_t windows;    /* with watch: stretches of 10 ms, of all threads, */
+    uint64_t late;       /* and how many of them are not in latency: a watched core was late in them or in the one before */
 };
 
 /* Runs to the end; the caller frees *result with mem_free. Ends the process on a lost connection. */

@@ -24,6 +24,8 @@ static const char usage[] =
     "        --threads N          (1)                   --seed N         (1)\n"
     "        --seconds S | --requests N                 --warmup S       not measured (0)\n"
     "        --rate N             requests per second, latency counted from when each was due\n"
+    "        --watch CORES        as in 0,1: no latency of a moment in which a thread that runs there before\n"
+    "                             all others woke late: the hypervisor took the core\n"
     "replay: --requests N         only the first N      --value-size N   where the trace has none\n"
     "        --connections N      (4)                   --pipeline N     (16)\n"
     "        --rate N             records per second at most: servers whose clock of last use is coarse\n"
@@ -44,7 +46,7 @@ struct arguments {
 };
 
 enum word { O_TARGET = 256, O_REPLAY, O_READS, O_KEYS, O_KEY_SIZE, O_VALUE_SIZE, O_TTL, O_PATTERN, O_ZIPF, O_CONNECTIONS,
-            O_PIPELINE, O_THREADS, O_SEED, O_SECONDS, O_REQUESTS, O_WARMUP, O_RATE, O_SLICE, O_SKIP, O_INFO, O_JSON, O_HELP };
+            O_PIPELINE, O_THREADS, O_SEED, O_SECONDS, O_REQUESTS, O_WARMUP, O_RATE, O_WATCH, O_SLICE, O_SKIP, O_INFO, O_JSON, O_HELP };
 
 static const struct option options[] = {
     {"target", required_argument, NULL, O_TARGET},       {"replay", required_argument, NULL, O_REPLAY},
@@ -55,8 +57,9 @@ static const struct option options[] = {
     {"pipeline", required_argument, NULL, O_PIPELINE},   {"threads", required_argument, NULL, O_THREADS},
     {"seed", required_argument, NULL, O_SEED},           {"seconds", required_argument, NULL, O_SECONDS},
     {"requests", required_argument, NULL, O_REQUESTS},   {"warmup", required_argument, NULL, O_WARMUP},
-    {"rate", required_argument, NULL, O_RATE},           {"slice", required_argument, NULL, O_SLICE},
-    {"skip", required_argument, NULL, O_SKIP},           {"info", no_argument, NULL, O_INFO},                 {"json", no_argument, NULL, O_JSON},
+    {"rate", required_argument, NULL, O_RATE},           {"watch", required_argument, NULL, O_WATCH},
+    {"slice", required_argument, NULL, O_SLICE},         {"skip", required_argument, NULL, O_SKIP},
+    {"info", no_argument, NULL, O_INFO},                 {"json", no_argument, NULL, O_JSON},
     {"help", no_argument, NULL, O_HELP},                 {NULL, 0, NULL, 0}};
 
 static uint64_t number(const char *text, uint64_t min, uint64_t max) {
@@ -161,6 +164,9 @@ static bool load_option(struct load_options *load, int option, const char *text)
     case O_RATE:
         load->rate = fraction(text, 0.001, 1e9);
         return true;
+    case O_WATCH:
+        load->watch = text;
+        return true;
     default:
         return false;
     }
@@ -218,6 +224,10 @@ static void load_print(const struct load_result *r, bool json) {
                 : "requests %llu  nulls %llu  errors %llu  seconds %.3f  ops/s %.0f\n",
            (unsigned long long)r->replies, (unsigned long long)r->nulls, (unsigned long long)r->errors, r->seconds, rate);
     latency_print(&r->latency, json);
+    if (r->windows > 0) {
+        printf(json ? ", \"windows\": %llu, \"windows_late\": %llu" : "windows of 10 ms %llu  not counted %llu\n",
+               (unsigned long long)r->windows, (unsigned long long)r->late);
+    }
     if (json) {
         printf(", \"first_error\": \"");
         error_print(r->first_error);

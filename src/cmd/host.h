@@ -130,8 +130,10 @@ struct host_ops {
     void (*wait)(struct call *c, struct call_job *job);
     /* Purges must be noted before they take effect. */
     bool (*lasting_purges)(struct host *h);
-    /* Notes one: a prefix, or a tag (not 0). False with errno. May block; any thread. */
-    bool (*note_purge)(struct host *h, uint8_t db, uint32_t tag, struct slice prefix, bool soft, int64_t now_ms);
+    /* Notes one: a prefix, or a tag (not 0). Its number; 0 with errno. May block; any thread. */
+    uint64_t (*note_purge)(struct host *h, uint8_t db, uint32_t tag, struct slice prefix, bool soft, int64_t now_ms);
+    /* Makes those that were noted, up to that number, in the order in which they were. Every shard locked. */
+    void (*make_purges)(struct host *h, uint64_t upto);
     /* Whether the client may be let go to load a key: no reply of it is held back, which would hide that from it. */
     bool (*may_lease)(struct call *c);
     /* The call's reply is held until the lease ends, at most so long; then the call runs again (waited when the time is over).

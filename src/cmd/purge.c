@@ -50,16 +50,17 @@ struct purging {
     bool tags, soft;
     const struct slice *names; /* of a job its own: the call's arguments move when it parks */
     int count;
-    int error; /* errno of noting it */
+    int error;      /* errno of noting it */
+    uint64_t noted; /* number of the last that was; 0 none */
     int64_t now_ms;
 };
 
 static void note_all(struct purging *p) {
     for (int i = 0; i < p->count && p->error == 0; i++) {
         uint32_t tag = p->tags ? purge_tag_hash(p->db, p->names[i]) : 0;
-        if (!p->host->ops->note_purge(p->host, p->db, tag, p->tags ? slice_make("", 0) : p->names[i], p->soft, p->now_ms)) {
-            p->error = errno;
-        }
+        uint64_t number = p->host->ops->note_purge(p->host, p->db, tag, p->tags ? slice_make("", 0) : p->names[i], p->soft, p->now_ms);
+        p->error = number == 0 ? errno : 0;
+        p->noted = number != 0 ? number : p->noted;
     }
 }
 
@@ -87,19 +88,27 @@ static struct purging *make_job(const struct purging *now) {
     return p;
 }
 
-static enum err make_purge(struct call *c, const struct purging *p) {
+/* Without a disk nothing is noted. False: too many. */
+static bool purge_now(struct call *c, const struct purging *p) {
     struct guard *g = c->host->tier->guard;
+    bool ok = true;
+    for (int i = 0; i < p->count && ok; i++) {
+        ok = p->tags ? guard_purge_tag(g, purge_tag_hash(p->db, p->names[i]), p->soft, c->now_ms)
+                     : guard_purge_prefix(g, p->db, p->names[i], p->soft, c->now_ms);
+    }
+    return ok;
+}
+
+static enum err make_purge(struct call *c, const struct purging *p) {
+    if (p->noted != 0) { /* in part, too: the next start would make it */
+        c->host->ops->make_purges(c->host, p->noted);
+    } else if (p->error == 0 && !purge_now(c, p)) {
+        return call_errorf(c, "ERR too many purges: see purge-max");
+    }
+    tier_changed(c->host->tier, NULL);
     if (p->error != 0) {
         return call_errorf(c, "ERR the purge could not be noted on disk: %s", strerror(p->error));
     }
-    for (int i = 0; i < p->count; i++) {
-        bool ok = p->tags ? guard_purge_tag(g, purge_tag_hash(p->db, p->names[i]), p->soft, c->now_ms)
-                          : guard_purge_prefix(g, p->db, p->names[i], p->soft, c->now_ms);
-        if (!ok) {
-            return call_errorf(c, "ERR too many purges: see purge-max");
-        }
-    }
-    tier_changed(c->host->tier, NULL);
     reply_ok(c->out);
     return OK;
 }

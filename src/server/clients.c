@@ -257,10 +257,14 @@ static bool lasting_purges(struct host *h) {
     return server_of(h)->purge_log != NULL;
 }
 
-static bool note_purge(struct host *h, uint8_t db, uint32_t tag, struct slice prefix, bool soft, int64_t now_ms) {
+static uint64_t note_purge(struct host *h, uint8_t db, uint32_t tag, struct slice prefix, bool soft, int64_t now_ms) {
     const struct purge_record r = {
         .kind = tag != 0 ? PURGE_TAG : PURGE_PREFIX, .soft = soft, .db = db, .tag = tag, .time_ms = now_ms, .prefix = prefix};
     return purge_log_append(server_of(h)->purge_log, &r);
+}
+
+static void make_purges(struct host *h, uint64_t upto) {
+    purge_log_make(server_of(h)->purge_log, upto);
 }
 
 static void guards_info(struct host *h, struct buf *out) {
@@ -337,6 +341,7 @@ const struct host_ops server_ops = {.each_client = each_client,
                                     .guards_info = guards_info,
                                     .lasting_purges = lasting_purges,
                                     .note_purge = note_purge,
+                                    .make_purges = make_purges,
                                     .may_lease = hold_may_lease,
                                     .hold = hold_for,
                                     .yield = yield_call,

@@ -188,6 +188,7 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     writes_tick(srv->tier.writes);
     handover_tick(srv);
     if (srv->purge_log != NULL) {
+        purge_log_make_rest(srv->purge_log);
         purge_log_tick(srv->purge_log, srv->host.pool);
     }
     if (now_us - srv->second_us >= SECOND_US) {

@@ -48,26 +48,36 @@ int handover_logical(const struct server *srv, uint8_t physical) {
 
 /* ---- dropping ---- */
 
-/* False: not noted on disk. May block. */
-static bool note_drop(struct server *srv, const uint8_t *set) {
+/* Its number for make_drop; 0: not noted on disk, or there is none. May block. */
+static uint64_t note_drop(struct server *srv, const uint8_t *set) {
     struct purge_record r = {.kind = PURGE_BY_SLOTS, .time_ms = clock_now_ms(), .prefix = slice_make((const char *)set, PURGE_SLOT_BYTES)};
-    return srv->purge_log == NULL || purge_log_append(srv->purge_log, &r);
+    return srv->purge_log != NULL ? purge_log_append(srv->purge_log, &r) : 0;
+}
+
+/* Every shard locked. */
+static void make_drop(struct server *srv, const uint8_t *set, uint64_t noted) {
+    if (noted != 0) {
+        purge_log_make(srv->purge_log, noted);
+    } else {
+        guard_purge_slots(srv->tier.guard, set);
+    }
 }
 
 bool handover_drop_missed(struct server *srv, const uint8_t *set) {
-    bool noted = note_drop(srv, set);
+    uint64_t noted = note_drop(srv, set);
     l1_lock_all(srv->host.l1);
-    guard_purge_slots(srv->tier.guard, set);
+    make_drop(srv, set, noted);
     tier_changed(srv->host.tier, NULL);
     l1_unlock_all(srv->host.l1);
-    return noted;
+    return noted != 0 || srv->purge_log == NULL;
 }
 
 /* Purges the slots of set that are lent. May block: the disk notes it first. Returns how many there were. */
 static unsigned drop(struct handover *h, uint8_t *set) {
     struct server *srv = h->srv;
     unsigned n = 0;
-    if (!note_drop(srv, set)) {
+    uint64_t noted = note_drop(srv, set);
+    if (noted == 0 && srv->purge_log != NULL) {
         log_warning("cluster: that slots have moved away could not be noted on disk");
     }
     l1_lock_all(srv->host.l1);
@@ -75,10 +85,10 @@ static unsigned drop(struct handover *h, uint8_t *set) {
         if (slot_set_has(set, s)) {
             bool was = atomic_exchange(&h->lent[s], LENT_NOT) != LENT_NOT; /* else somebody else was first, and it may be in use again */
             n += was;
-            slot_set_put(set, s, was);
+            slot_set_put(set, s, was || noted != 0); /* what is noted is made as it is */
         }
     }
-    guard_purge_slots(srv->tier.guard, set);
+    make_drop(srv, set, noted);
     l1_unlock_all(srv->host.l1);
     atomic_fetch_sub(&h->lent_count, n);
     return n;

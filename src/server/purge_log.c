@@ -19,19 +19,38 @@
 #include "src/base/mem.h"
 #include "src/ds/crc64.h"
 #include "src/guard/purge.h"
+#include "src/l1/l1.h"
 #include "src/rt/pool.h"
 #include "src/tier/guard.h"
+#include "src/tier/tier.h"
 
 enum { HEAD = 32, PREFIX_LIMIT = 1 << 20, NUMBERS_BYTES = PURGE_SLOTS * sizeof(uint32_t), TIDY_BYTES = 1 << 20, TIDY_FACTOR = 2 };
+
+/* The last digit is the format's. Files of the format before had no head. */
+static const char file_head[PURGE_FILE_HEAD + 1] = "strata purges 2\n";
+enum { FORMAT_AT = PURGE_FILE_HEAD - 2 };
+
+/* A purge between being noted and being made. */
+struct pending {
+    struct list link;
+    uint64_t number;
+    struct purge_record r;
+    char prefix[];
+};
 
 struct purge_log {
     /* fixed after open */
     char *path, *beside;
     bool power_safe;
+    struct guard *guard;
 
     struct lock lock; /* PURGES: the file */
     int fd;
     _Atomic int64_t end; /* read without it */
+
+    struct lock pending_lock;  /* PENDING: what is noted and not made */
+    struct list pending;       /* in the file's order */
+    _Atomic uint64_t noted, made; /* numbers of the last; read without it */
 
     _Atomic int64_t tidy_at; /* bytes from which on it is worth it */
     struct job tidying;
@@ -111,16 +130,17 @@ static bool purge_again(struct guard *g, const struct purge_record *r) {
     }
 }
 
-/* All of them: what was purged stays so when purge-max has become lower, too. */
-static void replay_one(struct guard *g, const struct purge_record *r, bool *too_many) {
+/* What was noted is in force, also when purge-max has become lower, or others were noted meanwhile. True when there was room for it. */
+static bool make_one(struct guard *g, const struct purge_record *r) {
     if (r->number != 0) {
         purges_set_last(g->purges, r->number - 1);
     }
-    if (!purge_again(g, r)) {
-        *too_many = true;
+    bool room = purge_again(g, r);
+    if (!room) {
         purges_set_max(g->purges, purges_count(g->purges) + 1);
         (void)purge_again(g, r);
     }
+    return room;
 }
 
 static unsigned char *read_all(const struct purge_log *log, int64_t n) {
@@ -132,35 +152,78 @@ static unsigned char *read_all(const struct purge_log *log, int64_t n) {
     return bytes;
 }
 
-static bool replay(struct purge_log *log, struct guard *g) {
-    struct stat st;
-    bool too_many = false;
-    unsigned char *bytes = fstat(log->fd, &st) == 0 ? read_all(log, st.st_size) : NULL;
-    if (bytes == NULL) {
-        return false;
-    }
+/* Returns where the last whole record ends. */
+static size_t replay(struct guard *g, const unsigned char *bytes, size_t n, size_t at) {
     struct purge_record r;
-    size_t at = 0, used;
+    bool room = true;
     unsigned count = 0;
-    for (; (used = take(bytes + at, (size_t)st.st_size - at, &r)) != 0; at += used) {
-        replay_one(g, &r, &too_many);
+    for (size_t used; (used = take(bytes + at, n - at, &r)) != 0; at += used) {
+        room &= make_one(g, &r);
         count += r.kind != PURGE_LAST;
     }
-    mem_free(bytes);
-    log->end = (int64_t)at;
     if (count > 0) {
         log_notice("%u purges are in force", count);
     }
-    if (too_many) {
+    if (!room) {
         log_warning("purge-max is lower than what has been purged: all of it stays so, nothing else can be");
     }
-    return ftruncate(log->fd, log->end) == 0;
+    return at;
+}
+
+/* Where the records begin, by the head; -1 with the reason when they are not to be understood. */
+static int records_begin(const unsigned char *bytes, size_t n, struct buf *why) {
+    struct purge_record r;
+    size_t head = n < PURGE_FILE_HEAD ? n : PURGE_FILE_HEAD;
+    if (memcmp(bytes, file_head, head) == 0) {
+        return (int)head; /* less than whole: a crash when it was made */
+    }
+    if (n >= PURGE_FILE_HEAD && memcmp(bytes, file_head, FORMAT_AT) == 0) {
+        buf_printf(why, "its format is '%c', this version reads '%c': start the version that wrote it, or remove `dir`'s disk tier with it", bytes[FORMAT_AT],
+                   file_head[FORMAT_AT]);
+        return -1;
+    }
+    if (take(bytes, n, &r) != 0) {
+        return 0;
+    }
+    buf_puts(why, "it is no file of purges: without it values that were purged would come back; remove it together with `dir`'s disk tier");
+    return -1;
+}
+
+/* False with the reason. */
+static bool read_file(struct purge_log *log, struct buf *why) {
+    struct stat st;
+    unsigned char *bytes = fstat(log->fd, &st) == 0 ? read_all(log, st.st_size) : NULL;
+    if (bytes == NULL) {
+        buf_puts(why, strerror(errno));
+        return false;
+    }
+    int from = records_begin(bytes, (size_t)st.st_size, why);
+    log->end = from >= 0 ? (int64_t)replay(log->guard, bytes, (size_t)st.st_size, (size_t)from) : 0;
+    mem_free(bytes);
+    if (from < 0) {
+        return false;
+    }
+    bool ok = ftruncate(log->fd, log->end) == 0;
+    if (ok && log->end < PURGE_FILE_HEAD) {
+        ok = pwrite(log->fd, file_head, PURGE_FILE_HEAD, 0) == PURGE_FILE_HEAD && fsync(log->fd) == 0;
+        log->end = PURGE_FILE_HEAD;
+    } else if (ok && from == 0) {
+        (void)purge_log_tidy(log); /* so that it has one */
+    }
+    if (!ok) {
+        buf_puts(why, strerror(errno));
+    }
+    return ok;
 }
 
 struct purge_log *purge_log_open(const char *path, bool power_safe, struct guard *g, struct buf *err) {
     struct purge_log *log = mem_zalloc(sizeof(*log));
     struct buf beside = {0};
+    struct buf why = {0};
     lock_init(&log->lock, LOCK_PURGES, 0);
+    lock_init(&log->pending_lock, LOCK_PENDING, 0);
+    list_init(&log->pending);
+    log->guard = g;
     buf_printf(&beside, "%s.new", path);
     buf_putc(&beside, '\0');
     log->path = mem_strdup(path);
@@ -170,11 +233,22 @@ struct purge_log *purge_log_open(const char *path, bool power_safe, struct guard
     log->tidy_at = TIDY_BYTES;
     unlink(log->beside); /* of a run that was cut off */
     log->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (log->fd < 0 || !replay(log, g)) {
-        buf_printf(err, "'%s': %s", path, strerror(errno));
+    if (log->fd < 0) {
+        buf_puts(&why, strerror(errno));
+    }
+    if (log->fd < 0 || !read_file(log, &why)) {
+        buf_printf(err, "'%s': %.*s", path, (int)why.n, why.p);
         purge_log_close(&log);
     }
+    buf_free(&why);
     return log;
+}
+
+/* The oldest; there is one. */
+static struct pending *take_pending(struct purge_log *log) {
+    struct pending *p = LIST_ENTRY(log->pending.next, struct pending, link);
+    list_remove(&p->link);
+    return p;
 }
 
 void purge_log_close(struct purge_log **lp) {
@@ -183,6 +257,9 @@ void purge_log_close(struct purge_log **lp) {
     if (log != NULL) {
         if (log->fd >= 0) {
             close(log->fd);
+        }
+        while (!list_empty(&log->pending)) {
+            mem_free(take_pending(log));
         }
         mem_free(log->path);
         mem_free(log->beside);
@@ -196,21 +273,69 @@ int64_t purge_log_bytes(const struct purge_log *log) {
     return atomic_load_explicit(&log->end, memory_order_relaxed);
 }
 
-bool purge_log_append(struct purge_log *log, const struct purge_record *r) {
+/* Behind those that are in the file before it; PURGES held. */
+static uint64_t await_making(struct purge_log *log, struct pending *p) {
+    lock_acquire(&log->pending_lock);
+    p->number = atomic_load_explicit(&log->noted, memory_order_relaxed) + 1;
+    list_push_back(&log->pending, &p->link);
+    atomic_store_explicit(&log->noted, p->number, memory_order_release);
+    lock_release(&log->pending_lock);
+    return p->number;
+}
+
+static struct pending *pending_create(const struct purge_record *r) {
+    struct pending *p = mem_alloc(sizeof(*p) + r->prefix.n);
+    p->r = *r;
+    memcpy(p->prefix, r->prefix.p == NULL ? "" : r->prefix.p, r->prefix.n);
+    p->r.prefix.p = p->prefix;
+    return p;
+}
+
+uint64_t purge_log_append(struct purge_log *log, const struct purge_record *r) {
     unsigned char *bytes = mem_alloc(HEAD + r->prefix.n);
+    struct pending *p = pending_create(r);
     size_t n = put_record(bytes, r);
+    uint64_t number = 0;
     lock_acquire(&log->lock);
     int64_t end = purge_log_bytes(log);
     ssize_t done = pwrite(log->fd, bytes, n, end);
     bool ok = done == (ssize_t)n && (!log->power_safe || fdatasync(log->fd) == 0);
     if (ok) {
         atomic_store_explicit(&log->end, end + (int64_t)n, memory_order_relaxed);
+        number = await_making(log, p);
+        p = NULL;
     } else if (done >= 0 && done != (ssize_t)n) {
         errno = ENOSPC;
     }
     lock_release(&log->lock);
+    mem_free(p);
     mem_free(bytes);
-    return ok;
+    return number;
+}
+
+/* ---- making ---- */
+
+void purge_log_make(struct purge_log *log, uint64_t upto) {
+    lock_acquire(&log->pending_lock);
+    while (!list_empty(&log->pending) && LIST_ENTRY(log->pending.next, struct pending, link)->number <= upto) {
+        struct pending *p = take_pending(log);
+        lock_release(&log->pending_lock); /* the order stands: the shards are locked */
+        (void)make_one(log->guard, &p->r);
+        atomic_store_explicit(&log->made, p->number, memory_order_release);
+        mem_free(p);
+        lock_acquire(&log->pending_lock);
+    }
+    lock_release(&log->pending_lock);
+}
+
+void purge_log_make_rest(struct purge_log *log) {
+    uint64_t noted = atomic_load_explicit(&log->noted, memory_order_acquire);
+    if (atomic_load_explicit(&log->made, memory_order_acquire) < noted) {
+        l1_lock_all(log->guard->l1);
+        purge_log_make(log, noted);
+        tier_changed(log->guard->tier, NULL);
+        l1_unlock_all(log->guard->l1);
+    }
 }
 
 /* ---- writing anew ---- */
@@ -305,7 +430,7 @@ static void drop_void(struct digest *d) {
 static bool digest_bytes(struct digest *d, const unsigned char *bytes, size_t n) {
     struct purge_record r;
     size_t used;
-    for (size_t at = 0; (used = take(bytes + at, n - at, &r)) != 0; at += used) {
+    for (size_t at = memcmp(bytes, file_head, PURGE_FILE_HEAD) == 0 ? PURGE_FILE_HEAD : 0; (used = take(bytes + at, n - at, &r)) != 0; at += used) {
         if (!digest_one(d, &r, bytes + at)) {
             return false;
         }
@@ -318,8 +443,11 @@ static bool digest_bytes(struct digest *d, const unsigned char *bytes, size_t n)
 
 /* NULL: no memory. */
 static unsigned char *render(const struct digest *d, size_t *n) {
-    unsigned char *out = mem_try_alloc(d->bytes + 2 * HEAD + NUMBERS_BYTES);
-    *n = 0;
+    unsigned char *out = mem_try_alloc(PURGE_FILE_HEAD + d->bytes + 2 * HEAD + NUMBERS_BYTES);
+    *n = PURGE_FILE_HEAD;
+    if (out != NULL) {
+        memcpy(out, file_head, PURGE_FILE_HEAD);
+    }
     for (size_t i = 0; out != NULL && i < d->n; i++) {
         struct purge_record r;
         (void)take(d->list[i].at, SIZE_MAX, &r);

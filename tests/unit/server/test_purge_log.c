@@ -3,6 +3,7 @@
 #include "tests/unit/check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,21 +56,24 @@ static void end(struct life *life) {
     mem_free(life);
 }
 
+static void make(struct life *life, uint64_t number) {
+    l1_lock_all(life->l1);
+    purge_log_make(life->log, number);
+    l1_unlock_all(life->l1);
+}
+
 static bool purge(struct life *life, const struct purge_record *r) {
-    struct guard *g = life->tier.guard;
-    bool noted = purge_log_append(life->log, r);
-    if (r->kind == PURGE_BY_SLOTS) {
-        guard_purge_slots(g, (const uint8_t *)r->prefix.p);
-    } else if (r->kind == PURGE_TAG) {
-        assert_true(guard_purge_tag(g, r->tag, r->soft, r->time_ms));
-    } else {
-        assert_true(guard_purge_prefix(g, r->db, r->prefix, r->soft, r->time_ms));
-    }
-    return noted;
+    uint64_t number = purge_log_append(life->log, r);
+    make(life, number);
+    return number != 0;
 }
 
 static void purge_prefix(struct life *life, const char *prefix, bool soft, int64_t time_ms) {
     assert_true(purge(life, &(struct purge_record){.kind = PURGE_PREFIX, .soft = soft, .db = 1, .time_ms = time_ms, .prefix = slice_cstr(prefix)}));
+}
+
+static uint64_t note_prefix(struct life *life, const char *prefix) {
+    return purge_log_append(life->log, &(struct purge_record){.kind = PURGE_PREFIX, .db = 1, .prefix = slice_cstr(prefix)});
 }
 
 static void purge_slot(struct life *life, const char *name) {
@@ -186,6 +190,85 @@ static void purge_log_is_as_large_as_what_is_in_force(void **state) {
     end(life);
 }
 
+/* As a value's stamp is the number of a purge. */
+static bool is_purged(const struct life *life, const char *name, uint32_t stamp) {
+    struct item_extra e = {.stamp = stamp};
+    return purges_deadline(life->tier.guard->purges, 1, slice_cstr(name), INT64_MAX, &e) == INT64_MIN;
+}
+
+/* Whoever is first to make one: a value written between two would else be older than the other one of them after a restart. */
+static void purge_log_makes_in_the_order_of_the_file(void **state) {
+    (void)state;
+    struct truth *want = mem_zalloc(sizeof(*want));
+    unlink(file);
+    struct life *life = begin();
+    uint64_t first = note_prefix(life, "a"), second = note_prefix(life, "b");
+    assert_true(first != 0 && second > first);
+    make(life, second);
+    uint32_t stamp = purges_last(life->tier.guard->purges); /* of a value that is written now */
+    make(life, first);
+    assert_int_equal(purges_last(life->tier.guard->purges), 2);
+    bool gone = is_purged(life, "ax:1", stamp);
+    read_truth(life, want);
+    end(life);
+    life = begin();
+    assert_same_truth(life, want);
+    assert_int_equal(is_purged(life, "ax:1", stamp), gone);
+    end(life);
+    mem_free(want);
+}
+
+/* Its client has gone: others make it, or the next tick. */
+static void purge_log_makes_what_nobody_comes_for(void **state) {
+    (void)state;
+    unlink(file);
+    struct life *life = begin_with(1);
+    note_prefix(life, "a");
+    uint64_t number = note_prefix(life, "b");
+    make(life, number - 1);
+    assert_true(is_purged(life, "a", 0) && !is_purged(life, "b", 0));
+    purge_log_make_rest(life->log);
+    assert_true(is_purged(life, "b", 0)); /* past what may be remembered, too: the next start would make it */
+    purge_log_make_rest(life->log);
+    assert_int_equal(purges_last(life->tier.guard->purges), 2);
+    note_prefix(life, "c");
+    end(life); /* and what is not made when the process ends, by the next one */
+    life = begin();
+    assert_true(is_purged(life, "c", 2));
+    end(life);
+}
+
+static void *purge_many(void *arg) {
+    struct life *life = arg;
+    for (unsigned i = 0; i < 200; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "%c", 'a' + (int)(i % 5));
+        make(life, note_prefix(life, name));
+    }
+    return NULL;
+}
+
+static void purge_log_is_as_what_many_threads_made(void **state) {
+    (void)state;
+    struct truth *want = mem_zalloc(sizeof(*want));
+    pthread_t threads[4];
+    unlink(file);
+    struct life *life = begin();
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, purge_many, life), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    read_truth(life, want);
+    assert_int_equal(want->last, 800);
+    end(life);
+    life = begin();
+    assert_same_truth(life, want);
+    end(life);
+    mem_free(want);
+}
+
 /* Too many for what the directive allows now: they were acknowledged. */
 static void purge_log_keeps_more_than_there_may_be(void **state) {
     (void)state;
@@ -223,6 +306,59 @@ static struct buf get_file(const char *path) {
     } while (n > 0);
     close(fd);
     return b;
+}
+
+static void assert_refused(const char *why) {
+    struct life *life = mem_zalloc(sizeof(*life));
+    struct buf err = {0};
+    life->l1 = l1_create(&(struct l1_options){.shards = 2, .policy = "noeviction", .hooks = {.ctx = &life->tier}});
+    tier_init(&life->tier, life->l1);
+    life->tier.guard = guard_create(life->l1, &life->tier, 10, MAX);
+    assert_null(purge_log_open(file, false, life->tier.guard, &err));
+    buf_putc(&err, '\0');
+    assert_non_null(strstr(err.p, why));
+    buf_free(&err);
+    end(life);
+}
+
+/* A file of another format is left as it is; one of the format before, which had no head, is read and given one. */
+static void purge_log_knows_its_format(void **state) {
+    (void)state;
+    struct truth *want = mem_zalloc(sizeof(*want));
+    unlink(file);
+    struct life *life = begin();
+    assert_int_equal(size_of(file), PURGE_FILE_HEAD);
+    for (unsigned i = 0; i < 30; i++) {
+        purge_something(life, i);
+    }
+    read_truth(life, want);
+    end(life);
+    struct buf now = get_file(file);
+    for (unsigned round = 0; round < 2; round++) {
+        put_file(file, now.p + PURGE_FILE_HEAD, now.n - PURGE_FILE_HEAD);
+        life = begin();
+        assert_same_truth(life, want);
+        end(life);
+        struct buf again = get_file(file);
+        assert_memory_equal(again.p, now.p, PURGE_FILE_HEAD);
+        buf_free(&again);
+    }
+    now.p[PURGE_FILE_HEAD - 2]++;
+    put_file(file, now.p, now.n);
+    assert_refused("its format is '3', this version reads '2'");
+    assert_int_equal(size_of(file), now.n);
+    put_file(file, "something else altogether", 25);
+    assert_refused("no file of purges");
+    assert_int_equal(size_of(file), 25);
+    put_file(file, "strata", 6); /* cut off when it was made */
+    life = begin();
+    purge_prefix(life, "a", false, 0);
+    end(life);
+    life = begin();
+    assert_true(is_purged(life, "a", 0));
+    end(life);
+    buf_free(&now);
+    mem_free(want);
 }
 
 /* What a kill leaves at each step: the new file in part, whole, and in the old one's place. */
@@ -335,7 +471,9 @@ static void purge_log_goes_on_when_it_cannot_be_written_anew(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(purge_log_keeps_all_over_a_restart), cmocka_unit_test(purge_log_is_as_large_as_what_is_in_force),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(purge_log_makes_in_the_order_of_the_file), cmocka_unit_test(purge_log_makes_what_nobody_comes_for),
+                                       cmocka_unit_test(purge_log_is_as_what_many_threads_made), cmocka_unit_test(purge_log_knows_its_format),
+                                       cmocka_unit_test(purge_log_keeps_all_over_a_restart), cmocka_unit_test(purge_log_is_as_large_as_what_is_in_force),
                                        cmocka_unit_test(purge_log_keeps_more_than_there_may_be), cmocka_unit_test(purge_log_is_whole_at_each_step),
                                        cmocka_unit_test(purge_log_survives_kills), cmocka_unit_test(purge_log_goes_on_when_it_cannot_be_written_anew)};
     const char *tmp = getenv("TMPDIR");

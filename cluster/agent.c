@@ -14,7 +14,7 @@
 #include "src/conf/conf.h"
 #include "src/rt/loop.h"
 
-enum { AGENT_LOOP_ID = 2000, WAITING_MAX_BYTES = 16 << 20, WAITING_MAX = 10000 };
+enum { KEEP_MS = 100, AGENT_LOOP_ID = 2000, WAITING_MAX_BYTES = 16 << 20, WAITING_MAX = 10000 };
 
 struct agent {
     /* fixed after create */
@@ -27,6 +27,8 @@ struct agent {
     /* the agent's thread only */
     struct members *members;
     struct timer *timer;
+    uint32_t kept;     /* of which set the others have been kept */
+    int64_t kept_ms;
 
     /* the creator's thread only */
     struct driver *driver;
@@ -138,10 +140,46 @@ static void note_stats(struct agent *a) {
     lock_release(&a->stats_lock);
 }
 
+struct others {
+    struct member_record *list;
+    unsigned n;
+};
+
+static void note_other(void *ctx, const struct member_record *r, enum node_state state, int64_t heard_ms) {
+    struct others *others = ctx;
+    (void)state;
+    (void)heard_ms;
+    if (r->intent == INTENT_MEMBER && r->verdict < VERDICT_REMOVED && others->n < RING_MAX_NODES) {
+        others->list[others->n++] = *r;
+    }
+}
+
+/* So that this node's next life does not think itself alone when it meets nobody. Before it has joined it knows less than what is kept. */
+static void keep_peers(struct agent *a) {
+    uint32_t set = (uint32_t)members_version(a->members);
+    if (a->hooks.peers == NULL || !members_joined(a->members) || set == a->kept) {
+        return;
+    }
+    struct others others = {mem_alloc((RING_MAX_NODES + 1) * sizeof(*others.list)), 0};
+    members_each(a->members, note_other, &others);
+    for (unsigned i = 0; i < others.n; i++) {
+        if (strcmp(others.list[i].id, members_self(a->members)->id) == 0) {
+            others.list[i] = others.list[--others.n];
+        }
+    }
+    a->kept = set;
+    a->hooks.peers(a->hooks.ctx, others.list, others.n);
+    mem_free(others.list);
+}
+
 static void on_tick(void *ctx) {
     struct agent *a = ctx;
     members_tick(a->members, now_ms());
     note_stats(a);
+    if (now_ms() - a->kept_ms >= KEEP_MS) {
+        keep_peers(a);
+        a->kept_ms = now_ms();
+    }
 }
 
 /* ---- what it is told ---- */
@@ -347,7 +385,7 @@ static struct node_addr announced(const struct conf *conf) {
     return addr;
 }
 
-struct agent *agent_create(const struct conf *conf, const char *id, int lot, struct ring_store *store, const struct agent_hooks *hooks) {
+struct agent *agent_create(const struct conf *conf, const struct agent_past *past, struct ring_store *store, const struct agent_hooks *hooks) {
     static const struct loop_ops ops = {0};
     struct agent *a = mem_zalloc(sizeof(*a));
     a->hooks = *hooks;
@@ -356,18 +394,20 @@ struct agent *agent_create(const struct conf *conf, const char *id, int lot, str
     lock_init(&a->stats_lock, LOCK_MEMBERS, 0);
     a->loop = loop_create(AGENT_LOOP_ID, "members", &ops, a);
     a->driver_options = (struct driver_options){.conf = conf, .addr = announced(conf), .hooks = {a, on_found}, .conns = &a->driver_conns};
-    memcpy(a->driver_options.id, id, sizeof(a->driver_options.id));
+    memcpy(a->driver_options.id, past->id, sizeof(a->driver_options.id));
     struct members_options o = {.addr = a->driver_options.addr,
                                 .weight = (uint16_t)conf->cluster_weight,
-                                .has_lot = lot >= 0,
-                                .lot = (uint16_t)(lot >= 0 ? lot : 0),
+                                .has_lot = past->lot >= 0,
+                                .lot = (uint16_t)(past->lot >= 0 ? past->lot : 0),
+                                .remembered = past->peers,
+                                .remembered_count = past->peer_count,
                                 .slot_run = (unsigned)conf->cluster_slot_run,
                                 .incarnation = (uint64_t)clock_now_ms(),
                                 .timeout_ms = conf->cluster_node_timeout,
                                 .remove_after_ms = conf->cluster_remove_after,
                                 .window_ms = conf->handover_window,
                                 .settings = cluster_settings_digest(conf)};
-    memcpy(o.id, id, sizeof(o.id));
+    memcpy(o.id, past->id, sizeof(o.id));
     rng_system(&o.seed, sizeof(o.seed));
     struct members_hooks members_hooks = {.ctx = a, .send = on_send, .publish = on_publish, .event = on_event};
     a->members = members_create(&o, &members_hooks, now_ms());
@@ -391,6 +431,7 @@ void agent_destroy(struct agent **ap) {
         loop_stop(a->loop);
         loop_join(a->loop);
         timer_destroy(&a->timer);
+        keep_peers(a);
     }
     members_destroy(&a->members); /* what is said now is not heard */
     loop_destroy(&a->loop);

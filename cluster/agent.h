@@ -26,6 +26,9 @@ struct agent_hooks {
     /* This node has taken a lot, which it is to be given again by agent_create in its next life. May block for a moment. On the agent's thread.
      * May be NULL. */
     void (*lot)(void *ctx, unsigned lot);
+    /* Which other nodes there are, to be given to agent_create in its next life; not more often than ten times a second. May block for a moment. On
+     * the agent's thread, and within agent_destroy. May be NULL. */
+    void (*peers)(void *ctx, const struct member_record *list, unsigned n);
     /* This node had been given up for a while: others used stand-ins for it, and it may not know of what was changed there. On the agent's thread. */
     void (*doubted)(void *ctx);
 };
@@ -49,8 +52,16 @@ struct agent_stats {
     struct agent_differing differing[AGENT_DIFFERING_MAX];
 };
 
-/* id, lot: of node_id_load, node_lot_load. Nothing runs before agent_start, but the store has a ring: of this node alone. */
-struct agent *agent_create(const struct conf *conf, const char *id, int lot, struct ring_store *store, const struct agent_hooks *hooks);
+/* What a node has of its last life: of node_id_load, node_lot_load and node_peers_load. Borrowed until agent_create returns. */
+struct agent_past {
+    const char *id;
+    int lot; /* -1: none */
+    const struct member_record *peers;
+    unsigned peer_count;
+};
+
+/* Nothing runs before agent_start, but the store has a ring: of this node and those it remembers. */
+struct agent *agent_create(const struct conf *conf, const struct agent_past *past, struct ring_store *store, const struct agent_hooks *hooks);
 void agent_start(struct agent *a);
 /* Ends driver and thread, frees. No hook is called afterwards. */
 void agent_destroy(struct agent **a);

@@ -9,6 +9,8 @@
 #include "src/base/check.h"
 #include "src/base/mem.h"
 
+enum { CONTRADICTIONS = 16 /* how far a process may go within a round or two */ };
+
 static const char *const verdict_names[VERDICT_COUNT] = {"alive", "suspect", "dead", "removed", "forgotten"};
 static const char *const intent_names[INTENT_COUNT] = {"joining", "member", "leaving", "left"};
 
@@ -144,7 +146,7 @@ static uint32_t digest_of(const struct members *m) {
 static uint64_t table_of(const struct members *m) {
     uint64_t h = 0;
     for (unsigned i = 0; i < m->n; i++) {
-        h ^= member_is_gone(m->list[i]) ? 0 : hash_record(&m->list[i]->r);
+        h ^= member_is_gone(m->list[i]) || m->list[i]->remembered ? 0 : hash_record(&m->list[i]->r);
     }
     return h;
 }
@@ -203,8 +205,55 @@ static void take_lot(struct members *m) {
     members_tell(m, MEMBERS_LOT, m->self->r.id, "has taken a lot");
 }
 
+/* ---- what is remembered ---- */
+
+static void remember(struct members *m, int64_t now_ms) {
+    for (unsigned i = 0; i < m->o.remembered_count && m->n < RING_MAX_NODES; i++) {
+        struct member_record r = m->o.remembered[i];
+        r.intent = INTENT_MEMBER;
+        r.verdict = VERDICT_ALIVE;
+        if (members_find(m, r.id) == NULL) {
+            add(m, &r, now_ms)->remembered = true;
+        }
+    }
+    m->o.remembered = NULL;
+}
+
+bool members_remembers(const struct members *m) {
+    bool some = false;
+    for (unsigned i = 0; i < m->n; i++) {
+        some |= m->list[i]->remembered;
+    }
+    return some;
+}
+
+/* Somebody who is no beginner is there. */
+static bool found_cluster(const struct members *m) {
+    bool found = false;
+    for (unsigned i = 0; i < m->n; i++) {
+        const struct member *e = m->list[i];
+        found |= e != m->self && !e->remembered && !member_is_gone(e) && e->r.intent == INTENT_MEMBER;
+    }
+    return found;
+}
+
+/* Once this node joins: a cluster has said who is in it; without one, those of before are. */
+static void end_remembering(struct members *m) {
+    bool drops = found_cluster(m);
+    for (unsigned i = m->n; i-- > 0;) {
+        struct member *e = m->list[i];
+        if (e->remembered && drops) {
+            members_drop(m, e);
+        } else if (e->remembered) {
+            e->remembered = false;
+            members_spread(m, e);
+        }
+    }
+}
+
 void members_become_member(struct members *m) {
     if (m->self->r.intent == INTENT_JOINING) {
+        end_remembering(m);
         if (!m->has_lot) {
             take_lot(m);
         }
@@ -324,6 +373,11 @@ static void take_new_life(struct member *e, const struct member_record *r) {
     }
 }
 
+/* A node that contradicts goes one further than what it heard; another process begins with its time. That one may have joined, too, before it met anybody. */
+static bool is_next_life(const struct member_record *was, const struct member_record *now) {
+    return now->intent == INTENT_JOINING || (now->intent == INTENT_MEMBER && now->incarnation > was->incarnation + CONTRADICTIONS);
+}
+
 bool members_merge(struct members *m, const struct member_record *r, int64_t now_ms) {
     struct member *e = members_find(m, r->id);
     if (e == NULL) {
@@ -333,11 +387,13 @@ bool members_merge(struct members *m, const struct member_record *r, int64_t now
         return merge_self(m, r);
     }
     struct member_record was = e->r;
+    bool confirmed = e->remembered;
+    e->remembered = false;
     if (r->incarnation < was.incarnation || (r->incarnation == was.incarnation && r->verdict <= was.verdict)) {
         if (member_is_gone(e)) {
             members_spread(m, e); /* somebody has not heard */
         }
-        return false;
+        return confirmed;
     }
     if (member_is_gone(e) && r->incarnation > was.incarnation && r->verdict < VERDICT_REMOVED && r->intent != INTENT_LEFT &&
         count_present(m) >= RING_MAX_NODES) {
@@ -347,7 +403,7 @@ bool members_merge(struct members *m, const struct member_record *r, int64_t now
     if (r->incarnation > was.incarnation) {
         bool gone = member_is_gone(e) || was.intent == INTENT_LEAVING; /* its last words may have been lost */
         take_new_life(e, r);
-        if (gone && r->intent == INTENT_JOINING && r->verdict == VERDICT_ALIVE) {
+        if (gone && r->verdict == VERDICT_ALIVE && is_next_life(&was, r)) {
             e->r.verdict = VERDICT_SUSPECT; /* another process with what the node had: it is to hear that others have had its share */
         }
     } else {
@@ -487,6 +543,7 @@ struct members *members_create(const struct members_options *o, const struct mem
     m->refused_ms = now_ms;
     m->apart_ms = now_ms - 2 * o->timeout_ms; /* it was nothing yet */
     m->join_by_ms = now_ms + o->timeout_ms;
+    remember(m, now_ms);
     members_settle(m, 0);
     m->epoch = 1;
     members_publish(m, now_ms);
@@ -573,7 +630,7 @@ void members_set_seeds(struct members *m, const struct node_addr *seeds, unsigne
     }
     mem_free(old);
     m->authoritative = authoritative;
-    if (n == 0 && !authoritative && m->seed_count == 0) {
+    if (n == 0 && !authoritative && m->seed_count == 0 && !members_remembers(m)) {
         members_become_member(m);
         members_publish(m, now_ms);
     }

@@ -12,7 +12,10 @@
  * What each node judges by itself. It pings others, and counts calls that failed (members_failed). A node that does not answer is passed over
  * at once (ring_serving), here only; if others cannot reach it for us either, it becomes suspect for all, then dead. None of this changes the ring.
  * A dead node is removed from it when it has been dead for long and most of the ring is here to say so; or when the driver, which knows, does not
- * list it any more; or when another node has its address. A minority removes nobody: it serves on, standing in for the others. */
+ * list it any more; or when another node has its address. A minority removes nobody: it serves on, standing in for the others.
+ *
+ * What a node remembers of its last life. It begins with the nodes it knew then, and asks them, too. Whoever is in a cluster that it finds knows
+ * better: what is not among them is dropped. When it finds none, or only others that begin, they stay: it is a minority, not a cluster of its own. */
 #pragma once
 
 #include <stdbool.h>
@@ -64,6 +67,8 @@ struct members_options {
     int64_t timeout_ms;    /* cluster-node-timeout */
     int64_t remove_after_ms; /* cluster-remove-after; 0: never */
     int64_t window_ms;       /* handover-window */
+    const struct member_record *remembered; /* of other nodes, as members_each told of them; read in members_create alone */
+    unsigned remembered_count;
     uint64_t settings;       /* cluster_settings_digest: low half policies, high half directives; nodes should have the same */
 };
 
@@ -78,7 +83,7 @@ struct members_stats {
     unsigned nodes, answering;                /* now, this one included */
 };
 
-/* Publishes a first ring, of this node alone. */
+/* Publishes a first ring, of this node and those it remembers. */
 struct members *members_create(const struct members_options *o, const struct members_hooks *hooks, int64_t now_ms);
 void members_destroy(struct members **m);
 

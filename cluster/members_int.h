@@ -28,6 +28,7 @@ struct member {
     uint32_t number;            /* of the ping under way; 0: none */
     bool helped;                /* others have been asked to ping it, too */
     bool unreachable;           /* from here */
+    bool remembered;            /* from the last life, and nobody has spoken of it since: not told to others, and no part of the table's hash */
     unsigned failures, answers; /* in a row */
     uint64_t settings;          /* as it has said, once heard_settings */
     bool heard_settings;
@@ -101,6 +102,8 @@ int64_t members_interval_ms(const struct members *m);               /* of rounds
 /* The node of an address, of those that are not gone; NULL. */
 struct member *members_at(const struct members *m, const struct node_addr *addr);
 void members_drop(struct members *m, struct member *e);
+/* There are nodes of the last life that nobody has spoken of yet. */
+bool members_remembers(const struct members *m);
 /* Makes the ring anew if it must be, and publishes it. */
 void members_publish(struct members *m, int64_t now_ms);
 

@@ -25,7 +25,7 @@ static unsigned put_news(struct members *m, const struct member *not_this, struc
     unsigned n = 0;
     for (unsigned i = 0; i < m->n; i++) {
         struct member *e = m->list[i];
-        if (e->news == 0 || e == m->self || e == not_this) {
+        if (e->news == 0 || e == m->self || e == not_this || e->remembered) {
             continue;
         }
         unsigned at = n < MEMBERS_NEWS ? n++ : MEMBERS_NEWS;
@@ -67,15 +67,18 @@ void members_send(struct members *m, enum members_type type, const char *id, con
 
 void members_send_table(struct members *m, enum members_type type, const char *id, const struct node_addr *to) {
     struct members_message head = head_of(m, type, to);
-    struct buf bytes = {0};
-    head.records = (uint16_t)m->n;
-    members_put_head(&bytes, &head);
-    members_put_record(&bytes, &m->self->r);
+    struct buf bytes = {0}, records = {0};
+    members_put_record(&records, &m->self->r);
+    head.records = 1;
     for (unsigned i = 0; i < m->n; i++) {
-        if (m->list[i] != m->self) {
-            members_put_record(&bytes, &m->list[i]->r);
+        if (m->list[i] != m->self && !m->list[i]->remembered) {
+            members_put_record(&records, &m->list[i]->r);
+            head.records++;
         }
     }
+    members_put_head(&bytes, &head);
+    buf_put_slice(&bytes, buf_slice(&records));
+    buf_free(&records);
     m->stats.syncs++;
     emit(m, id, to, &bytes);
 }
@@ -101,7 +104,7 @@ void members_is_self(struct members *m, const struct node_addr *at, int64_t now_
     for (unsigned i = 0; i < m->seed_count; i++) {
         others += !m->seeds[i].self;
     }
-    if (others == 0 && !m->authoritative) {
+    if (others == 0 && !m->authoritative && !members_remembers(m)) {
         members_become_member(m);
     }
     members_publish(m, now_ms);
@@ -110,7 +113,7 @@ void members_is_self(struct members *m, const struct node_addr *at, int64_t now_
 static bool seed_is_up(const struct members *m, const struct seed *seed) {
     const struct member *e = seed->id[0] != '\0' ? members_find(m, seed->id) : NULL;
     e = e != NULL && members_up(m, e) ? e : members_at(m, &seed->addr);
-    return e != NULL && (e == m->self || members_up(m, e));
+    return e != NULL && (e == m->self || (members_up(m, e) && !e->remembered));
 }
 
 void members_ping_seeds(struct members *m, int64_t now_ms) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node_id: the name a node keeps for life, and its lot, each in a file. */
+/* node_id: the name a node keeps for life, its lot, and the nodes it knows, each in a file. */
 #include "cluster/node_id.h"
 
 #include <errno.h>
@@ -9,8 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cluster/members_wire.h"
+#include "cluster/node_addr.h"
 #include "cluster/ring.h"
 #include "src/base/buf.h"
+#include "src/base/mem.h"
 #include "src/base/rng.h"
 
 static bool refuse(struct buf *err, const char *path, const char *reason) {
@@ -93,6 +96,76 @@ bool node_lot_load(const char *path, const char *id, int *lot, struct buf *err) 
     }
     *lot = memcmp(text, id, NODE_ID_HEX) == 0 ? (int)number : -1;
     return true;
+}
+
+/* ---- the other nodes: a line for each, behind a head with the format and whose they are ---- */
+
+enum { PEERS_FORMAT = 1 };
+
+static bool read_peer(char *line, struct member_record *r) {
+    unsigned long weight, lot;
+    unsigned long long incarnation;
+    int at = 0;
+    struct buf why = {0};
+    *r = (struct member_record){.intent = INTENT_MEMBER, .verdict = VERDICT_ALIVE};
+    bool ok = is_hex(line) && sscanf(line + NODE_ID_HEX, " %llu %lu %lu %n", &incarnation, &weight, &lot, &at) == 3 && at > 0 &&
+              weight <= RING_MAX_WEIGHT && lot < RING_LOTS && node_addr_parse(slice_cstr(line + NODE_ID_HEX + at), &r->addr, &why);
+    buf_free(&why);
+    if (ok) {
+        memcpy(r->id, line, NODE_ID_HEX);
+        r->weight = (uint16_t)weight;
+        r->lot = (uint16_t)lot;
+        r->incarnation = incarnation;
+    }
+    return ok;
+}
+
+static int read_peers(FILE *f, const char *id, struct member_record *list) {
+    char line[NODE_HOST_BYTES + 128], owner[NODE_ID_HEX + 2];
+    int format = 0, n = 0;
+    if (fgets(line, sizeof(line), f) == NULL || sscanf(line, "strata peers %d %41s", &format, owner) != 2 || format != PEERS_FORMAT) {
+        return -1;
+    }
+    while (fgets(line, sizeof(line), f) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        if (n == RING_MAX_NODES || !read_peer(line, &list[n++])) {
+            return -1;
+        }
+    }
+    return strcmp(owner, id) == 0 ? n : 0;
+}
+
+int node_peers_load(const char *path, const char *id, struct member_record **list, struct buf *err) {
+    FILE *f = fopen(path, "re");
+    *list = NULL;
+    if (f == NULL) {
+        return errno == ENOENT || refuse(err, path, strerrordesc_np(errno)) ? 0 : -1;
+    }
+    *list = mem_alloc(RING_MAX_NODES * sizeof(**list));
+    int n = read_peers(f, id, *list);
+    fclose(f);
+    if (n <= 0) {
+        mem_free(*list);
+        *list = NULL;
+    }
+    if (n < 0) {
+        refuse(err, path, "not a list of nodes of this version; without the file this node does not know the others until it meets one");
+    }
+    return n;
+}
+
+bool node_peers_keep(const char *path, const char *id, const struct member_record *list, unsigned n, struct buf *err) {
+    struct buf text = {0};
+    buf_printf(&text, "strata peers %d %s\n", PEERS_FORMAT, id);
+    for (unsigned i = 0; i < n; i++) {
+        buf_printf(&text, "%s %llu %u %u ", list[i].id, (unsigned long long)list[i].incarnation, list[i].weight, list[i].lot);
+        node_addr_print(&list[i].addr, &text);
+        buf_putc(&text, '\n');
+    }
+    buf_putc(&text, '\0');
+    bool ok = write_text(path, text.p, err);
+    buf_free(&text);
+    return ok;
 }
 
 bool node_lot_keep(const char *path, const char *id, unsigned lot, struct buf *err) {

@@ -42,6 +42,7 @@ struct cluster {
 
 #define ID_FILE "node.id"
 #define LOT_FILE "node.lot"
+#define PEERS_FILE "node.peers"
 #define MISSED_FILE "node.missed"
 
 struct ring_store *cluster_rings(struct server *srv) {
@@ -156,6 +157,15 @@ static void on_lot(void *ctx, unsigned lot) {
     struct buf why = {0};
     if (!node_lot_keep(LOT_FILE, srv->cluster->id, lot, &why)) {
         log_warning("cluster: which slots this node owns will be others after a restart: %.*s", (int)why.n, why.p);
+    }
+    buf_free(&why);
+}
+
+static void on_peers(void *ctx, const struct member_record *list, unsigned n) {
+    struct server *srv = ctx;
+    struct buf why = {0};
+    if (!node_peers_keep(PEERS_FILE, srv->cluster->id, list, n, &why)) {
+        log_warning("cluster: a restart will not know the other nodes until it meets one: %.*s", (int)why.n, why.p);
     }
     buf_free(&why);
 }
@@ -320,13 +330,25 @@ static struct missed *open_missed(void) {
     return m;
 }
 
+/* False with the reason: what is there cannot be used. past->peers is the caller's. */
+static bool load_past(struct cluster *k, struct agent_past *past, struct buf *err) {
+    struct member_record *peers = NULL;
+    if (!node_id_load(ID_FILE, k->id, err) || !node_lot_load(LOT_FILE, k->id, &past->lot, err)) {
+        return false;
+    }
+    int n = node_peers_load(PEERS_FILE, k->id, &peers, err);
+    past->peers = peers;
+    past->peer_count = n > 0 ? (unsigned)n : 0;
+    return n >= 0;
+}
+
 bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) {
     if (!conf->cluster_enabled) {
         return true;
     }
     struct cluster *k = mem_zalloc(sizeof(*k));
-    int lot;
-    if (!node_id_load(ID_FILE, k->id, err) || !node_lot_load(LOT_FILE, k->id, &lot, err)) {
+    struct agent_past past = {.id = k->id};
+    if (!load_past(k, &past, err)) {
         mem_free(k);
         return false;
     }
@@ -335,8 +357,9 @@ bool cluster_open(struct server *srv, const struct conf *conf, struct buf *err) 
     srv->host.rings = &k->rings;
     srv->handover = handover_create(srv);
     tier_add_source(&srv->tier, handover_source(srv->handover));
-    struct agent_hooks hooks = {.ctx = srv, .send = on_send, .ring = on_ring, .other_version = on_other_version, .lot = on_lot, .doubted = on_doubted};
-    k->agent = agent_create(conf, k->id, lot, &k->rings, &hooks);
+    struct agent_hooks hooks = {.ctx = srv, .send = on_send, .ring = on_ring, .other_version = on_other_version, .lot = on_lot, .peers = on_peers, .doubted = on_doubted};
+    k->agent = agent_create(conf, &past, &k->rings, &hooks);
+    mem_free((void *)(uintptr_t)past.peers);
     k->copies = near_node_create(&srv->host.near_copies, &srv->host.near_bytes);
     k->missed = open_missed();
     k->holders = holders_create(srv->host.l1->shard_count, srv->host.loop_count, wake, srv);

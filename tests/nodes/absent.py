@@ -152,6 +152,49 @@ def of_two_nodes_one_that_has_ended_is_no_hindrance(cl):
     never_again(cl, keys, b"old")
 
 
+def alone(cl, who):
+    until("it sees nobody else", lambda: answering(cl, who) == {cl[who].port})
+
+
+@with_cluster(3, *EAGER, *DISK)
+def a_node_that_restarts_while_the_others_are_away_is_no_cluster_of_its_own(cl):
+    """It remembers them: what it writes is in their place, and they hear of it."""
+    theirs, quiet = keys_of(cl, 0, 30, "theirs"), keys_of(cl, 1, 30, "quiet")
+    write(cl, 2, theirs + quiet, b"old")
+    owners = cl.owners(2)
+    for i in (0, 1, 2):
+        end(cl[i])
+    assert cl[2].start_on(cl[2].wanted)
+    alone(cl, 2)
+    until("it has joined", lambda: info(cl[2].conn(), "peers")["members_joined"] == "1")
+    write(cl, 2, theirs[:15], b"new")
+    write(cl, 2, theirs[15:], None)
+    c = cl[2].conn()
+    assert all(0 < c.cmd("PTTL", k) <= 300000 for k in theirs[:15])  # as any that stands in
+    for i in (0, 1):
+        assert cl[i].start_on(cl[i].wanted)
+    together(cl)
+    assert cl.owners(2) == owners
+    never_again(cl, theirs, b"old")
+    assert read(cl, quiet, 0) == [b"old"] * len(quiet)
+
+
+@with_cluster(3, *EAGER, *DISK)
+def a_purge_by_a_node_that_restarted_alone_reaches_the_others(cl):
+    """They have ended, as it can tell: OK is what it says, and they hear of it."""
+    keys = keys_of(cl, 0, 30, "gone")
+    write(cl, 2, keys, b"old")
+    for i in (0, 1, 2):
+        end(cl[i])
+    assert cl[2].start_on(cl[2].wanted)
+    alone(cl, 2)
+    purge(cl[2].conn(), "PREFIX.PURGE", "gone:")
+    for i in (0, 1):
+        assert cl[i].start_on(cl[i].wanted)
+    together(cl)
+    never_again(cl, keys, b"old")
+
+
 @with_cluster(3, *EAGER, "--leave-on-exit", "yes", "--handover-rate", "0", *DISK)
 def a_node_that_had_left_starts_anew(cl):
     """What others own meanwhile is not on its disk when it is theirs no more."""
@@ -166,4 +209,5 @@ def a_node_that_had_left_starts_anew(cl):
 
 
 ALL = [what_was_written_in_its_place_is_gone_from_its_disk, whoever_owed_it_the_news_may_fall_meanwhile, a_purge_is_done_without_a_node_that_has_ended,
+       a_node_that_restarts_while_the_others_are_away_is_no_cluster_of_its_own, a_purge_by_a_node_that_restarted_alone_reaches_the_others,
        a_purge_is_done_without_a_node_that_is_dead, of_two_nodes_one_that_has_ended_is_no_hindrance, a_node_that_had_left_starts_anew]

@@ -130,9 +130,28 @@ struct net *net_create(unsigned n, uint64_t seed, int64_t timeout_ms) {
     return net;
 }
 
+static void keep_one(void *ctx, const struct member_record *r, enum node_state state, int64_t heard_ms) {
+    struct net_node *node = ctx;
+    (void)state;
+    (void)heard_ms;
+    if (r->intent == INTENT_MEMBER && r->verdict < VERDICT_REMOVED && strcmp(r->id, node->id) != 0) {
+        node->kept[node->kept_count++] = *r;
+    }
+}
+
+/* What a node has on its disk. */
+static void keep_others(struct net_node *node) {
+    if (members_joined(node->members)) {
+        node->kept = mem_realloc(node->kept, (node->net->n + 1) * sizeof(*node->kept));
+        node->kept_count = 0;
+        members_each(node->members, keep_one, node);
+    }
+}
+
 void net_kill(struct net *net, unsigned i) {
     struct net_node *node = &net->nodes[i];
     if (node->members != NULL) {
+        keep_others(node);
         members_destroy(&node->members);
     }
     ring_unref(node->ring);
@@ -149,6 +168,8 @@ void net_start(struct net *net, unsigned i, unsigned seeds) {
                                 .incarnation = (uint64_t)net->now_ms,
                                 .has_lot = node->lots_taken > 0,
                                 .lot = node->lot,
+                                .remembered = node->kept,
+                                .remembered_count = net->memory ? node->kept_count : 0,
                                 .seed = next_random(net),
                                 .timeout_ms = net->timeout_ms,
                                 .remove_after_ms = net->remove_after_ms,
@@ -170,6 +191,7 @@ void net_destroy(struct net **np) {
     *np = NULL;
     for (unsigned i = 0; i < net->n; i++) {
         net_kill(net, i);
+        mem_free(net->nodes[i].kept);
     }
     for (unsigned i = 0; i < WHEEL_MS; i++) {
         for (struct net_message *m = net->wheel[i], *next; m != NULL; m = next) {

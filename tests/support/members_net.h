@@ -22,6 +22,8 @@ struct net_node {
     unsigned lives;
     unsigned lots_taken; /* how often; what a node has on its disk outlives it */
     uint16_t lot;
+    struct member_record *kept; /* the other nodes, as known when its last process ended */
+    unsigned kept_count;
     unsigned events[MEMBERS_EVENT_COUNT];
     unsigned published; /* how often */
 };
@@ -37,6 +39,7 @@ struct net {
     int64_t delay_min_ms, delay_max_ms;
     unsigned loss_pct;
     bool lots; /* nodes take lots, which takes time */
+    bool memory; /* nodes remember the others over a restart */
     uint64_t random;
     struct net_message **wheel; /* those under way, by the millisecond they arrive at */
     uint64_t sent, bytes;

@@ -60,7 +60,7 @@ static void create(unsigned i, const char *const *more) {
     memset(peers[i].id, 'a' + (int)i, NODE_ID_HEX);
     peers[i].deaf = false;
     ring_store_init(&peers[i].store);
-    peers[i].agent = agent_create(conf, peers[i].id, -1, &peers[i].store, &(struct agent_hooks){.ctx = &peers[i], .send = on_send, .doubted = on_doubted});
+    peers[i].agent = agent_create(conf, &(struct agent_past){.id = peers[i].id, .lot = -1}, &peers[i].store, &(struct agent_hooks){.ctx = &peers[i], .send = on_send, .doubted = on_doubted});
     conf_unref(conf);
     conf_store_free(&store);
 }

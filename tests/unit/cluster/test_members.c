@@ -396,6 +396,103 @@ static void members_hear_of_a_removal_they_missed(void **state) {
     net_destroy(&net);
 }
 
+/* ---- memory of a former life ---- */
+
+static struct net *start_with_memory(uint64_t seed, int64_t remove_after_ms) {
+    struct net *net = net_create(5, seed, TIMEOUT);
+    net->memory = true;
+    net->lots = true;
+    net->remove_after_ms = remove_after_ms;
+    for (unsigned i = 0; i < 5; i++) {
+        net_start(net, i, 5);
+    }
+    assert_agrees_within(net, 2);
+    return net;
+}
+
+/* Node 0 begins anew while nobody hears it. */
+static void restart_cut_off(struct net *net) {
+    cut_in_two(net, 1, true);
+    net_kill(net, 0);
+    net_run(net, 2 * TIMEOUT);
+    net_start(net, 0, 5);
+}
+
+static void members_that_begin_cut_off_are_a_minority(void **state) {
+    (void)state;
+    struct net *net = start_with_memory(70, 0);
+    restart_cut_off(net);
+    net_run(net, TIMEOUT / 2);
+    assert_true(ring_find(net->nodes[0].ring, net->nodes[4].id) != RING_NONE); /* from the first moment on */
+    net_run(net, 4 * TIMEOUT);
+    const struct ring *alone = net->nodes[0].ring, *rest = net->nodes[1].ring;
+    assert_int_equal(alone->n, 5);
+    assert_memory_equal(alone->owner, rest->owner, sizeof(rest->owner));
+    for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
+        assert_string_equal(ring_serving(alone, slot)->id, net->nodes[0].id);
+    }
+    cut_in_two(net, 1, false);
+    assert_agrees_within(net, 6);
+    assert_int_equal(net->nodes[0].ring->n, 5);
+    assert_int_equal(net->nodes[0].events[MEMBERS_DOUBTED], 0); /* it was expected back: it is told slot by slot, and tells */
+    net_destroy(&net);
+}
+
+/* Others have had its share, and have noted nothing for it. */
+static void members_that_begin_cut_off_hear_that_they_were_removed(void **state) {
+    (void)state;
+    struct net *net = start_with_memory(71, 5 * TIMEOUT);
+    restart_cut_off(net);
+    net_run(net, 30 * TIMEOUT);
+    assert_int_equal(net_state(net, 1, 0), -1);
+    assert_int_equal(net->nodes[0].ring->n, 5);
+    cut_in_two(net, 1, false);
+    assert_agrees_within(net, 8);
+    assert_int_equal(net->nodes[0].ring->n, 5);
+    assert_true(net->nodes[0].events[MEMBERS_DOUBTED] > 0);
+    net_destroy(&net);
+}
+
+static void members_find_each_other_by_what_they_remember(void **state) {
+    (void)state;
+    struct net *net = start_with_memory(72, 0);
+    uint32_t digest = (uint32_t)net->nodes[0].ring->version;
+    for (unsigned i = 0; i < 5; i++) {
+        net_kill(net, i);
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        net_start(net, i, 0); /* no address is given */
+        net_run(net, i * TIMEOUT / 10);
+    }
+    assert_agrees_within(net, 4);
+    assert_int_equal((uint32_t)net->nodes[0].ring->version, digest);
+    net_destroy(&net);
+}
+
+/* What is remembered is old: it is not told to a cluster where it is not known. */
+static void members_believe_the_cluster_they_find(void **state) {
+    (void)state;
+    struct net *net = start_with_memory(73, 0);
+    for (unsigned i = 0; i < 5; i++) {
+        net_kill(net, i);
+    }
+    net->memory = false;
+    net_run(net, TIMEOUT); /* until nothing is under way */
+    for (unsigned i = 0; i < 3; i++) {
+        net_start(net, i, 3);
+    }
+    assert_agrees_within(net, 2);
+    net->memory = true;
+    net_start(net, 4, 3);
+    net_run(net, 3 * TIMEOUT);
+    assert_true(net_agrees(net));
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(net_state(net, i, 3), -1);
+    }
+    assert_int_equal(net_state(net, 4, 3), -1);
+    net_destroy(&net);
+}
+
 /* ---- leaving ---- */
 
 static void members_leave_and_come_back(void **state) {
@@ -735,6 +832,10 @@ int main(void) {
                                        cmocka_unit_test(members_serve_on_in_a_minority_and_removes_nobody),
                                        cmocka_unit_test(members_of_two_halves_find_each_other_again),
                                        cmocka_unit_test(members_hear_of_a_removal_they_missed),
+                                       cmocka_unit_test(members_that_begin_cut_off_are_a_minority),
+                                       cmocka_unit_test(members_that_begin_cut_off_hear_that_they_were_removed),
+                                       cmocka_unit_test(members_find_each_other_by_what_they_remember),
+                                       cmocka_unit_test(members_believe_the_cluster_they_find),
                                        cmocka_unit_test(members_leave_and_come_back),
                                        cmocka_unit_test(members_take_one_lot_for_life),
                                        cmocka_unit_test(members_forget_a_node_and_it_keeps_away),

@@ -1,5 +1,5 @@
-// ioredis's Cluster against a cluster of Stratas. Argument: the port of one node.
-const Redis = require('ioredis');
+// ioredis's Cluster against a cluster of Stratas. Arguments: the port of one node, the name of the module.
+const Redis = require(process.argv[3]);
 const assert = require('assert');
 
 async function main() {

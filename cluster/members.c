@@ -187,15 +187,17 @@ void members_learn_self(struct members *m, const struct node_addr *at) {
 
 static void fill_node(const struct members *m, const struct member *e, int64_t now_ms, struct ring_node *out);
 
-/* The one that fits best between those who are there. Once in a node's life: one that left, or was removed, has the slots that it had when it is
- * back, so that what its restart moves is moved back, and nothing else. */
+/* The one that fits best between those who are there, and those who begin at the same time (ring_choose_lot). Once in a
+ * node's life: one that left, or was removed, has the slots that it had when it is back, so that what its restart moves is moved back, and nothing else. */
 static void take_lot(struct members *m) {
     struct ring_node *nodes = mem_alloc(m->n * sizeof(*nodes));
     unsigned n = 0, self = 0;
     for (unsigned i = 0; i < m->n; i++) {
-        if (m->list[i] == m->self || !member_is_gone(m->list[i])) {
-            self = m->list[i] == m->self ? n : self;
-            fill_node(m, m->list[i], m->tick_ms, &nodes[n++]);
+        const struct member *e = m->list[i];
+        if (e == m->self || !member_is_gone(e)) {
+            self = e == m->self ? n : self;
+            fill_node(m, e, m->tick_ms, &nodes[n]);
+            nodes[n++].beginner = e->began_beside;
         }
     }
     m->self->r.lot = m->hooks.choose_lot != NULL ? m->hooks.choose_lot(m->hooks.ctx, nodes, n, m->o.slot_run, self)
@@ -251,8 +253,18 @@ static void end_remembering(struct members *m) {
     }
 }
 
+/* Others begin, too, and more may: lots that fit together are taken by those who know each other. */
+static bool waits_for_others(const struct members *m) {
+    bool others = false;
+    for (unsigned i = 0; i < m->n; i++) {
+        others |= m->list[i]->began_beside && !member_is_gone(m->list[i]);
+    }
+    return others && !m->has_lot && m->tick_ms < m->join_by_ms && m->tick_ms - m->grew_ms < members_interval_ms(m);
+}
+
 void members_become_member(struct members *m) {
-    if (m->self->r.intent == INTENT_JOINING) {
+    m->may_join = true;
+    if (m->self->r.intent == INTENT_JOINING && !waits_for_others(m)) {
         end_remembering(m);
         if (!m->has_lot) {
             take_lot(m);
@@ -344,6 +356,10 @@ static void tell_change(struct members *m, const struct member *e) {
     members_tell(m, MEMBERS_CHANGED, e->r.id, text);
 }
 
+static void note_beginner(struct members *m, struct member *e) {
+    e->began_beside |= m->self->r.intent == INTENT_JOINING && !m->has_lot && e->r.intent == INTENT_JOINING && e->r.lot == 0;
+}
+
 /* A record of a node that was not known. One without an address could be called by nobody, nor told to others. */
 static bool merge_new(struct members *m, const struct member_record *r, int64_t now_ms) {
     if (r->intent == INTENT_LEFT || r->verdict >= VERDICT_REMOVED || r->addr.host[0] == '\0') {
@@ -354,6 +370,8 @@ static bool merge_new(struct members *m, const struct member_record *r, int64_t 
         return false;
     }
     struct member *e = add(m, r, now_ms);
+    m->grew_ms = now_ms;
+    note_beginner(m, e);
     members_spread(m, e);
     tell_change(m, e);
     return true;
@@ -403,6 +421,7 @@ bool members_merge(struct members *m, const struct member_record *r, int64_t now
     if (r->incarnation > was.incarnation) {
         bool gone = member_is_gone(e) || was.intent == INTENT_LEAVING; /* its last words may have been lost */
         take_new_life(e, r);
+        note_beginner(m, e);
         if (gone && r->verdict == VERDICT_ALIVE && is_next_life(&was, r)) {
             e->r.verdict = VERDICT_SUSPECT; /* another process with what the node had: it is to hear that others have had its share */
         }

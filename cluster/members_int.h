@@ -28,6 +28,7 @@ struct member {
     uint32_t number;            /* of the ping under way; 0: none */
     bool helped;                /* others have been asked to ping it, too */
     bool unreachable;           /* from here */
+    bool began_beside;          /* it was joining, and had no lot, while this node had none */
     bool remembered;            /* from the last life, and nobody has spoken of it since: not told to others, and no part of the table's hash */
     unsigned failures, answers; /* in a row */
     uint64_t settings;          /* as it has said, once heard_settings */
@@ -70,6 +71,8 @@ struct members {
     int64_t round_ms, tick_ms, join_by_ms; /* tick_ms: of the last tick */
     int64_t apart_ms; /* when this node last did not run for a while, or did not see most of the ring */
     unsigned clashes;
+    int64_t grew_ms;  /* when a record of another node came */
+    bool may_join;    /* it knows what others know */
     bool doubted;     /* while it joined */
     bool has_lot;
     int64_t refused_ms; /* when of a refused message may be told again */
@@ -93,6 +96,7 @@ void members_self_changed(struct members *m);
 void members_spread(struct members *m, struct member *e);
 /* Others reach this node there. */
 void members_learn_self(struct members *m, const struct node_addr *at);
+/* At once, or with a tick that is to come: when nodes begin at once, they wait for each other, for a round without news. */
 void members_become_member(struct members *m);
 enum node_state members_state(const struct members *m, const struct member *e, int64_t now_ms);
 uint64_t members_random(struct members *m);

@@ -211,7 +211,7 @@ void members_tick(struct members *m, int64_t now_ms) {
         members_ping_seeds(m, now_ms);
         members_probe(m, now_ms);
     }
-    if (m->self->r.intent == INTENT_JOINING && now_ms >= m->join_by_ms) {
+    if (m->self->r.intent == INTENT_JOINING && (m->may_join || now_ms >= m->join_by_ms)) {
         members_become_member(m);
     }
     members_publish(m, now_ms);

@@ -97,13 +97,31 @@ struct ring *ring_build(const struct ring_node *nodes, unsigned n, unsigned run,
     return ring;
 }
 
+/* It begins as the joiner does, whether or not it has its lot by now. */
+static bool takes_too(const struct ring_node *node) {
+    return node->beginner || (node->state == NODE_JOINING && node->lot == 0);
+}
+
 uint16_t ring_choose_lot(const struct ring_node *nodes, unsigned n, unsigned run, unsigned joiner) {
-    uint16_t weights[RING_MAX_NODES];
+    uint16_t weights[RING_MAX_NODES], takers[RING_MAX_NODES] = {0};
+    unsigned order[RING_MAX_NODES], count = 0;
     CHECK(n > 0 && n <= RING_MAX_NODES && joiner < n);
     for (unsigned i = 0; i < n; i++) {
-        weights[i] = i == joiner || owns_by_right(&nodes[i]) ? nodes[i].weight : 0;
+        bool before = takes_too(&nodes[i]) && nodes[i].weight > 0 && strcmp(nodes[i].id, nodes[joiner].id) < 0;
+        bool there = i != joiner && !takes_too(&nodes[i]) && (owns_by_right(&nodes[i]) || nodes[i].state == NODE_JOINING);
+        weights[i] = there ? nodes[i].weight : 0;
+        unsigned at = before ? count++ : 0;
+        for (; before && at > 0 && strcmp(nodes[order[at - 1]].id, nodes[i].id) > 0; at--) {
+            order[at] = order[at - 1];
+        }
+        if (before) {
+            order[at] = i;
+            takers[i] = nodes[i].weight;
+        }
     }
-    return weights[joiner] > 0 ? ring_place_lot(nodes, weights, n, run, joiner) : 0;
+    order[count++] = joiner;
+    takers[joiner] = nodes[joiner].weight;
+    return nodes[joiner].weight > 0 ? ring_place_lot(nodes, weights, takers, n, run, order, count) : 0;
 }
 
 struct ring *ring_with_states(const struct ring *from, const uint8_t *states, uint64_t version) {

@@ -45,6 +45,7 @@ struct ring_node {
     uint16_t lot;               /* below RING_LOTS: which of its orders of slots it has taken when it joined */
     uint8_t state;              /* enum node_state, as this node sees it */
     bool self;
+    bool beginner;              /* for ring_choose_lot: has begun beside the joiner, and may have taken its lot since */
     /* set by ring_build */
     uint16_t slots; /* owned; 16,384 fits */
 };
@@ -73,8 +74,9 @@ struct ring {
 struct ring *ring_build(const struct ring_node *nodes, unsigned n, unsigned run, uint64_t version, const struct ring *before,
                         int64_t previous_until_ms);
 /* The lot that the node at `joiner` had best take beside those of the others that own something: with it the node gets its share, and takes it where
- * most can be spared. 0 when there are none. nodes: as ring_build; the joiner's state and lot do not matter. Takes as long as ring_build and
- * about as long again. Any thread. */
+ * most can be spared. Beginners, and who joins without a lot (0), take theirs in the order of ids, as each of them finds by the same function: so nodes that begin at
+ * once fit in with each other. 0 when there are none. nodes: as ring_build; the joiner's state and lot do not matter. Takes as long as ring_build, and some
+ * milliseconds for each lot. Any thread. */
 uint16_t ring_choose_lot(const struct ring_node *nodes, unsigned n, unsigned run, unsigned joiner);
 /* The same ring with other states and, when version is newer, another version: owners are copied. states: one for each node, in the ring's
  * order; only ALIVE, SUSPECT and DEAD may take each other's place. */

@@ -25,7 +25,9 @@ enum {
     PART = 1024,            /* when lots are weighed, loads are off their share by so many of these parts of it, */
     MOST_PARTS = 4096,      /* more are the same */
     OVER_FACTOR = 4,        /* too much is worse than too little: it is what moves when the node goes */
-    OWN_FACTOR = 8          /* the joiner's own load moves now */
+    OWN_FACTOR = 8,         /* the joiner's own load moves now */
+    TAKERS_MOST = 128,      /* of nodes that join at once, so many lots are found before one's own: each takes milliseconds, */
+    TAKERS_MOST_UNEVEN = 4  /* with different weights, some hundredths of a second. Others are taken to have lot 0 */
 };
 
 struct candidate {
@@ -79,14 +81,19 @@ static void candidate_init(struct candidate *c, const struct ring_node *node, un
     c->index = (uint16_t)index;
 }
 
-/* 64 bits, evenly spread; the first `bits` are different for each of 2^bits runs. */
-static uint64_t draw(const struct candidate *c, unsigned run, unsigned bits) {
+/* Different for each of 2^bits runs. */
+static unsigned first_bits(const struct candidate *c, unsigned run, unsigned bits) {
     unsigned x = run;
     for (int i = 0; i < ROUNDS; i++) {
         x = (x * c->mul[i] + c->add[i]) & ((1U << bits) - 1);
         x ^= x >> (bits / 2);
     }
-    return (uint64_t)x << (64 - bits) | mix(c->key + run) >> bits;
+    return x;
+}
+
+/* 64 bits, evenly spread. */
+static uint64_t draw(const struct candidate *c, unsigned run, unsigned bits) {
+    return (uint64_t)first_bits(c, run, bits) << (64 - bits) | mix(c->key + run) >> bits;
 }
 
 /* -log2(u / 2^64), u > 0, in units of 2^-40: log2(a) = 2/ln(2) atanh((a-1)/(a+1)) for a between the roots of 1/2 and 2. */
@@ -325,13 +332,25 @@ void ring_place(const struct ring_node *nodes, const uint16_t *weights, unsigned
     mem_free(p.candidates);
 }
 
-/* ---- the lot of a node that joins ---- */
+/* ---- the lots of nodes that join ---- */
 
 /* What each slot has without the joiner. */
 struct held {
     struct score score;
     unsigned by;
+    uint16_t bar; /* of equal weights, whoever's first bits are below these scores worse: most need no more than a look */
 };
+
+static bool takes(const struct placing *p, const struct candidate *joiner, const struct held *held, unsigned slot) {
+    unsigned bits = SLOT_BITS - p->run;
+    return (!p->even || first_bits(joiner, slot >> p->run, bits) >= held->bar) && score_less(score_of(p, joiner, slot), held->score);
+}
+
+static void hold(const struct placing *p, struct held *held, unsigned by, unsigned slot) {
+    const struct candidate *c = &p->candidates[by];
+    unsigned bits = SLOT_BITS - p->run;
+    *held = (struct held){score_of(p, c, slot), by, (uint16_t)first_bits(c, slot >> p->run, bits)};
+}
 
 /* How far from even the loads would be with it: mostly of the worst, hence the fourth power. The bounds are left out: within them nothing
  * moves besides. */
@@ -343,7 +362,7 @@ static uint64_t unevenness(const struct placing *p, const struct held *held, con
         total += p->candidates[i].weight;
     }
     for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
-        if (score_less(score_of(p, joiner, slot), held[slot].score)) {
+        if (takes(p, joiner, &held[slot], slot)) {
             count[held[slot].by]--;
             own++;
         }
@@ -375,23 +394,48 @@ static uint16_t least_uneven(const struct placing *p, const struct held *held, c
     return best;
 }
 
-uint16_t ring_place_lot(const struct ring_node *nodes, const uint16_t *weights, unsigned n, unsigned run, unsigned joiner) {
-    struct placing p;
-    placing_init(&p, nodes, weights, n, run);
-    unsigned at = 0;
-    while (p.candidates[at].index != joiner) {
-        at++;
+static void hold_all(struct placing *p, struct held *held) {
+    for (unsigned slot = 0; slot < RING_SLOTS && p->n > 0; slot++) {
+        unsigned by = best_behind(p, slot, NULL, 0);
+        hold(p, &held[slot], by, slot);
+        p->count[by]++;
     }
-    memmove(p.candidates + at, p.candidates + at + 1, (p.n - at - 1) * sizeof(*p.candidates));
-    p.n--;
-    struct held *held = mem_alloc(RING_SLOTS * sizeof(*held));
-    p.count = mem_zalloc((p.n + 1) * sizeof(*p.count));
-    for (unsigned slot = 0; slot < RING_SLOTS && p.n > 0; slot++) {
-        unsigned by = best_behind(&p, slot, NULL, 0);
-        held[slot] = (struct held){score_of(&p, &p.candidates[by], slot), by};
-        p.count[by]++;
+}
+
+/* A node has taken a lot: it is one of those who are there. */
+static void add_taker(struct placing *p, struct held *held, const struct ring_node *node, unsigned lot, uint16_t weight) {
+    unsigned by = p->n++;
+    candidate_init(&p->candidates[by], node, lot, weight, RING_NONE);
+    for (unsigned slot = 0; slot < RING_SLOTS; slot++) {
+        if (by == 0 || takes(p, &p->candidates[by], &held[slot], slot)) {
+            p->count[held[slot].by] -= by > 0;
+            hold(p, &held[slot], by, slot);
+            p->count[by]++;
+        }
     }
-    uint16_t lot = p.n > 0 ? least_uneven(&p, held, &nodes[joiner], weights[joiner]) : 0;
+}
+
+uint16_t ring_place_lot(const struct ring_node *nodes, const uint16_t *weights, const uint16_t *takers, unsigned n, unsigned run,
+                        const unsigned *order, unsigned count) {
+    struct placing p = {.run = run, .candidates = mem_alloc(n * sizeof(*p.candidates)), .even = true};
+    struct held *held = mem_zalloc(RING_SLOTS * sizeof(*held));
+    uint16_t lot, weight = takers[order[count - 1]];
+    p.count = mem_zalloc((n + 1) * sizeof(*p.count));
+    for (unsigned i = 0; i < n; i++) {
+        p.even &= (weights[i] == 0 || weights[i] == weight) && (takers[i] == 0 || takers[i] == weight);
+        if (weights[i] > 0) {
+            candidate_init(&p.candidates[p.n++], &nodes[i], nodes[i].lot, weights[i], i);
+        }
+    }
+    hold_all(&p, held);
+    unsigned most = p.even ? TAKERS_MOST : TAKERS_MOST_UNEVEN;
+    for (unsigned k = 0, found = 0; k + 1 < count; k++) {
+        const struct ring_node *node = &nodes[order[k]];
+        bool taken = node->state != NODE_JOINING || node->lot != 0 || p.n == 0 || found == most;
+        found += !taken;
+        add_taker(&p, held, node, taken ? node->lot : least_uneven(&p, held, node, takers[order[k]]), takers[order[k]]);
+    }
+    lot = p.n > 0 ? least_uneven(&p, held, &nodes[order[count - 1]], weight) : 0;
     mem_free(p.count);
     mem_free(held);
     mem_free(p.candidates);

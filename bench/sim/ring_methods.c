@@ -177,18 +177,19 @@ static void jump(const struct ring_node *nodes, unsigned n, uint16_t *owner) {
     }
 }
 
-static const struct ring_method methods[] = {{"strata, grown", strata, true, 0},
-                                             {"strata, at once", strata, false, 0},
-                                             {"grown, runs of 4", strata_4, true, 2},
-                                             {"grown, runs of 16", strata_16, true, 4},
-                                             {"at once, runs of 4", strata_4, false, 0},
-                                             {"at once, runs of 16", strata_16, false, 0},
-                                             {"circle, 160 points", circle, false, 0},
-                                             {"circle, bounded 5%", circle_bounded, false, 0},
-                                             {"rendezvous", rendezvous, false, 0},
-                                             {"rendezvous, bounded 5%", rendezvous_bounded, false, 0},
-                                             {"maglev", maglev, false, 0},
-                                             {"jump", jump, false, 0}};
+static const struct ring_method methods[] = {{"strata, grown", strata, LOTS_GROWN, 0},
+                                             {"strata, at once", strata, LOTS_AT_ONCE, 0},
+                                             {"strata, no lots", strata, LOTS_NONE, 0},
+                                             {"grown, runs of 4", strata_4, LOTS_GROWN, 2},
+                                             {"grown, runs of 16", strata_16, LOTS_GROWN, 4},
+                                             {"no lots, runs of 4", strata_4, LOTS_NONE, 0},
+                                             {"no lots, runs of 16", strata_16, LOTS_NONE, 0},
+                                             {"circle, 160 points", circle, LOTS_NONE, 0},
+                                             {"circle, bounded 5%", circle_bounded, LOTS_NONE, 0},
+                                             {"rendezvous", rendezvous, LOTS_NONE, 0},
+                                             {"rendezvous, bounded 5%", rendezvous_bounded, LOTS_NONE, 0},
+                                             {"maglev", maglev, LOTS_NONE, 0},
+                                             {"jump", jump, LOTS_NONE, 0}};
 
 const struct ring_method *ring_method(unsigned i) {
     return i < sizeof(methods) / sizeof(methods[0]) ? &methods[i] : NULL;

@@ -22,8 +22,24 @@ static int compare_nodes(const void *a, const void *b) {
     return strcmp(((const struct ring_node *)a)->id, ((const struct ring_node *)b)->id);
 }
 
-/* n nodes with random ids, in their order; the one that has joined last is marked. Where the method says so, each has
- * taken a lot when it joined those before it. */
+/* All but the last are started at once; that one comes later. */
+static void take_lots_at_once(struct ring_node *nodes, unsigned n, const struct ring_method *method) {
+    for (unsigned i = 0; i + 1 < n; i++) {
+        nodes[i].state = NODE_JOINING;
+    }
+    qsort(nodes, n - 1, sizeof(*nodes), compare_nodes);
+    for (unsigned i = 0; i + 1 < n; i++) { /* each finds by itself what those with lower ids take, which is the same */
+        nodes[i].lot = ring_choose_lot(nodes, n - 1, method->run, i);
+        nodes[i].state = NODE_ALIVE;
+        nodes[i].beginner = true;
+    }
+    for (unsigned i = 0; i + 1 < n; i++) {
+        nodes[i].beginner = false;
+    }
+    nodes[n - 1].lot = ring_choose_lot(nodes, n, method->run, n - 1);
+}
+
+/* n nodes with random ids, in their order; the one that has joined last is marked. They have taken lots as the method says. */
 static void make_nodes(struct ring_node *nodes, unsigned n, unsigned run, const struct ring_method *method) {
     memset(nodes, 0, n * sizeof(*nodes));
     for (unsigned i = 0; i < n; i++) {
@@ -33,7 +49,10 @@ static void make_nodes(struct ring_node *nodes, unsigned n, unsigned run, const 
         memcpy(nodes[i].id, hex, NODE_ID_HEX);
         nodes[i].self = i == n - 1;
         nodes[i].weight = 100;
-        nodes[i].lot = method->grown ? ring_choose_lot(nodes, i + 1, method->run, i) : 0;
+        nodes[i].lot = method->lots == LOTS_GROWN ? ring_choose_lot(nodes, i + 1, method->run, i) : 0;
+    }
+    if (method->lots == LOTS_AT_ONCE) {
+        take_lots_at_once(nodes, n, method);
     }
     qsort(nodes, n, sizeof(*nodes), compare_nodes);
 }

@@ -7,12 +7,18 @@
 
 #include "cluster/ring.h"
 
+enum ring_lots {
+    LOTS_NONE,
+    LOTS_GROWN,  /* nodes have joined one by one, and each has taken a lot */
+    LOTS_AT_ONCE /* they were started at once, and have taken lots by their ids */
+};
+
 /* One way: from the nodes (in the order of their ids) alone to the owner of each slot. */
 struct ring_method {
     const char *name;
     void (*place)(const struct ring_node *nodes, unsigned n, uint16_t *owner);
-    bool grown;   /* nodes have joined one by one, and each has taken a lot */
-    unsigned run; /* for that: as a power of two */
+    enum ring_lots lots;
+    unsigned run; /* for lots: as a power of two */
 };
 
 /* NULL behind the last. The first is the product's. */

@@ -99,13 +99,14 @@ class Cluster:
         return next(k for k in ("%s%d" % (prefix, j) for j in range(100000)) if owners[slot(k)] == self.nodes[i].port)
 
     def settle(self, seconds=60, nodes=None):
-        """Until all see the same owners, each of these nodes among them."""
+        """Until all have joined and see the same owners, each of these nodes among them."""
         nodes = list(range(len(self.nodes))) if nodes is None else nodes
         ports = {self.nodes[i].port for i in nodes}
         deadline = time.time() + seconds
         while True:
+            joined = all(info(self.nodes[i].conn(), "peers")["members_joined"] == "1" for i in nodes)  # of those who begin, all own something
             views = [self.owners(i) for i in nodes]
-            if all(v == views[0] for v in views) and set(views[0]) == ports:
+            if joined and all(v == views[0] for v in views) and set(views[0]) == ports:
                 return
             assert time.time() < deadline, "the nodes do not agree: %s" % [sorted(set(v), key=str) for v in views]
             time.sleep(0.02)

@@ -556,6 +556,33 @@ static void members_take_one_lot_for_life(void **state) {
     net_destroy(&net);
 }
 
+/* Started at once, each finds its lot by itself, and they are the ones that all would find who know all. */
+static void members_that_begin_at_once_take_lots_that_fit(void **state) {
+    (void)state;
+    enum { FLEET = 12 };
+    struct net *net = net_create(FLEET, 34, TIMEOUT);
+    unsigned same = 0;
+    struct ring_node nodes[FLEET];
+    memset(nodes, 0, sizeof(nodes));
+    net->lots = true;
+    for (unsigned i = 0; i < FLEET; i++) {
+        net_start(net, i, 3);
+        net_run(net, i % 3 * TIMEOUT / 200);
+        memcpy(nodes[i].id, net->nodes[i].id, sizeof(nodes[i].id));
+        nodes[i].weight = 100;
+        nodes[i].state = NODE_JOINING;
+    }
+    net_run(net, 3 * TIMEOUT);
+    assert_true(net_agrees(net));
+    for (unsigned i = 0; i < FLEET; i++) {
+        assert_int_equal(net->nodes[i].lots_taken, 1);
+        same += net->nodes[i].lot == ring_choose_lot(nodes, FLEET, 0, i);
+        assert_in_range(net->nodes[0].ring->nodes[i].slots, RING_SLOTS * 95 / (FLEET * 100), RING_SLOTS * 105 / (FLEET * 100) + 1);
+    }
+    assert_int_equal(same, FLEET);
+    net_destroy(&net);
+}
+
 static void members_forget_a_node_and_it_keeps_away(void **state) {
     (void)state;
     struct net *net = start_all(5, 31, 5);
@@ -838,6 +865,7 @@ int main(void) {
                                        cmocka_unit_test(members_believe_the_cluster_they_find),
                                        cmocka_unit_test(members_leave_and_come_back),
                                        cmocka_unit_test(members_take_one_lot_for_life),
+                                       cmocka_unit_test(members_that_begin_at_once_take_lots_that_fit),
                                        cmocka_unit_test(members_forget_a_node_and_it_keeps_away),
                                        cmocka_unit_test(members_remove_who_is_dead_for_long),
                                        cmocka_unit_test(members_tell_whose_settings_differ),

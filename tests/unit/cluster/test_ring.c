@@ -206,6 +206,32 @@ static void ring_moves_its_share_when_one_comes_to_many(void **state) {
     }
 }
 
+/* A fleet that is started at once: each node chooses by itself, and all fit together, as if they had come one by one. */
+static void ring_gives_lots_that_fit_to_nodes_that_begin_at_once(void **state) {
+    (void)state;
+    enum { FLEET = 50 };
+    struct ring_node nodes[FLEET], alone[FLEET];
+    for (unsigned i = 0; i < FLEET; i++) {
+        nodes[i] = make_node(210, i);
+        nodes[i].state = NODE_JOINING;
+    }
+    memcpy(alone, nodes, sizeof(alone));
+    unsigned lots = 0;
+    for (unsigned i = 0; i < FLEET; i++) {
+        alone[i].lot = ring_choose_lot(nodes, FLEET, 0, i);
+        lots += alone[i].lot != 0;
+    }
+    assert_in_range(lots, FLEET * 3 / 4, FLEET);
+    for (unsigned i = 0; i < FLEET; i++) {
+        alone[i].state = NODE_ALIVE;
+    }
+    struct ring *ring = ring_build(alone, FLEET, 0, 1, NULL, 0);
+    for (unsigned i = 0; i < FLEET; i++) { /* any of them may go */
+        assert_in_range(ring->nodes[i].slots, RING_SLOTS * 90 / (FLEET * 100), RING_SLOTS * 105 / (FLEET * 100) + 1);
+    }
+    ring_unref(ring);
+}
+
 static void ring_gives_no_lot_where_there_is_no_choice(void **state) {
     (void)state;
     struct ring_node nodes[3] = {make_node(300, 0), make_node(300, 1), make_node(300, 2)};
@@ -380,6 +406,7 @@ int main(void) {
                                        cmocka_unit_test(ring_moves_little_more_than_it_must),
                                        cmocka_unit_test(ring_grows_and_shrinks_by_its_share),
                                        cmocka_unit_test(ring_moves_its_share_when_one_comes_to_many),
+                                       cmocka_unit_test(ring_gives_lots_that_fit_to_nodes_that_begin_at_once),
                                        cmocka_unit_test(ring_gives_no_lot_where_there_is_no_choice),
                                        cmocka_unit_test(ring_heeds_weights),
                                        cmocka_unit_test(ring_leaves_out_who_leaves_or_joins),

@@ -8,7 +8,8 @@ struct curve_setup {
     const char *policy; /* a row of policies.def */
     const char *shadow; /* another, or NULL */
     uint64_t l1_bytes;  /* as the tier's limit counts */
-    unsigned items;     /* of all miniatures; 0: as the server has it */
+    uint64_t l2_bytes;  /* of a disk tier, admission rule `all`; 0: none */
+    unsigned items;     /* of all miniatures; 0: as the server has it, with one event loop */
     const struct trace *trace;
 };
 

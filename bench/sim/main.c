@@ -29,7 +29,8 @@ static const char usage[] =
     "--mrc               instead, for each policy and size (bytes, or shares of the working set): the miss-ratio\n"
     "                    curve as the server estimates it while it runs, beside full simulations\n"
     "--shadow NAME       with --mrc: also what it says of that policy\n"
-    "--items N           with --mrc: bound of all miniatures together (10000; a server with a disk tier has about 4100)\n"
+    "--l2 TIMES          with --mrc: and of a disk tier so many times as large as memory\n"
+    "--items N           with --mrc: bound of the miniatures of memory together (as a server has it)\n"
     "\n"
     "--ring NODES,...    instead: slots given to so many nodes, by several methods, when one joins, and how long a cluster\n"
     "                    takes to agree (3,5,10,20,50,100,300,1000)\n"
@@ -51,7 +52,7 @@ struct arguments {
     unsigned shards;
     bool mrc;
     const char *shadow;
-    unsigned items;
+    unsigned items, l2;
 };
 
 static uint64_t number(const char *text, uint64_t max) {
@@ -137,7 +138,8 @@ static void table_print(const struct arguments *a, const struct trace *t) {
         for (unsigned p = 0; p < n_policies; p++) {
             if (a->mrc) {
                 if (strncmp(policies[p], "ref-", 4) != 0) {
-                    curve_compare(&(struct curve_setup){.policy = policies[p], .shadow = a->shadow, .items = a->items, .l1_bytes = memory_of(&sizes[s], t), .trace = t}, false);
+                    curve_compare(&(struct curve_setup){.policy = policies[p], .shadow = a->shadow, .items = a->items, .l1_bytes = memory_of(&sizes[s], t),
+                                                            .l2_bytes = a->l2 * memory_of(&sizes[s], t), .trace = t}, false);
                 }
                 continue;
             }
@@ -154,7 +156,7 @@ static void table_print(const struct arguments *a, const struct trace *t) {
 }
 
 static void arguments_parse(struct arguments *a, int argc, char **argv) {
-    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_MRC, O_SHADOW, O_ITEMS, O_RING, O_RUNS, O_HELP };
+    enum { O_POLICY = 256, O_SIZE, O_VALUE_SIZE, O_REQUESTS, O_SHARDS, O_SEED, O_MRC, O_SHADOW, O_ITEMS, O_L2, O_RING, O_RUNS, O_HELP };
     static const struct option options[] = {{"policy", required_argument, NULL, O_POLICY},
                                             {"size", required_argument, NULL, O_SIZE},
                                             {"value-size", required_argument, NULL, O_VALUE_SIZE},
@@ -164,6 +166,7 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
                                             {"mrc", no_argument, NULL, O_MRC},
                                             {"shadow", required_argument, NULL, O_SHADOW},
                                             {"items", required_argument, NULL, O_ITEMS},
+                                            {"l2", required_argument, NULL, O_L2},
                                             {"ring", optional_argument, NULL, O_RING},
                                             {"runs", required_argument, NULL, O_RUNS},
                                             {"help", no_argument, NULL, O_HELP},
@@ -200,6 +203,9 @@ static void arguments_parse(struct arguments *a, int argc, char **argv) {
             break;
         case O_ITEMS:
             a->items = (unsigned)number(optarg, 1000000);
+            break;
+        case O_L2:
+            a->l2 = (unsigned)number(optarg, 1000000);
             break;
         case O_RING:
             a->ring = optarg != NULL ? optarg : optind < argc && argv[optind][0] != '-' ? argv[optind++] : "3,5,10,20,50,100,300,1000";

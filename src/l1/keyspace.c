@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* keyspace: what looks at more than one key: databases, scans, random keys, sums. */
 #include "src/base/check.h"
+#include "src/base/mem.h"
 #include "src/base/rng.h"
 #include "src/l1/room.h"
 #include "src/l1/policy.h"
@@ -230,6 +231,25 @@ static bool try_patiently(struct lock *l) {
         }
     }
     return false;
+}
+
+static uint64_t shard_footprint(const struct shard *s) {
+    uint64_t heap = sizeof(*s) + s->policy_bytes + s->segment_cap * sizeof(*s->segments) +
+                    s->slab.chunk_cap * (sizeof(*s->slab.chunks) + sizeof(*s->slab.bases));
+    uint64_t empty = SEGMENT_BUCKETS - 1 - (s->buckets - 1) % SEGMENT_BUCKETS;
+    heap += s->policy_state != NULL ? mem_usable(s->policy_state) : 0;
+    return heap - slab_untouched(&s->slab) - empty * sizeof(struct bucket);
+}
+
+uint64_t l1_footprint(const struct l1 *l1) {
+    uint64_t n = sizeof(*l1) + mem_usable(l1->groups) + chunk_pool_resident(l1->pool);
+    for (unsigned i = 0; i < l1->shard_count; i++) {
+        struct shard *s = &l1->shards[i];
+        lock_acquire(&s->lock);
+        n += shard_footprint(s);
+        lock_release(&s->lock);
+    }
+    return n;
 }
 
 void l1_stats_read(const struct l1 *l1, struct l1_stats *out) {

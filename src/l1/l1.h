@@ -296,3 +296,6 @@ struct l1_stats {
     uint64_t flights, watches;
 };
 void l1_stats_read(const struct l1 *l1, struct l1_stats *out);
+/* What a tier without values outside its chunks takes of memory: itself and of its chunks the part that some block or bucket has been on,
+ * as the rest is not resident. Looks at every chunk: for small tiers. No shard locked. */
+uint64_t l1_footprint(const struct l1 *l1);

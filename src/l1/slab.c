@@ -227,6 +227,15 @@ bool slab_is_live(const struct slab *s, uint32_t handle) {
 
 /* ---- compaction ---- */
 
+uint64_t slab_untouched(const struct slab *s) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < s->chunk_count; i++) {
+        const struct slab_chunk *c = &s->chunks[i];
+        n += c->base != NULL ? (uint64_t)(s->classes[c->cls].per_chunk - c->bump) * s->classes[c->cls].size : 0;
+    }
+    return n;
+}
+
 uint32_t slab_sparse_chunk(struct slab *s, unsigned n) {
     for (unsigned k = 0; k < n && s->chunk_count > 1; k++) {
         s->sweep = s->sweep + 1 < s->chunk_count ? s->sweep + 1 : 1;

@@ -63,6 +63,8 @@ static inline unsigned slab_class_at(const struct slab *s, uint32_t handle) {
 }
 /* Whether the handle names a block of an item (not of the table) now: for handles that may be old. */
 bool slab_is_live(const struct slab *s, uint32_t handle);
+/* Bytes of blocks that were never handed out: their pages need not be resident. */
+uint64_t slab_untouched(const struct slab *s);
 /* A chunk worth emptying: its class has room for its blocks elsewhere. Looks at up to n chunks. UINT32_MAX: none. */
 uint32_t slab_sparse_chunk(struct slab *s, unsigned n);
 /* Takes the chunk out of allocation, and returns the handles of its live blocks (at most n, into out): 0 when it is empty. Freeing

@@ -114,9 +114,7 @@ uint64_t mini_items(const struct mini *m) {
 }
 
 size_t mini_bytes(const struct mini *m) {
-    struct l1_stats s;
-    l1_stats_read(m->l1, &s);
-    return s.chunk_resident_bytes + sizeof(*m) + sizeof(*m->l1);
+    return l1_footprint(m->l1) + sizeof(*m);
 }
 
 /* ---- accesses; the one shard is locked ---- */

@@ -47,5 +47,5 @@ void mini_thin(struct mini *m, uint32_t below, int64_t now_ms);
 /* Expiry that is due. */
 void mini_tick(struct mini *m, int64_t now_ms);
 uint64_t mini_items(const struct mini *m);
-/* Memory it takes. */
+/* Memory it takes: resident, its chunks' untouched pages are not. */
 size_t mini_bytes(const struct mini *m);

@@ -12,38 +12,69 @@ const double mrc_scales[MRC_SCALES] = {0.25, 0.5, 1, 1.5, 2, 4};
 enum {
     ALL = 0,               /* counts of all keys, before those of the rules */
     GROUPS = MRC_RULES + 1,
-    LEAST_RATE = 4         /* of MINI_RATE_ONE */
+    LEAST_RATE = 4,        /* of MINI_RATE_ONE */
+    L1 = 0,                /* points: memory at each scale, */
+    L2 = MRC_SCALES,       /* the disk at each, behind memory of today's size, */
+    SHADOW = 2 * MRC_SCALES,
+    POINTS,
+    BASE = L1,             /* whose sample all others are parts of */
+    FRONT = L1 + MRC_TODAY /* what it evicts goes on the shelves */
 };
 
-struct counts {
-    double reads, l2_reads; /* sampled */
-    double all;             /* reads of all keys, times the share in the sample then */
-    double l2_all;
-    double l1_hits[MRC_SCALES], l2_hits[MRC_SCALES], shadow_hits;
+/* A miniature with a sample of its own, so that each holds about as many items as it may. The sample is part of the sample of the point
+ * before, so that both can be compared over the same reads: whose keys they happen to be matters little to how many of the misses of
+ * the one are misses of the other. A point's miss ratio is that of the point before times that. */
+struct point {
+    struct mini *mini;   /* of memory, or */
+    struct shelf *shelf; /* of the disk; neither: the point is not wanted */
+    uint32_t below;
+};
+
+/* In units of the point's sample as it is. */
+struct count {
+    double reads, misses;
+    double before; /* misses of the point before, of the same reads */
 };
 
 struct mrc {
     struct mrc_options options;
     struct mrc_tiers tiers;
     struct mini_sizes *sizes;
-    struct mini *l1[MRC_SCALES], *shadow;
-    struct mini *front; /* memory before the disk's miniatures */
-    struct shelf *l2[MRC_SCALES];
-    uint32_t below, l2_below;
-    double lost; /* sampled reads not yet taken from those that there should be */
-    struct counts counts[GROUPS];
+    struct point points[POINTS];
+    struct count counts[GROUPS][POINTS];
+    double all[GROUPS]; /* reads of all keys, times the share in the base's sample then */
+    double lost;        /* sampled reads not yet taken from those */
 };
 
-/* ---- life ---- */
+/* ---- points ---- */
 
 static double share(uint32_t below) {
     return (double)below / MINI_RATE_ONE;
 }
 
+static bool is_used(const struct point *p) {
+    return p->mini != NULL || p->shelf != NULL;
+}
+
+static unsigned scale_of(unsigned point) {
+    return point == SHADOW ? MRC_TODAY : point % MRC_SCALES;
+}
+
+/* The point before. */
+static unsigned before(unsigned point) {
+    return point == L2 || point == SHADOW ? FRONT : point - 1;
+}
+
+static bool is_shelf(unsigned point) {
+    return point >= L2 && point < L2 + MRC_SCALES;
+}
+
 static void to_shelves(void *ctx, const struct mini_access *a) {
     struct mrc *m = ctx;
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        shelf_put(m->l2[i], a);
+    for (unsigned i = L2; i < L2 + MRC_SCALES; i++) {
+        if (m->points[i].shelf != NULL && mini_draw(a->hash) < m->points[i].below) {
+            shelf_put(m->points[i].shelf, a);
+        }
     }
 }
 
@@ -51,312 +82,233 @@ static unsigned items_of(const struct mrc *m) {
     return m->options.items != 0 ? m->options.items : MRC_ITEMS;
 }
 
-static struct mini *make_mini(struct mrc *m, const char *policy) {
-    return mini_create(m->sizes, policy, items_of(m), NULL, NULL);
+/* How many items a miniature of memory may hold: each as many, as the smaller ones have the denser samples on which the others rest. */
+static unsigned most_items(const struct mrc *m) {
+    return items_of(m) / (MRC_SCALES + (m->points[SHADOW].mini != NULL));
 }
 
-static void open_minis(struct mrc *m) {
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        m->l1[i] = make_mini(m, m->tiers.policy);
-    }
-    if (m->options.l2) {
-        m->front = mini_create(m->sizes, m->tiers.policy, items_of(m), to_shelves, m);
-    }
-    for (unsigned i = 0; m->options.l2 && i < MRC_SCALES; i++) {
-        double most = MRC_DISK_ITEMS * mrc_scales[i] / mrc_scales[MRC_SCALES - 1];
-        m->l2[i] = shelf_create((unsigned)most < 256 ? 256 : (unsigned)most);
+static void set_limit(struct mrc *m, unsigned point) {
+    struct point *p = &m->points[point];
+    double part = share(p->below) * mrc_scales[scale_of(point)];
+    if (p->mini != NULL) {
+        mini_set_limit(p->mini, (double)m->tiers.l1_bytes * part);
+    } else if (p->shelf != NULL) {
+        shelf_set_limit(p->shelf, (double)m->tiers.l2_bytes * part);
+        shelf_set_rule(p->shelf, m->tiers.l2_rule, m->tiers.l2_chance_ppm);
     }
 }
 
-static void close_minis(struct mrc *m) {
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        mini_destroy(&m->l1[i]);
-        if (m->l2[i] != NULL) {
-            shelf_destroy(&m->l2[i]);
-        }
+/* Empty. */
+static void open_point(struct mrc *m, unsigned point) {
+    struct point *p = &m->points[point];
+    const char *policy = point == SHADOW ? m->tiers.shadow : m->tiers.policy;
+    if (!is_shelf(point) && policy != NULL) {
+        p->mini = mini_create(m->sizes, policy, items_of(m), m->options.l2 && point == FRONT ? to_shelves : NULL, m);
+    } else if (is_shelf(point) && m->options.l2) {
+        p->shelf = shelf_create(MRC_DISK_ITEMS);
     }
-    if (m->front != NULL) {
-        mini_destroy(&m->front);
+    set_limit(m, point);
+}
+
+static void close_point(struct point *p) {
+    if (p->mini != NULL) {
+        mini_destroy(&p->mini);
     }
-    if (m->shadow != NULL) {
-        mini_destroy(&m->shadow);
+    if (p->shelf != NULL) {
+        shelf_destroy(&p->shelf);
     }
 }
+
+/* Counts are in units of the sample as it is: what was counted of a larger one must not outweigh what follows. */
+static void set_rate(struct mrc *m, unsigned point, uint32_t below) {
+    struct point *p = &m->points[point];
+    double factor = share(below) / share(p->below);
+    for (unsigned g = 0; g < GROUPS; g++) {
+        struct count *c = &m->counts[g][point];
+        *c = (struct count){c->reads * factor, c->misses * factor, c->before * factor};
+        m->all[g] *= point == BASE ? factor : 1;
+    }
+    m->lost *= point == BASE ? factor : 1;
+    p->below = below;
+    set_limit(m, point);
+}
+
+/* ---- life ---- */
 
 struct mrc *mrc_create(const struct mrc_options *o, const struct mrc_tiers *tiers) {
     struct mrc *m = mem_zalloc(sizeof(*m));
     m->options = *o;
     m->tiers = *tiers;
-    m->tiers.shadow = NULL; /* begins below */
     m->sizes = mini_sizes_create();
-    m->below = m->l2_below = MINI_RATE_ONE;
-    open_minis(m);
-    mrc_set_tiers(m, tiers);
+    for (unsigned i = 0; i < POINTS; i++) {
+        m->points[i].below = MINI_RATE_ONE;
+        open_point(m, i);
+    }
     return m;
 }
 
 void mrc_destroy(struct mrc **m) {
-    close_minis(*m);
+    for (unsigned i = 0; i < POINTS; i++) {
+        close_point(&(*m)->points[i]);
+    }
     mini_sizes_destroy(&(*m)->sizes);
     mem_free(*m);
     *m = NULL;
 }
 
 uint32_t mrc_below(const struct mrc *m) {
-    return m->below;
+    return m->points[BASE].below;
 }
 
 /* ---- tiers ---- */
-
-static void set_limits(struct mrc *m) {
-    double l1 = (double)m->tiers.l1_bytes;
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        mini_set_limit(m->l1[i], l1 * share(m->below) * mrc_scales[i]);
-        if (m->l2[i] != NULL) {
-            shelf_set_limit(m->l2[i], (double)m->tiers.l2_bytes * share(m->l2_below) * mrc_scales[i]);
-            shelf_set_rule(m->l2[i], m->tiers.l2_rule, m->tiers.l2_chance_ppm);
-        }
-    }
-    if (m->front != NULL) {
-        mini_set_limit(m->front, l1 * share(m->l2_below));
-    }
-    if (m->shadow != NULL) {
-        mini_set_limit(m->shadow, l1 * share(m->below));
-    }
-}
 
 static bool is_same(const char *a, const char *b) {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* What was counted of the old one is no longer of use. */
-static void change_shadow(struct mrc *m, const char *shadow) {
-    if (m->shadow != NULL) {
-        mini_destroy(&m->shadow);
-    }
-    m->shadow = shadow != NULL ? make_mini(m, shadow) : NULL;
-    for (unsigned g = 0; g < GROUPS; g++) {
-        m->counts[g].shadow_hits = 0;
-    }
-}
-
-static void change_policy(struct mrc *m, const char *policy) {
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        mini_set_policy(m->l1[i], policy);
-    }
-    if (m->front != NULL) {
-        mini_set_policy(m->front, policy);
-    }
-}
-
 void mrc_set_tiers(struct mrc *m, const struct mrc_tiers *tiers) {
-    if (!is_same(m->tiers.policy, tiers->policy)) {
-        change_policy(m, tiers->policy);
-        memset(m->counts, 0, sizeof(m->counts));
-    }
-    if (!is_same(m->tiers.shadow, tiers->shadow)) {
-        change_shadow(m, tiers->shadow);
-        memset(m->counts, 0, sizeof(m->counts)); /* so that both are of the same reads */
-    }
+    bool policy = !is_same(m->tiers.policy, tiers->policy), shadow = !is_same(m->tiers.shadow, tiers->shadow);
     m->tiers = *tiers;
-    set_limits(m);
+    for (unsigned i = L1; policy && i < L1 + MRC_SCALES; i++) {
+        mini_set_policy(m->points[i].mini, tiers->policy);
+    }
+    if (shadow) {
+        struct point *p = &m->points[SHADOW];
+        close_point(p);
+        p->below = m->points[FRONT].below;
+        open_point(m, SHADOW);
+    }
+    if (policy || shadow) { /* of the old one; and so that both are of the same reads */
+        memset(m->counts, 0, sizeof(m->counts));
+        memset(m->all, 0, sizeof(m->all));
+    }
+    for (unsigned i = 0; i < POINTS; i++) {
+        set_limit(m, i);
+    }
 }
 
 /* ---- the sample ---- */
 
-static void thin(struct mrc *m, int64_t now_ms) {
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        mini_thin(m->l1[i], m->below, now_ms);
-    }
-    if (m->shadow != NULL) {
-        mini_thin(m->shadow, m->below, now_ms);
-    }
-}
-
-static void thin_l2(struct mrc *m, int64_t now_ms) {
-    if (m->front == NULL) {
-        return;
-    }
-    mini_thin(m->front, m->l2_below, now_ms);
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        shelf_thin(m->l2[i], m->l2_below);
-    }
-}
-
-/* Counts are in units of the sample as it is: what was counted of a larger one must not outweigh what follows. */
-static void rescale(struct mrc *m, double factor, double l2_factor) {
-    m->lost *= factor;
-    for (unsigned g = 0; g < GROUPS; g++) {
-        struct counts *c = &m->counts[g];
-        c->reads *= factor;
-        c->all *= factor;
-        c->shadow_hits *= factor;
-        c->l2_reads *= l2_factor;
-        c->l2_all *= l2_factor;
-        for (unsigned i = 0; i < MRC_SCALES; i++) {
-            c->l1_hits[i] *= factor;
-            c->l2_hits[i] *= l2_factor;
+/* The point's sample becomes smaller, and with it those that are parts of it. */
+static void lower(struct mrc *m, unsigned point, uint32_t below, int64_t now_ms) {
+    for (unsigned i = point; i < POINTS; i++) {
+        struct point *p = &m->points[i];
+        if (p->below <= (i == point ? below : m->points[before(i)].below)) {
+            continue;
+        }
+        set_rate(m, i, i == point ? below : m->points[before(i)].below);
+        if (p->mini != NULL) {
+            mini_thin(p->mini, p->below, now_ms);
+        } else if (p->shelf != NULL) {
+            shelf_thin(p->shelf, p->below);
         }
     }
 }
 
-static void set_rate(struct mrc *m, uint32_t below, uint32_t l2_below) {
-    rescale(m, share(below) / share(m->below), share(l2_below) / share(m->l2_below));
-    m->below = below;
-    m->l2_below = l2_below;
-    set_limits(m);
-}
-
 bool mrc_lower_rate(struct mrc *m, int64_t now_ms) {
-    if (m->below <= LEAST_RATE) {
+    if (m->points[BASE].below <= LEAST_RATE) {
         return false;
     }
-    uint32_t below = m->below / 4 * 3;
-    bool l2 = m->l2_below > below;
-    set_rate(m, below, l2 ? below : m->l2_below);
-    thin(m, now_ms);
-    if (l2) {
-        thin_l2(m, now_ms);
-    }
+    lower(m, BASE, m->points[BASE].below / 4 * 3, now_ms);
     return true;
 }
 
-void mrc_double_rate(struct mrc *m) {
-    if (m->below >= MINI_RATE_ONE) {
-        return;
-    }
-    const char *shadow = m->tiers.shadow;
-    bool with = m->shadow != NULL;
-    close_minis(m);
-    open_minis(m);
-    m->shadow = with ? make_mini(m, shadow) : NULL;
-    set_rate(m, m->below * 2, m->below * 2);
+static uint32_t most_below(const struct mrc *m, unsigned point) {
+    return point == BASE ? MINI_RATE_ONE : m->points[before(point)].below;
 }
 
-static bool l2_is_short(const struct mrc *m) {
-    bool is_short = mini_items(m->front) > MRC_DISK_ITEMS / 2;
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        is_short |= shelf_is_short(m->l2[i]);
+static bool is_small(const struct mrc *m, unsigned point) {
+    const struct point *p = &m->points[point];
+    if (p->below >= most_below(m, point)) {
+        return false;
     }
-    return is_short;
-}
-
-/* Of all miniatures together: while a cache fills they hold the same. */
-static uint64_t all_items(const struct mrc *m) {
-    uint64_t n = m->shadow != NULL ? mini_items(m->shadow) : 0;
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        n += mini_items(m->l1[i]);
-    }
-    return n;
+    return p->mini != NULL ? mini_items(p->mini) < most_items(m) / 4 : p->shelf != NULL && shelf_items(p->shelf) < MRC_DISK_ITEMS / 4;
 }
 
 bool mrc_is_small(const struct mrc *m) {
-    return m->below < MINI_RATE_ONE && all_items(m) < items_of(m) / 4;
+    bool any = false;
+    for (unsigned i = 0; i < POINTS; i++) {
+        any |= is_small(m, i);
+    }
+    return any;
 }
 
-/* Keeps the miniatures within their number of items. */
-static void keep_size(struct mrc *m, int64_t now_ms) {
-    if (all_items(m) > items_of(m)) {
-        mrc_lower_rate(m, now_ms);
+void mrc_double_rate(struct mrc *m) {
+    for (unsigned i = 0; i < POINTS; i++) {
+        if (is_small(m, i)) {
+            uint32_t most = most_below(m, i), twice = m->points[i].below * 2;
+            close_point(&m->points[i]);
+            set_rate(m, i, twice < most ? twice : most);
+            open_point(m, i);
+        }
     }
-    if (m->front != NULL && m->l2_below > LEAST_RATE && l2_is_short(m)) {
-        set_rate(m, m->below, m->l2_below / 4 * 3);
-        thin_l2(m, now_ms);
+}
+
+/* Keeps each within its number of items. */
+static void keep_size(struct mrc *m, int64_t now_ms) {
+    for (unsigned i = 0; i < POINTS; i++) {
+        const struct point *p = &m->points[i];
+        bool over = p->mini != NULL ? mini_items(p->mini) > most_items(m) : p->shelf != NULL && shelf_is_short(p->shelf);
+        if (over && p->below > LEAST_RATE) {
+            lower(m, i, p->below / 4 * 3, now_ms);
+        }
     }
 }
 
 /* ---- events ---- */
 
-static void add_hits(struct mrc *m, unsigned rule, double *(*of)(struct counts *c), unsigned i) {
-    of(&m->counts[ALL])[i]++;
-    if (rule != 0) {
-        of(&m->counts[rule])[i]++;
-    }
-}
-
-static double *l1_hits(struct counts *c) {
-    return c->l1_hits;
-}
-
-static double *l2_hits(struct counts *c) {
-    return c->l2_hits;
-}
-
-static double *shadow_hits(struct counts *c) {
-    return &c->shadow_hits;
-}
-
-static void count_read(struct mrc *m, unsigned rule, bool l2) {
-    for (unsigned g = 0;; g = rule) {
-        m->counts[g].reads++;
-        m->counts[g].l2_reads += l2;
+static void count_read(struct mrc *m, unsigned rule, unsigned point, bool missed, bool missed_before) {
+    for (unsigned g = ALL;; g = rule) {
+        struct count *c = &m->counts[g][point];
+        c->reads++;
+        c->misses += missed;
+        c->before += missed_before;
         if (g == rule) {
             return;
         }
     }
 }
 
-static void read_l2(struct mrc *m, const struct mrc_event *e, unsigned rule, int64_t now_ms) {
-    bool has[MRC_SCALES];
-    for (unsigned i = 0; i < MRC_SCALES; i++) { /* before the read, which may push others onto the shelves */
-        has[i] = shelf_has(m->l2[i], e->access.hash, now_ms);
+static void read_all(struct mrc *m, const struct mrc_event *e, unsigned rule, int64_t now_ms) {
+    uint32_t draw = mini_draw(e->access.hash);
+    bool has[MRC_SCALES], hits[POINTS] = {false};
+    for (unsigned i = 0; i < MRC_SCALES; i++) { /* before the front's read, which may push others onto the shelves */
+        const struct point *p = &m->points[L2 + i];
+        has[i] = p->shelf != NULL && draw < p->below && shelf_has(p->shelf, e->access.hash, now_ms);
     }
-    bool hit = mini_read(m->front, &e->access, now_ms);
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        if (hit || has[i]) {
-            add_hits(m, rule, l2_hits, i);
+    for (unsigned i = 0; i < POINTS; i++) {
+        const struct point *p = &m->points[i];
+        if (draw < p->below && is_used(p)) {
+            hits[i] = p->mini != NULL ? mini_read(p->mini, &e->access, now_ms) : hits[FRONT] || has[i - L2];
+            count_read(m, rule, i, !hits[i], i != BASE && !hits[before(i)]);
         }
     }
 }
 
-static void read_all(struct mrc *m, const struct mrc_event *e, bool l2, int64_t now_ms) {
-    unsigned rule = e->rule < GROUPS ? e->rule : 0;
-    count_read(m, rule, l2);
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        if (mini_read(m->l1[i], &e->access, now_ms)) {
-            add_hits(m, rule, l1_hits, i);
+static void change_all(struct mrc *m, const struct mrc_event *e, int64_t now_ms) {
+    for (unsigned i = 0; i < POINTS; i++) {
+        const struct point *p = &m->points[i];
+        if (mini_draw(e->access.hash) >= p->below || !is_used(p)) {
+            continue;
         }
-    }
-    if (m->shadow != NULL && mini_read(m->shadow, &e->access, now_ms)) {
-        add_hits(m, rule, shadow_hits, 0);
-    }
-    if (l2) {
-        read_l2(m, e, rule, now_ms);
-    }
-}
-
-static void change_all(struct mrc *m, const struct mrc_event *e, bool l2, int64_t now_ms) {
-    struct mini *all[MRC_SCALES + 2];
-    unsigned n = MRC_SCALES;
-    memcpy(all, m->l1, sizeof(m->l1));
-    if (m->shadow != NULL) {
-        all[n++] = m->shadow;
-    }
-    if (l2) {
-        all[n++] = m->front;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        if (e->kind == MRC_WRITE) {
-            mini_write(all[i], &e->access, now_ms);
+        if (p->shelf != NULL) {
+            shelf_drop(p->shelf, e->access.hash);
+        } else if (e->kind == MRC_WRITE) {
+            mini_write(p->mini, &e->access, now_ms);
         } else {
-            mini_remove(all[i], e->access.hash, now_ms);
+            mini_remove(p->mini, e->access.hash, now_ms);
         }
-    }
-    for (unsigned i = 0; l2 && i < MRC_SCALES; i++) {
-        shelf_drop(m->l2[i], e->access.hash);
     }
 }
 
 void mrc_feed(struct mrc *m, const struct mrc_event *e, int64_t now_ms) {
-    uint32_t draw = mini_draw(e->access.hash);
-    if (draw >= m->below) {
+    if (mini_draw(e->access.hash) >= m->points[BASE].below) {
         return; /* was sent before the threshold fell */
     }
-    bool l2 = m->front != NULL && draw < m->l2_below;
     if (e->kind == MRC_READ) {
-        read_all(m, e, l2, now_ms);
+        read_all(m, e, e->rule < GROUPS ? e->rule : 0, now_ms);
     } else {
-        change_all(m, e, l2, now_ms);
+        change_all(m, e, now_ms);
     }
     keep_size(m, now_ms);
 }
@@ -366,84 +318,81 @@ void mrc_lost(struct mrc *m, uint64_t n) {
 }
 
 void mrc_reads(struct mrc *m, uint64_t reads, const uint64_t *rules, uint64_t lost) {
-    double rate = share(m->below), l2_rate = share(m->l2_below), all_lost = m->lost + (double)lost, part = all_lost * (rate > 0 ? l2_rate / rate : 0);
+    double rate = share(m->points[BASE].below), all_lost = m->lost + (double)lost;
     m->lost = 0;
-    m->counts[ALL].all += (double)reads * rate - all_lost;
-    m->counts[ALL].l2_all += (double)reads * l2_rate - part;
+    m->all[ALL] += (double)reads * rate - all_lost;
     for (unsigned g = 1; rules != NULL && g < GROUPS; g++) {
         double of_rule = reads > 0 ? (double)rules[g - 1] / (double)reads : 0; /* so many of the lost were of it, about */
-        m->counts[g].all += (double)rules[g - 1] * rate - all_lost * of_rule;
-        m->counts[g].l2_all += (double)rules[g - 1] * l2_rate - part * of_rule;
-    }
-}
-
-static void fade(struct counts *c) {
-    double *at = (double *)c;
-    for (size_t i = 0; i < sizeof(*c) / sizeof(*at); i++) {
-        at[i] /= 2;
+        m->all[g] += (double)rules[g - 1] * rate - all_lost * of_rule;
     }
 }
 
 void mrc_fade(struct mrc *m) {
     for (unsigned g = 0; g < GROUPS; g++) {
-        fade(&m->counts[g]);
+        for (unsigned i = 0; i < POINTS; i++) {
+            struct count *c = &m->counts[g][i];
+            *c = (struct count){c->reads / 2, c->misses / 2, c->before / 2};
+        }
+        m->all[g] /= 2;
     }
 }
 
 void mrc_forget_rules(struct mrc *m) {
-    memset(&m->counts[1], 0, sizeof(m->counts[0]) * MRC_RULES);
+    memset(m->counts[1], 0, sizeof(m->counts[0]) * MRC_RULES);
+    memset(&m->all[1], 0, sizeof(m->all[0]) * MRC_RULES);
 }
 
 void mrc_tick(struct mrc *m, int64_t now_ms) {
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        mini_tick(m->l1[i], now_ms);
-    }
-    if (m->front != NULL) {
-        mini_tick(m->front, now_ms);
-    }
-    if (m->shadow != NULL) {
-        mini_tick(m->shadow, now_ms);
+    for (unsigned i = 0; i < POINTS; i++) {
+        if (m->points[i].mini != NULL) {
+            mini_tick(m->points[i].mini, now_ms);
+        }
     }
 }
 
 /* ---- the report ---- */
 
-/* hits of so many sampled reads, where there should have been `all`: the difference are hits. */
-static double rate_of(double hits, double reads, double all) {
-    if (all <= 0) { /* they have not been counted yet: the sample is all there is */
-        all = reads;
+/* Hit rates of all points. Of the base: misses of so many sampled reads, where there should have been `all`; the difference are hits. */
+static void find_rates(const struct count *c, double all, double rates[POINTS]) {
+    all = all > 0 ? all : c[BASE].reads; /* they have not been counted yet: the sample is all there is */
+    double missed = all > 0 ? c[BASE].misses / all : 1;
+    rates[BASE] = 1 - (missed < 1 ? missed : 1);
+    for (unsigned i = BASE + 1; i < POINTS; i++) {
+        missed = (1 - rates[before(i)]) * (c[i].before > 0 ? c[i].misses / c[i].before : 1);
+        rates[i] = 1 - (missed < 1 ? missed : 1);
     }
-    double rate = all > 0 ? (hits + all - reads) / all : 0;
-    return rate < 0 ? 0 : rate > 1 ? 1 : rate;
 }
 
 static size_t memory_of(const struct mrc *m) {
     size_t n = sizeof(*m);
-    for (unsigned i = 0; i < MRC_SCALES; i++) {
-        n += mini_bytes(m->l1[i]) + (m->l2[i] != NULL ? shelf_bytes(m->l2[i]) : 0);
+    for (unsigned i = 0; i < POINTS; i++) {
+        const struct point *p = &m->points[i];
+        n += p->mini != NULL ? mini_bytes(p->mini) : 0;
+        n += p->shelf != NULL ? shelf_bytes(p->shelf) : 0;
     }
-    n += m->front != NULL ? mini_bytes(m->front) : 0;
-    return n + (m->shadow != NULL ? mini_bytes(m->shadow) : 0);
+    return n;
 }
 
 void mrc_report(const struct mrc *m, unsigned rule, struct mrc_report *out) {
-    const struct counts *c = &m->counts[rule < GROUPS ? rule : 0];
-    *out = (struct mrc_report){.rate = share(m->below),
-                               .l2_rate = share(m->l2_below),
-                               .items = mini_items(m->l1[MRC_TODAY]),
-                               .reads = c->reads,
+    const struct count *c = m->counts[rule < GROUPS ? rule : 0];
+    double rates[POINTS];
+    find_rates(c, m->all[rule < GROUPS ? rule : 0], rates);
+    *out = (struct mrc_report){.rate = share(m->points[FRONT].below),
+                               .l2_rate = share(m->points[L2 + MRC_TODAY].below),
+                               .items = mini_items(m->points[FRONT].mini),
+                               .reads = c[FRONT].reads,
                                .l1_bytes = m->tiers.l1_bytes,
                                .l2_bytes = m->tiers.l2_bytes,
-                               .has_l2 = m->front != NULL && m->tiers.l2_bytes != 0,
-                               .has_shadow = m->shadow != NULL,
-                               .shadow_hit = rate_of(c->shadow_hits, c->reads, c->all),
+                               .has_l2 = m->options.l2 && m->tiers.l2_bytes != 0,
+                               .has_shadow = m->points[SHADOW].mini != NULL,
+                               .shadow_hit = rates[SHADOW],
                                .policy = m->tiers.policy,
                                .shadow = m->tiers.shadow,
                                .memory = memory_of(m)};
-    out->rough = (out->items < MRC_ROUGH_ITEMS && m->below < MINI_RATE_ONE) || c->reads < MRC_ROUGH_ITEMS;
+    out->rough = (out->items < MRC_ROUGH_ITEMS && out->rate < 1) || out->reads < MRC_ROUGH_ITEMS;
     for (unsigned i = 0; i < MRC_SCALES; i++) {
-        out->l1_hit[i] = rate_of(c->l1_hits[i], c->reads, c->all);
-        out->l2_hit[i] = rate_of(c->l2_hits[i], c->l2_reads, c->l2_all);
+        out->l1_hit[i] = rates[L1 + i];
+        out->l2_hit[i] = rates[L2 + i];
     }
 }
 

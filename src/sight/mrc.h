@@ -3,10 +3,11 @@
  * of the disk tier behind a memory tier of today's size, fed with sampled reads and writes. And one more of today's size under
  * another policy, the shadow. One owner at a time; no clock is read.
  *
- * The sample is of keys, by their hash: all of them at first. When the miniatures together would hold more than MRC_ITEMS the threshold
- * falls and the keys above it leave (SHARDS' fixed size). A key that is hot enough to matter by itself may be in the sample or not,
- * which would shift the curve; so the reads that the sample should have had by its share of all reads are known, and the difference
- * is counted as hits, as such a key's would be. */
+ * The samples are of keys, by their hash: all of them at first. When a miniature would hold more than its part of the items its threshold
+ * falls and the keys above it leave (SHARDS' fixed size); so those of small tiers, which need many of the keys, keep many, and those of
+ * large ones, above all of the disk, few. A key that is hot enough to matter by itself may be in the largest sample or not, which would
+ * shift the curve; so the reads that it should have had by its share of all reads are known, and the difference is counted as hits, as
+ * such a key's would be. Each sample is part of the one before, and a point is told by its share of the misses of the point before. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,8 +19,8 @@
 struct mrc;
 
 enum {
-    MRC_ITEMS = 10000,     /* of all miniatures of memory */
-    MRC_DISK_ITEMS = 1024, /* of the largest one of the disk */
+    MRC_ITEMS = 12000,     /* of all miniatures of memory */
+    MRC_DISK_ITEMS = 1600, /* of each one of the disk */
     MRC_ROUGH_ITEMS = 500, /* a miniature of today's size that holds fewer says little */
     MRC_RULES = 32,        /* policies by key pattern that are told apart */
     MRC_SCALES = 6
@@ -54,7 +55,7 @@ struct mrc_options {
 
 struct mrc *mrc_create(const struct mrc_options *o, const struct mrc_tiers *tiers);
 void mrc_destroy(struct mrc **m);
-/* Keys drawn (mini_draw) at or above this are not in the sample. */
+/* Keys drawn (mini_draw) at or above this are in no sample. */
 uint32_t mrc_below(const struct mrc *m);
 void mrc_set_tiers(struct mrc *m, const struct mrc_tiers *tiers);
 void mrc_feed(struct mrc *m, const struct mrc_event *e, int64_t now_ms);
@@ -77,8 +78,8 @@ void mrc_forget_rules(struct mrc *m);
 void mrc_tick(struct mrc *m, int64_t now_ms);
 
 struct mrc_report {
-    double rate;          /* share of keys in the sample; */
-    double l2_rate;       /* of those, as the disk's miniatures see it */
+    double rate;          /* share of keys in the sample for memory of today's size, */
+    double l2_rate;       /* and for the disk of today's size */
     uint64_t items;       /* of the miniature of today's size */
     double reads;         /* sampled reads behind the figures, newer ones count more */
     bool rough;           /* too few items, or reads, to rely on */

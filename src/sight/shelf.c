@@ -117,6 +117,21 @@ bool shelf_has(const struct shelf *s, uint64_t hash, int64_t now_ms) {
     return at != 0 && (s->ring[at - 1].expire_s == 0 || s->ring[at - 1].expire_s > now_ms / 1000);
 }
 
+/* Closes the gaps that what was taken away has left, so that they do not push out the oldest. */
+static void close_gaps(struct shelf *s) {
+    uint32_t mask = s->cap - 1, to = s->head;
+    for (uint32_t i = s->head; i != s->tail; i++) {
+        if (s->ring[i & mask].id != 0) {
+            s->ring[to++ & mask] = s->ring[i & mask];
+        }
+    }
+    s->tail = to;
+    memset(s->index, 0, 2 * (size_t)s->cap * sizeof(*s->index));
+    for (uint32_t i = s->head; i != s->tail; i++) {
+        s->index[find(s, s->ring[i & mask].id)] = (i & mask) + 1;
+    }
+}
+
 static void make_room(struct shelf *s) {
     if (s->units > s->limit) {
         while (s->items > 0 && s->units > s->limit / 4 * 3) {
@@ -127,8 +142,8 @@ static void make_room(struct shelf *s) {
         s->is_short = true;
         drop_oldest(s);
     }
-    while (s->tail - s->head >= s->cap) {
-        drop_oldest(s);
+    if (s->tail - s->head >= s->cap) {
+        close_gaps(s);
     }
 }
 

@@ -25,9 +25,9 @@ enum {
     REST_MS = 1000,          /* between looks when there is nothing new */
     RAISE_US = 300000000,    /* calm for so long before the sample grows */
     MEMORY_MOST = 1 << 20,   /* bytes of all of it; the sample is as large as that allows: */
-    MEMORY_MINIS = 360000,   /* the miniatures of memory, shadow included, before they hold anything, */
-    MEMORY_DISK = 365000,    /* the disk's shelves and what feeds them, */
-    MEMORY_ITEM = 62,        /* each item */
+    MEMORY_MINIS = 365000,   /* the miniatures of memory, shadow included, before they hold anything, */
+    MEMORY_DISK = 303000,    /* the disk's shelves, */
+    MEMORY_ITEM = 44,        /* each item */
     LOCK_PUBLISHED = 0,      /* orders of SIGHT locks */
     LOCK_BIG = 1,
     LOCK_HOT = 2,            /* one per list, */
@@ -285,8 +285,7 @@ void sight_tick(struct sight *s, const struct sight_now *now) {
 
 /* ---- life ---- */
 
-/* How many items the miniatures may hold. */
-static unsigned items_for(const struct sight_options *o) {
+unsigned sight_items(const struct sight_options *o) {
     size_t taken = MEMORY_MINIS + (o->l2 ? MEMORY_DISK : 0) + loops_bytes(o->loops);
     size_t items = taken < MEMORY_MOST ? (MEMORY_MOST - taken) / MEMORY_ITEM : 0;
     return items > MRC_ITEMS ? MRC_ITEMS : (unsigned)items;
@@ -312,7 +311,7 @@ struct sight *sight_create(const struct sight_options *o, const struct mrc_tiers
     }
     big_init(&s->big, LOCK_BIG);
     s->tracking = hotkeys_create(o->loops, LOCK_TRACKING);
-    st->mrc = mrc_create(&(struct mrc_options){.l2 = o->l2, .items = items_for(o)}, tiers);
+    st->mrc = mrc_create(&(struct mrc_options){.l2 = o->l2, .items = sight_items(o)}, tiers);
     st->job.run = run;
     st->drained_us = st->calm_since_us = clock_mono_us();
     st->budget_us = BUDGET_MOST_US;

@@ -37,6 +37,8 @@ struct sight {
     struct sight_state *state;
 };
 
+/* How many items the miniatures of memory may hold together. */
+unsigned sight_items(const struct sight_options *o);
 struct sight *sight_create(const struct sight_options *o, const struct mrc_tiers *tiers);
 /* After the last call on it; every loop stopped. */
 void sight_destroy(struct sight **s);

@@ -123,7 +123,7 @@ static void sample_rates(struct server *srv, int64_t now_us) {
     if (span < 500000) {
         return;
     }
-    uint64_t ops = STATS_SUM(h->stats, h->loop_count, total_commands_processed);
+    uint64_t ops = STATS_SUM_COMMANDS(h->stats, h->loop_count, calls);
     uint64_t in = STATS_SUM(h->stats, h->loop_count, total_net_input_bytes);
     uint64_t out = STATS_SUM(h->stats, h->loop_count, total_net_output_bytes);
     if (srv->rates.at_us != 0 && ops >= srv->rates.ops) {
@@ -205,7 +205,7 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
 /* Whether anything was asked or stored since the last run. */
 static bool is_resting(struct server *srv) {
     struct host *h = &srv->host;
-    uint64_t calls = STATS_SUM(h->stats, h->loop_count, total_commands_processed);
+    uint64_t calls = STATS_SUM_COMMANDS(h->stats, h->loop_count, calls);
     size_t bytes = l1_bytes(h->l1);
     bool same = calls == srv->seen.calls && bytes == srv->seen.bytes;
     srv->seen.calls = calls;

@@ -387,7 +387,7 @@ static void fill_moment(struct server *srv, const struct tier_numbers *tiers, st
     const struct {
         enum series_sum to;
         uint64_t value;
-    } sums[] = {{SUM_ops, STATS_SUM(h->stats, h->loop_count, total_commands_processed)},
+    } sums[] = {{SUM_ops, STATS_SUM_COMMANDS(h->stats, h->loop_count, calls)},
                 {SUM_errors, STATS_SUM(h->stats, h->loop_count, total_error_replies)},
                 {SUM_net_in, STATS_SUM(h->stats, h->loop_count, total_net_input_bytes)},
                 {SUM_net_out, STATS_SUM(h->stats, h->loop_count, total_net_output_bytes)},

@@ -93,7 +93,7 @@ static void put_server(struct json *j, struct server *srv, const struct conf *co
 static void put_groups(struct json *j, struct server *srv, const struct gauges *g) {
     json_open(j, "ops", '{');
     put_group(j, g, "ops");
-    json_u64(j, "total", STATS_SUM(srv->host.stats, srv->host.loop_count, total_commands_processed));
+    json_u64(j, "total", STATS_SUM_COMMANDS(srv->host.stats, srv->host.loop_count, calls));
     json_close(j, '}');
     json_open(j, "memory", '{');
     put_group(j, g, "memory");

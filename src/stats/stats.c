@@ -23,12 +23,9 @@ void stats_destroy(struct stats **sp) {
     mem_free(s);
 }
 
-struct cmd_more *stats_more(struct cmd_stats *s) {
-    struct cmd_more *more = atomic_load_explicit(&s->more, memory_order_relaxed);
-    if (__builtin_expect(more == NULL, 0)) {
-        more = mem_zalloc(sizeof(*more));
-        atomic_store_explicit(&s->more, more, memory_order_release);
-    }
+struct cmd_more *stats_make_more(struct cmd_stats *s) {
+    struct cmd_more *more = mem_zalloc(sizeof(*more));
+    atomic_store_explicit(&s->more, more, memory_order_release);
     return more;
 }
 

@@ -38,15 +38,18 @@ struct stats {
 /* Cache-line aligned; command_count sizes the array. */
 struct stats *stats_create(unsigned command_count);
 void stats_destroy(struct stats **s);
+struct cmd_more *stats_make_more(struct cmd_stats *s);
 /* Made when there is none. Owner only. */
-struct cmd_more *stats_more(struct cmd_stats *s);
+static inline struct cmd_more *stats_more(struct cmd_stats *s) {
+    struct cmd_more *more = atomic_load_explicit(&s->more, memory_order_relaxed);
+    return __builtin_expect(more != NULL, 1) ? more : stats_make_more(s);
+}
 /* A call of the command with that number has taken so many ticks. Owner only. */
 static inline void stats_count_call(struct stats *s, unsigned command, uint64_t ticks) {
     struct cmd_stats *cs = &s->commands[command];
     STAT_ADD(cs->calls, 1);
     STAT_ADD(cs->ticks, ticks);
     hist_add(&stats_more(cs)->latency, ticks);
-    STAT_ADD(s->total_commands_processed, 1);
 }
 /* The sum over loops of the counter at this offset of struct stats. Any thread. */
 uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset);

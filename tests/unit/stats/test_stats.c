@@ -11,15 +11,17 @@ static void stats_are_summed_over_loops(void **state) {
     struct stats *all[LOOPS];
     for (unsigned i = 0; i < LOOPS; i++) {
         all[i] = stats_create(COMMANDS);
-        STAT_ADD(all[i]->total_commands_processed, i + 1);
-        STAT_ADD(all[i]->total_commands_processed, 10);
+        STAT_ADD(all[i]->parked_calls, i + 1);
+        STAT_ADD(all[i]->parked_calls, 10);
         STAT_ADD(all[i]->commands[2].calls, 5);
+        stats_count_call(all[i], 1, 100);
     }
-    assert_int_equal(STATS_SUM(all, LOOPS, total_commands_processed), 36);
-    assert_int_equal(STATS_SUM(all, 1, total_commands_processed), 11);
+    assert_int_equal(STATS_SUM(all, LOOPS, parked_calls), 36);
+    assert_int_equal(STATS_SUM_COMMANDS(all, LOOPS, calls), 6 * LOOPS);
+    assert_int_equal(STATS_SUM(all, 1, parked_calls), 11);
     assert_int_equal(STATS_SUM(all, LOOPS, total_error_replies), 0);
     stats_reset(all, LOOPS);
-    assert_int_equal(STATS_SUM(all, LOOPS, total_commands_processed), 0);
+    assert_int_equal(STATS_SUM(all, LOOPS, parked_calls), 0);
     for (unsigned i = 0; i < LOOPS; i++) {
         assert_int_equal(STAT_GET(all[i]->commands[2].calls), 0);
         stats_destroy(&all[i]);

@@ -202,13 +202,13 @@ static void look_after(struct server *srv, int64_t now_ms, int64_t now_us) {
     chronicle_tick(srv->chronicle, now_ms);
 }
 
-/* Whether anything was asked or stored since the last run. */
+/* Whether nothing was asked or stored since the last run. */
 static bool is_resting(struct server *srv) {
     struct host *h = &srv->host;
-    uint64_t calls = STATS_SUM_COMMANDS(h->stats, h->loop_count, calls);
+    uint64_t reads = STATS_SUM(h->stats, h->loop_count, total_reads_processed);
     size_t bytes = l1_bytes(h->l1);
-    bool same = calls == srv->seen.calls && bytes == srv->seen.bytes;
-    srv->seen.calls = calls;
+    bool same = reads == srv->seen.reads && bytes == srv->seen.bytes;
+    srv->seen.reads = reads;
     srv->seen.bytes = bytes;
     return same;
 }

@@ -57,7 +57,7 @@ struct server {
     int64_t looked_us, second_us; /* when the cron last did what it does each tenth, and each second */
     int64_t cron_period_ms;
     struct {
-        uint64_t calls;
+        uint64_t reads;
         size_t bytes;
     } seen; /* at its last run */
     int64_t l1_limit; /* live bytes the memory tier may hold: see cron.c */

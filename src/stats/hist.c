@@ -10,7 +10,18 @@ uint64_t hist_edge(unsigned i) {
     if (i < HIST_SUBS) {
         return (uint64_t)(i + 1) << HIST_SHIFT;
     }
+    if (i == HIST_BUCKETS - 1) {
+        return UINT64_MAX;
+    }
     return (uint64_t)(i % HIST_SUBS + HIST_SUBS + 1) << (i / HIST_SUBS - 1 + HIST_SHIFT);
+}
+
+uint64_t hist_total(const struct hist *h) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i < HIST_BUCKETS; i++) {
+        n += STAT_GET(h->n[i]);
+    }
+    return n;
 }
 
 void hist_read(struct hist_sum *sum, const struct hist *h) {

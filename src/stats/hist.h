@@ -8,9 +8,9 @@
 
 #include "src/stats/stat.h"
 
-enum { HIST_SHIFT = 3, HIST_SUBS = 8, HIST_BUCKETS = 256 };
+enum { HIST_SHIFT = 3, HIST_SUBS = 8, HIST_BUCKETS = 472 }; /* any number has its bucket */
 
-/* Spans in ticks (base/clock) or whatever the owner measures in; those of 2^37 and more are in the last bucket. */
+/* Spans in ticks (base/clock) or whatever the owner measures in. */
 struct hist {
     stat_t n[HIST_BUCKETS];
 };
@@ -23,12 +23,11 @@ struct hist_sum {
 
 static inline unsigned hist_bucket(uint64_t ticks) {
     uint64_t v = ticks >> HIST_SHIFT;
-    unsigned octave = 60 - (unsigned)__builtin_clzll(v | HIST_SUBS);
-    unsigned i = octave * HIST_SUBS + (unsigned)(v >> octave);
-    return i < HIST_BUCKETS ? i : HIST_BUCKETS - 1;
+    unsigned octave = (63 ^ (unsigned)__builtin_clzll(v | HIST_SUBS)) - 3; /* 63 ^: the machine's own instruction */
+    return octave * HIST_SUBS + (unsigned)(v >> octave);
 }
 
-/* The first value above bucket i. */
+/* The first value above bucket i; of the last bucket, its last. */
 uint64_t hist_edge(unsigned i);
 
 /* Owner only. */
@@ -40,6 +39,8 @@ static inline void hist_count(struct hist *h, uint64_t ticks) {
     STAT_COUNT(h->n[hist_bucket(ticks)], 1);
 }
 
+/* How many were counted. Any thread. */
+uint64_t hist_total(const struct hist *h);
 /* Adds h to the sum; h may be NULL. */
 void hist_read(struct hist_sum *sum, const struct hist *h);
 /* Adds and takes away: buckets do not go below 0 where two were read at different moments. */

@@ -37,11 +37,24 @@ uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset) {
     return sum;
 }
 
-uint64_t stats_sum_commands(struct stats *const *all, unsigned n, size_t offset) {
+uint64_t cmd_stats_calls(const struct cmd_stats *s) {
+    struct cmd_more *more = atomic_load_explicit(&s->more, memory_order_acquire);
+    return more != NULL ? hist_total(&more->latency) : 0;
+}
+
+uint64_t cmd_stats_hits(const struct cmd_stats *s) {
+    return STAT_GET(s->hits);
+}
+
+uint64_t cmd_stats_misses(const struct cmd_stats *s) {
+    return STAT_GET(s->misses);
+}
+
+uint64_t stats_sum_commands(struct stats *const *all, unsigned n, uint64_t (*counted)(const struct cmd_stats *)) {
     uint64_t sum = 0;
     for (unsigned i = 0; i < n; i++) {
         for (unsigned c = 0; c < all[i]->command_count; c++) {
-            sum += STAT_GET(*(stat_t *)((char *)&all[i]->commands[c] + offset));
+            sum += counted(&all[i]->commands[c]);
         }
     }
     return sum;
@@ -51,7 +64,7 @@ void stats_read_command(struct stats *const *all, unsigned n, unsigned id, struc
     *out = (struct cmd_numbers){0};
     for (unsigned i = 0; i < n; i++) {
         struct cmd_stats *s = &all[i]->commands[id];
-        out->calls += STAT_GET(s->calls);
+        out->calls += cmd_stats_calls(s);
         out->ticks += STAT_GET(s->ticks);
         out->rejected += STAT_GET(s->rejected);
         out->failed += STAT_GET(s->failed);
@@ -70,7 +83,7 @@ void stats_read_command(struct stats *const *all, unsigned n, unsigned id, struc
 }
 
 static void reset_command(struct cmd_stats *s) {
-    stat_t *const fields[] = {&s->calls, &s->ticks, &s->rejected, &s->failed, &s->hits, &s->misses};
+    stat_t *const fields[] = {&s->ticks, &s->rejected, &s->failed, &s->hits, &s->misses};
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         atomic_store_explicit(fields[i], 0, memory_order_relaxed);
     }

@@ -19,10 +19,10 @@ struct cmd_more {
 
 /* Per command: indexed by cmd id. A cache line. */
 struct cmd_stats {
-    stat_t calls, ticks, rejected, failed;
+    stat_t ticks, rejected, failed;
     stat_t hits, misses;           /* look-ups of its keys, by commands that read */
     _Atomic(struct cmd_more *) more; /* NULL until the first call */
-    stat_t spare;
+    stat_t spare[2];
 };
 
 struct stats {
@@ -47,16 +47,19 @@ static inline struct cmd_more *stats_more(struct cmd_stats *s) {
 /* A call of the command with that number has taken so many ticks. Owner only. */
 static inline void stats_count_call(struct stats *s, unsigned command, uint64_t ticks) {
     struct cmd_stats *cs = &s->commands[command];
-    STAT_ADD(cs->calls, 1);
-    STAT_ADD(cs->ticks, ticks);
+    STAT_ADD(cs->ticks, ticks); /* how many there were, the histogram says */
     hist_add(&stats_more(cs)->latency, ticks);
 }
 /* The sum over loops of the counter at this offset of struct stats. Any thread. */
 uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset);
 #define STATS_SUM(all, n, field) stats_sum((all), (n), offsetof(struct stats, field))
-/* The sum over loops and commands of the counter at this offset of struct cmd_stats. Any thread. */
-uint64_t stats_sum_commands(struct stats *const *all, unsigned n, size_t offset);
-#define STATS_SUM_COMMANDS(all, n, field) stats_sum_commands((all), (n), offsetof(struct cmd_stats, field))
+/* What one loop has counted of a command. Any thread. */
+uint64_t cmd_stats_calls(const struct cmd_stats *s);
+uint64_t cmd_stats_hits(const struct cmd_stats *s);
+uint64_t cmd_stats_misses(const struct cmd_stats *s);
+/* The sum over loops and commands of one of these. Any thread. */
+uint64_t stats_sum_commands(struct stats *const *all, unsigned n, uint64_t (*counted)(const struct cmd_stats *));
+#define STATS_SUM_COMMANDS(all, n, field) stats_sum_commands((all), (n), cmd_stats_##field)
 /* One command over all loops, for a reader. latency may be NULL. Any thread. */
 struct cmd_numbers {
     uint64_t calls, ticks, rejected, failed, hits, misses, stale, negative;

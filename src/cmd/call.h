@@ -119,8 +119,7 @@ void call_read_far(struct call *c, int i, const struct item_view *v);
 
 /* Counts a keyspace hit, or a miss: v is what was found, or NULL. */
 static inline void call_count_read(struct call *c, int i, const struct item_view *v) {
-    struct cmd_stats *s = &c->stats->commands[c->cmd->id];
-    STAT_ADD(*(v != NULL ? &s->hits : &s->misses), 1);
+    stats_count_read(c->stats, c->cmd->id, v != NULL);
     if (unlikely(c->far)) {
         call_read_far(c, i, v);
     }

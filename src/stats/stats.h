@@ -3,6 +3,7 @@
  * owner writes with plain relaxed stores, readers sum over loops. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,6 +50,11 @@ static inline void stats_count_call(struct stats *s, unsigned command, uint64_t 
     struct cmd_stats *cs = &s->commands[command];
     STAT_ADD(cs->ticks, ticks); /* how many there were, the histogram says */
     hist_add(&stats_more(cs)->latency, ticks);
+}
+/* It has found a key, or has not. Owner only. */
+static inline void stats_count_read(struct stats *s, unsigned command, bool found) {
+    struct cmd_stats *cs = &s->commands[command];
+    STAT_ADD(*(found ? &cs->hits : &cs->misses), 1);
 }
 /* The sum over loops of the counter at this offset of struct stats. Any thread. */
 uint64_t stats_sum(struct stats *const *all, unsigned n, size_t offset);

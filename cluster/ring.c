@@ -102,21 +102,29 @@ static bool takes_too(const struct ring_node *node) {
     return node->beginner || (node->state == NODE_JOINING && node->lot == 0);
 }
 
+/* Puts i among the count before it, which are in the order of their ids. */
+static void insert_by_id(const struct ring_node *nodes, unsigned *order, unsigned count, unsigned i) {
+    unsigned at = count;
+    for (; at > 0 && strcmp(nodes[order[at - 1]].id, nodes[i].id) > 0; at--) {
+        order[at] = order[at - 1];
+    }
+    order[at] = i;
+}
+
 uint16_t ring_choose_lot(const struct ring_node *nodes, unsigned n, unsigned run, unsigned joiner) {
-    uint16_t weights[RING_MAX_NODES], takers[RING_MAX_NODES] = {0};
+    uint16_t weights[RING_MAX_NODES] = {0}, takers[RING_MAX_NODES] = {0};
     unsigned order[RING_MAX_NODES], count = 0;
     CHECK(n > 0 && n <= RING_MAX_NODES && joiner < n);
     for (unsigned i = 0; i < n; i++) {
-        bool before = takes_too(&nodes[i]) && nodes[i].weight > 0 && strcmp(nodes[i].id, nodes[joiner].id) < 0;
-        bool there = i != joiner && !takes_too(&nodes[i]) && (owns_by_right(&nodes[i]) || nodes[i].state == NODE_JOINING);
-        weights[i] = there ? nodes[i].weight : 0;
-        unsigned at = before ? count++ : 0;
-        for (; before && at > 0 && strcmp(nodes[order[at - 1]].id, nodes[i].id) > 0; at--) {
-            order[at] = order[at - 1];
+        const struct ring_node *node = &nodes[i];
+        if (i == joiner) {
+            continue;
         }
-        if (before) {
-            order[at] = i;
-            takers[i] = nodes[i].weight;
+        if (!takes_too(node)) {
+            weights[i] = owns_by_right(node) || node->state == NODE_JOINING ? node->weight : 0;
+        } else if (node->weight > 0 && strcmp(node->id, nodes[joiner].id) < 0) {
+            insert_by_id(nodes, order, count++, i);
+            takers[i] = node->weight;
         }
     }
     order[count++] = joiner;

@@ -4,12 +4,12 @@
 differences of runs of N and 3N requests. bench/compare/counting.py [pipeline ...]; STRATA_SERVER names another binary with debug lines."""
 import collections
 import re
-import subprocess
 import sys
 
+import cost
 import servers
 
-WRAP = ["valgrind", "--tool=callgrind", "--toggle-collect=check_cb", "--callgrind-out-file={dir}/callgrind.out"]
+WRAP = cost.CALLGRIND + ["--toggle-collect=check_cb"]
 COUNTING = ("stats/stats.h", "stats/hist.h", "stats/stat.h", "stats/stats.c", "stats/hist.c", "stats/tiers.h", "stats/tiers.c")
 # What a sampled key costs is left out: its share falls while this runs, so a difference of runs does not tell it.
 LOOKING = ("server/sighting.h", "sight/topk.c")
@@ -36,17 +36,12 @@ def charged(path):
     return sums
 
 
-def benchmark(server, op, n, pipeline):
-    subprocess.run(["redis-benchmark", "-p", str(server.port), "-n", str(n), "-c", "10", "-P", str(pipeline), "-d", "100", "-r", "10000",
-                    "-t", op, "-q"], stdout=subprocess.DEVNULL, check=True)
-
-
 def run(pipeline, n):
     kind = servers.kinds()["strata"]
     with servers.Server(kind, wrap=WRAP) as server:
-        benchmark(server, "set", WARM, 64)
-        benchmark(server, "get", WARM, 64)
-        benchmark(server, "get", n, pipeline)
+        cost.benchmark(server, "set", 64, WARM)
+        cost.benchmark(server, "get", 64, WARM)
+        cost.benchmark(server, "get", pipeline, n)
         server.end(60)
         return charged(server.path("callgrind.out"))
 

@@ -1,4 +1,5 @@
 """Servers under measurement: started on loopback in a directory of their own, gone when the run ends."""
+import functools
 import os
 import re
 import shlex
@@ -73,6 +74,7 @@ def pinned(cores, argv):
 FIRST = ["chrt", "--fifo", "1"]
 
 
+@functools.cache
 def may_be_first():
     """Whether a process may run before all others on its core."""
     return shutil.which(FIRST[0]) is not None and subprocess.run(FIRST + ["true"], stderr=subprocess.DEVNULL).returncode == 0

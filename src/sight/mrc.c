@@ -193,10 +193,11 @@ void mrc_set_tiers(struct mrc *m, const struct mrc_tiers *tiers) {
 static void lower(struct mrc *m, unsigned point, uint32_t below, int64_t now_ms) {
     for (unsigned i = point; i < POINTS; i++) {
         struct point *p = &m->points[i];
-        if (p->below <= (i == point ? below : m->points[before(i)].below)) {
+        uint32_t most = i == point ? below : m->points[before(i)].below;
+        if (p->below <= most) {
             continue;
         }
-        set_rate(m, i, i == point ? below : m->points[before(i)].below);
+        set_rate(m, i, most);
         if (p->mini != NULL) {
             mini_thin(p->mini, p->below, now_ms);
         } else if (p->shelf != NULL) {
@@ -374,9 +375,10 @@ static size_t memory_of(const struct mrc *m) {
 }
 
 void mrc_report(const struct mrc *m, unsigned rule, struct mrc_report *out) {
-    const struct count *c = m->counts[rule < GROUPS ? rule : 0];
+    unsigned group = rule < GROUPS ? rule : ALL;
+    const struct count *c = m->counts[group];
     double rates[POINTS];
-    find_rates(c, m->all[rule < GROUPS ? rule : 0], rates);
+    find_rates(c, m->all[group], rates);
     *out = (struct mrc_report){.rate = share(m->points[FRONT].below),
                                .l2_rate = share(m->points[L2 + MRC_TODAY].below),
                                .items = mini_items(m->points[FRONT].mini),

@@ -24,12 +24,14 @@ uint64_t hist_total(const struct hist *h) {
     return n;
 }
 
-void hist_read(struct hist_sum *sum, const struct hist *h) {
+uint64_t hist_read(struct hist_sum *sum, const struct hist *h) {
+    uint64_t before = sum->count;
     for (unsigned i = 0; h != NULL && i < HIST_BUCKETS; i++) {
         uint64_t n = STAT_GET(h->n[i]);
         sum->n[i] += n;
         sum->count += n;
     }
+    return sum->count - before;
 }
 
 void hist_sum_add(struct hist_sum *sum, const struct hist_sum *more) {

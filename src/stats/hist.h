@@ -41,8 +41,8 @@ static inline void hist_count(struct hist *h, uint64_t ticks) {
 
 /* How many were counted. Any thread. */
 uint64_t hist_total(const struct hist *h);
-/* Adds h to the sum; h may be NULL. */
-void hist_read(struct hist_sum *sum, const struct hist *h);
+/* Adds h to the sum; h may be NULL. How many it added. */
+uint64_t hist_read(struct hist_sum *sum, const struct hist *h);
 /* Adds and takes away: buckets do not go below 0 where two were read at different moments. */
 void hist_sum_add(struct hist_sum *sum, const struct hist_sum *more);
 void hist_sum_take(struct hist_sum *sum, const struct hist_sum *less);

@@ -64,7 +64,6 @@ void stats_read_command(struct stats *const *all, unsigned n, unsigned id, struc
     *out = (struct cmd_numbers){0};
     for (unsigned i = 0; i < n; i++) {
         struct cmd_stats *s = &all[i]->commands[id];
-        out->calls += cmd_stats_calls(s);
         out->ticks += STAT_GET(s->ticks);
         out->rejected += STAT_GET(s->rejected);
         out->failed += STAT_GET(s->failed);
@@ -76,9 +75,7 @@ void stats_read_command(struct stats *const *all, unsigned n, unsigned id, struc
         }
         out->stale += STAT_GET(more->stale);
         out->negative += STAT_GET(more->negative);
-        if (latency != NULL) {
-            hist_read(latency, &more->latency);
-        }
+        out->calls += latency != NULL ? hist_read(latency, &more->latency) : hist_total(&more->latency);
     }
 }
 

@@ -43,3 +43,19 @@ def install():
     major = 0 if missing else int(subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60).stdout.lstrip("v").split(".")[0])
     missing = missing or npm_install([c for c in CLIENTS if c[4] <= major])
     return [(c, missing or ("needs node %d" % c[4] if c[4] > major else None)) for c in CLIENTS]
+
+
+def run(report, fn, script=None, title="%s"):
+    """Reports fn(client) for each of CLIENTS, or of those that run the script, by its name in the title."""
+    chosen = [c for c in CLIENTS if script in (None, c[1]) and report.wanted(title % c[0])]
+    if not chosen:
+        return
+    try:
+        clients = [(c, why) for c, why in install() if c in chosen]
+    except AssertionError as e:
+        return report.bad("node clients", e)
+    for client, missing in clients:
+        if missing:
+            report.skip(title % client[0], missing)
+        else:
+            report.run(title % client[0], lambda: fn(client))

@@ -33,12 +33,18 @@ struct life {
     struct purge_log *log;
 };
 
-static struct life *begin_with(size_t max) {
+/* Without a log. */
+static struct life *make_life(size_t max) {
     struct life *life = mem_zalloc(sizeof(*life));
-    struct buf err = {0};
     life->l1 = l1_create(&(struct l1_options){.shards = 2, .policy = "noeviction", .hooks = {.ctx = &life->tier}});
     tier_init(&life->tier, life->l1);
     life->tier.guard = guard_create(life->l1, &life->tier, 10, max);
+    return life;
+}
+
+static struct life *begin_with(size_t max) {
+    struct life *life = make_life(max);
+    struct buf err = {0};
     life->log = purge_log_open(file, false, life->tier.guard, &err);
     assert_non_null(life->log);
     assert_int_equal(err.n, 0);
@@ -309,11 +315,8 @@ static struct buf get_file(const char *path) {
 }
 
 static void assert_refused(const char *why) {
-    struct life *life = mem_zalloc(sizeof(*life));
+    struct life *life = make_life(MAX);
     struct buf err = {0};
-    life->l1 = l1_create(&(struct l1_options){.shards = 2, .policy = "noeviction", .hooks = {.ctx = &life->tier}});
-    tier_init(&life->tier, life->l1);
-    life->tier.guard = guard_create(life->l1, &life->tier, 10, MAX);
     assert_null(purge_log_open(file, false, life->tier.guard, &err));
     buf_putc(&err, '\0');
     assert_non_null(strstr(err.p, why));

@@ -96,6 +96,12 @@ static void a_miniature_holds_what_the_tier_would(void **state) {
     mini_sizes_destroy(&sizes);
 }
 
+static void read_one(struct mrc *m, uint32_t id) {
+    struct mrc_event e = event(MRC_READ, id, ITEM);
+    mrc_feed(m, &e, NOW);
+    mrc_reads(m, 1, NULL, 0);
+}
+
 static void curves_are_within_two_points(void **state) {
     (void)state;
     static const char *const policies[] = {"allkeys-s3fifo", "allkeys-lru", "allkeys-lfu"};
@@ -104,9 +110,7 @@ static void curves_are_within_two_points(void **state) {
         struct mrc_tiers tiers = {.l1_bytes = 3000 * ITEM, .policy = policies[p], .shadow = policies[(p + 1) % 3]};
         struct mrc *m = mrc_create(&(struct mrc_options){0}, &tiers);
         for (unsigned d = 0; d < DRAWS; d++) {
-            struct mrc_event e = event(MRC_READ, draws[d], ITEM);
-            mrc_feed(m, &e, NOW);
-            mrc_reads(m, 1, NULL, 0);
+            read_one(m, draws[d]);
         }
         struct mrc_report r;
         mrc_report(m, 0, &r);
@@ -154,9 +158,7 @@ static void curves_with_a_disk_are_within_two_points(void **state) {
         struct mrc_tiers tiers = {.l1_bytes = (uint64_t)l1, .policy = "allkeys-s3fifo", .shadow = "allkeys-lru", .l2_bytes = (uint64_t)l2};
         struct mrc *m = mrc_create(&(struct mrc_options){.l2 = true, .items = items}, &tiers);
         for (unsigned d = 0; d < DRAWS; d++) {
-            struct mrc_event e = event(MRC_READ, draws[d], ITEM);
-            mrc_feed(m, &e, NOW);
-            mrc_reads(m, 1, NULL, 0);
+            read_one(m, draws[d]);
         }
         struct mrc_report r;
         mrc_report(m, 0, &r);
@@ -187,9 +189,7 @@ static void a_hot_key_outside_the_sample_counts(void **state) {
         rng_seed(9);
         for (int i = 0; i < 200000; i++) {
             uint32_t id = i % 2 == 0 ? hot : 1000 + (uint32_t)rng_below(4000);
-            struct mrc_event e = event(MRC_READ, id, ITEM);
-            mrc_feed(m, &e, NOW);
-            mrc_reads(m, 1, NULL, 0);
+            read_one(m, id);
         }
         struct mrc_report r;
         mrc_report(m, 0, &r);
@@ -229,9 +229,7 @@ static void the_disk_has_a_curve(void **state) {
     struct mrc *m = mrc_create(&(struct mrc_options){.l2 = true}, &(struct mrc_tiers){.l1_bytes = 1000 * ITEM, .policy = "allkeys-lru", .l2_bytes = 3000 * ITEM});
     struct mrc_report r;
     for (uint32_t i = 0; i < 200000; i++) {
-        struct mrc_event e = event(MRC_READ, i % 4000, ITEM);
-        mrc_feed(m, &e, NOW);
-        mrc_reads(m, 1, NULL, 0);
+        read_one(m, i % 4000);
     }
     mrc_report(m, 0, &r);
     assert_true(r.has_l2);

@@ -64,17 +64,16 @@ __attribute__((no_sanitize("thread"))) const struct bucket *l1_prefetch_bucket(c
 
 __attribute__((no_sanitize("thread"))) void l1_prefetch_item(const struct l1 *l1, uint64_t hash, const struct bucket *b) {
     const struct shard *s = &l1->shards[l1_shard_of(l1, hash)];
-    uint8_t tag = hash_tag(hash);
-    for (int i = 0; b != NULL && i < BUCKET_SLOTS; i++) {
-        if (b->tag[i] == tag) {
-            uint32_t chunk = b->handle[i] / HANDLES_PER_CHUNK;
-            char *const *bases = __atomic_load_n(&s->slab.bases, __ATOMIC_ACQUIRE);
-            if (chunk < s->slab.chunk_count && bases[chunk] != NULL) {
-                const char *p = bases[chunk] + (size_t)(b->handle[i] % HANDLES_PER_CHUNK) * 8;
-                __builtin_prefetch(p);
-                __builtin_prefetch(p + 64);
-            }
-            return;
-        }
+    unsigned bits = b != NULL ? bucket_match(b, hash_tag(hash)) : 0;
+    if (bits == 0) {
+        return;
+    }
+    uint32_t handle = b->handle[__builtin_ctz(bits)], chunk = handle / HANDLES_PER_CHUNK;
+    char *const *bases = __atomic_load_n(&s->slab.bases, __ATOMIC_ACQUIRE);
+    if (chunk < s->slab.chunk_count && bases[chunk] != NULL) {
+        const char *p = bases[chunk] + (size_t)(handle % HANDLES_PER_CHUNK) * 8;
+        __builtin_prefetch(p);
+        __builtin_prefetch(p + 64);
+        __builtin_prefetch(p + 128);
     }
 }

@@ -2,6 +2,10 @@
 /* shard: one part of the tier: lock, table, blocks, expiry, policy, and the keys in flight or watched. */
 #pragma once
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "src/base/list.h"
 #include "src/base/lock.h"
 #include "src/l1/flight.h"
@@ -31,6 +35,22 @@ struct bucket {
     uint8_t tag[BUCKET_SLOTS];
     uint8_t meta[BUCKET_SLOTS];
 };
+
+/* Bit i: slot i has the tag. Inlined into whoever is not to be watched for races, too. */
+static inline __attribute__((always_inline)) unsigned bucket_match(const struct bucket *b, uint8_t tag) {
+#if defined(__SSE2__)
+    /* 16 bytes from the tags on: ten tags and six metas; the bucket holds them all */
+    __m128i have = _mm_loadu_si128((const __m128i *)(const void *)b->tag);
+    unsigned bits = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(have, _mm_set1_epi8((char)tag)));
+    return bits & ((1u << BUCKET_SLOTS) - 1);
+#else
+    unsigned bits = 0;
+    for (int i = 0; i < BUCKET_SLOTS; i++) {
+        bits |= (unsigned)(b->tag[i] == tag) << i;
+    }
+    return bits;
+#endif
+}
 
 /* Where an item is. */
 struct place {

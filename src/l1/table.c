@@ -4,10 +4,6 @@
 #include "src/base/mem.h"
 #include "src/l1/shard.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 enum {
     FILL = 8,    /* items per bucket the table grows to keep: about 8.5 bytes an item with overflow */
     SPARSE = 4   /* with fewer it shrinks */
@@ -15,22 +11,6 @@ enum {
 
 uint64_t item_hash(const unsigned char *it) {
     return hash_key(item_key(it), it[1]);
-}
-
-/* Bit i: slot i has the tag. */
-static inline unsigned match_tags(const struct bucket *b, uint8_t tag) {
-#if defined(__SSE2__)
-    /* 16 bytes from the tags on: ten tags and six metas; the bucket holds them all */
-    __m128i have = _mm_loadu_si128((const __m128i *)(const void *)b->tag);
-    unsigned bits = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(have, _mm_set1_epi8((char)tag)));
-    return bits & ((1u << BUCKET_SLOTS) - 1);
-#else
-    unsigned bits = 0;
-    for (int i = 0; i < BUCKET_SLOTS; i++) {
-        bits |= (unsigned)(b->tag[i] == tag) << i;
-    }
-    return bits;
-#endif
 }
 
 bool table_init(struct shard *s) {
@@ -63,7 +43,7 @@ bool table_find(const struct shard *s, const struct key *key, struct place *out)
     struct bucket *b = shard_bucket(s, shard_index(s, key->hash));
     uint8_t tag = hash_tag(key->hash);
     do {
-        unsigned bits = match_tags(b, tag);
+        unsigned bits = bucket_match(b, tag);
         if (b->flags & BUCKET_LINK) {
             bits &= (1u << (BUCKET_SLOTS - 1)) - 1;
         }

@@ -355,12 +355,12 @@ static bool fits(struct sink *s, const struct item_view *item) {
            size <= atomic_load_explicit(&d->queue_bytes, memory_order_relaxed);
 }
 
-static void evicted(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e) {
+static bool evicted(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e) {
     struct disk *d = s->ctx;
     size_t size = record_size_hint(item);
     bool admitted = is_admitted(d, key, item, size, e->read);
     if ((!admitted && e->alone) || !disk_enter(d)) {
-        return;
+        return false;
     }
     struct lane *lane = disk_lane(d, key);
     uint32_t generation = state_generation(d->state, key->db);
@@ -368,7 +368,8 @@ static void evicted(struct sink *s, const struct key *key, const struct item_vie
     bool room = has_room(d, lane, size);
     disk_count(&d->count.queue_full, admitted && !room);
     struct buf record;
-    if (admitted && room && make_record(d, item, size, &record)) {
+    bool taken = admitted && room && make_record(d, item, size, &record);
+    if (taken) {
         queue(d, lane, &(struct change_request){
                            .change = CHANGE_PUT, .key = key, .generation = generation, .record = &record, .replaces = !e->alone,
                            .had = !e->alone && has_below(d, lane, key, generation)});
@@ -378,6 +379,7 @@ static void evicted(struct sink *s, const struct key *key, const struct item_vie
     lane_unlock(lane);
     disk_leave(d);
     writer_wake(d);
+    return taken;
 }
 
 static void mapped(struct sink *s, const uint8_t *map, uint64_t emptied) {

@@ -45,6 +45,9 @@ enum rule_compress { COMPRESS_NONE, COMPRESS_LZ4, COMPRESS_ZSTD };
     X(jittered, "lifetimes shortened")                                                                             \
     X(writes, "changes sent to the origin")                                                                        \
     X(write_failures, "changes the origin did not take")                                                           \
+    X(evicted, "values that left memory for want of room")                                                         \
+    X(demoted, "of those, kept on the disk: handed to it, or there already")                                       \
+    X(expired, "values whose lifetime ended in memory")                                                            \
     X(purged, "values that a purge had taken when somebody came for them")                                         \
     X(packed, "values compressed for the disk")                                                                    \
     X(packed_saved, "bytes that saved")

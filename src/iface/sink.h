@@ -45,8 +45,9 @@ struct sink {
      * SINK_DEL. ack is NULL when the sink has no acks. */
     unsigned (*changed)(struct sink *s, enum sink_change change, const struct key *key, const struct item_view *item,
                         int64_t now_ms, struct sink_ack *ack);
-    /* An item is leaving memory and no tier below has this value: the last chance to keep it. Shard locked. May be NULL. */
-    void (*evicted)(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e);
+    /* An item is leaving memory and no tier below has this value: the last chance to keep it. Whether it will. Shard locked. May be
+     * NULL. */
+    bool (*evicted)(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e);
     /* False: evicted would never take such an item, it is too large. Any thread, a shard locked; brief. NULL: no bound. */
     bool (*fits)(struct sink *s, const struct item_view *item);
     /* FLUSHDB, FLUSHALL, SWAPDB: logical database i is now physical number map[i]; emptied has a bit for each logical

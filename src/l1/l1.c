@@ -131,13 +131,20 @@ static void uncount(struct shard *s, const unsigned char *it) {
     }
 }
 
+void shard_lapse(struct shard *s, const struct key *key) {
+    atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
+    if (s->l1->hooks.lapsed != NULL) {
+        s->l1->hooks.lapsed(s->l1->hooks.ctx, key);
+    }
+}
+
 void shard_rest(struct shard *s, const struct key *key, unsigned char *it) {
     if (item_is_resting(it)) {
         return;
     }
     uncount(s, it);
     item_set_resting(it);
-    atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
+    shard_lapse(s, key);
     if (s->l1->purging) { /* a soft purge may have ended it, long before its own deadline brings anybody here */
         wheel_schedule(s, shard_index(s, key->hash), shard_rest_end(s, key, it));
     }
@@ -256,7 +263,9 @@ static enum standing settle_item(struct shard *s, const struct key *key, int64_t
         view_of(it, &view);
         s->l1->hooks.expired(s->l1->hooks.ctx, key, &view);
     }
-    atomic_fetch_add_explicit(&s->expired, item_is_resting(it) ? 0 : 1, memory_order_relaxed);
+    if (!item_is_resting(it)) {
+        shard_lapse(s, key);
+    }
     shard_remove(s, key, *at);
     return GONE;
 }

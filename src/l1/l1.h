@@ -63,7 +63,12 @@ enum l1_below {
 struct l1_hooks {
     void *ctx;
     void (*evicted)(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read);
+    /* Whether evicted is to be told at present. NULL: always. Shard locked; must not call l1. */
+    bool (*heeds)(void *ctx);
     void (*expired)(void *ctx, const struct key *key, const struct item_view *item);
+    /* The lifetime of an item has ended, whoever found that: told once, though it may rest in its grace. Shard locked; must not call
+     * l1. May be NULL. */
+    void (*lapsed)(void *ctx, const struct key *key);
     /* While l1_purging: since when an item has been past its deadline, given its own (or INT64_MAX) and what was noted; INT64_MIN:
      * it must not be served at all. */
     int64_t (*deadline)(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra);

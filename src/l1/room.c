@@ -216,12 +216,13 @@ static void evict_at(struct shard *s, struct place at, int64_t now_ms) {
     const unsigned char *it = slab_at(&s->slab, handle);
     struct key key = {item_key(it), 0, it[1]};
     key.hash = hash_key(key.name, key.db);
-    if (s->l1->hooks.evicted != NULL && shard_is_live(s, &key, it, now_ms)) {
+    const struct l1_hooks *hooks = &s->l1->hooks;
+    if (hooks->evicted != NULL && (hooks->heeds == NULL || hooks->heeds(hooks->ctx)) && shard_is_live(s, &key, it, now_ms)) {
         struct item_view view;
         shard_view(s, handle, &view);
         uint8_t mask = s->policy->read_mask;
         bool read = mask == 0 || (at.bucket->meta[at.slot] & mask) != 0;
-        s->l1->hooks.evicted(s->l1->hooks.ctx, &key, &view, shard_below(s, at), read);
+        hooks->evicted(hooks->ctx, &key, &view, shard_below(s, at), read);
     }
     shard_remove_as(s, key.hash, at, true);
     atomic_fetch_add_explicit(&s->evicted, 1, memory_order_relaxed);

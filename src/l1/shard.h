@@ -165,6 +165,8 @@ size_t shard_item_bytes(const struct shard *s, uint32_t handle);
 bool shard_is_live(const struct shard *s, const struct key *key, const unsigned char *it, int64_t now_ms);
 /* Whether it is of no use to anyone; one in its grace rests from now on. */
 bool shard_is_gone(struct shard *s, const struct key *key, unsigned char *it, int64_t now_ms);
+/* The lifetime of an item has ended: counts that, once for each. */
+void shard_lapse(struct shard *s, const struct key *key);
 /* An item past its deadline, within its grace: it is no key any more, for those who count. */
 void shard_rest(struct shard *s, const struct key *key, unsigned char *it);
 /* While purging: when the grace of one that rests is over; 0: it has none. */

@@ -74,6 +74,7 @@ static int64_t last_of(struct shard *s, unsigned char *it, int64_t now_ms) {
     int64_t deadline = wheel_next(s, it);
     if (deadline <= now_ms && item_is(it, ITEM_TTL) && item_has_extra(it) && !item_is_resting(it) && item_last(it) > now_ms) {
         struct key key = {item_key(it), 0, it[1]};
+        key.hash = hash_key(key.name, key.db);
         shard_rest(s, &key, it);
         deadline = item_last(it);
     }
@@ -100,11 +101,12 @@ static void visit(struct shard *s, uint32_t index, int64_t now_ms) {
                     next = deadline < next ? deadline : next;
                     continue;
                 }
-                bool counted = !item_is_resting(it);
                 struct key key = {item_key(it), 0, it[1]};
                 key.hash = hash_key(key.name, key.db);
+                if (!item_is_resting(it)) {
+                    shard_lapse(s, &key);
+                }
                 shard_remove(s, &key, (struct place){b, i});
-                atomic_fetch_add_explicit(&s->expired, counted, memory_order_relaxed);
                 again = b != head; /* an overflow bucket may be gone now: look at the chain afresh */
                 if (again) {
                     break;

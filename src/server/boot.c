@@ -358,10 +358,12 @@ static void open_host(struct server *srv, struct conf_store *store, const char *
                                            .policy = policy_text(conf, &policy),
                                            .hooks = {.ctx = &srv->tier,
                                                      .expired = tier_item_ended,
+                                                     .lapsed = tier_item_lapsed,
                                                      .deadline = tier_item_deadline,
                                                      .newborn = tier_newborn,
                                                      .group = tier_group,
-                                                     .evicted = srv->disk != NULL ? tier_evicted : NULL,
+                                                     .evicted = tier_evicted,
+                                                     .heeds = tier_heeds,
                                                      .spared = srv->disk != NULL ? tier_spared : NULL,
                                                      .pressed = srv->disk != NULL ? tier_pressed : NULL}});
     tier_init(&srv->tier, h->l1);

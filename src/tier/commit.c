@@ -22,23 +22,16 @@ void tier_add_sink(struct tier *t, struct sink *s) {
 }
 
 /* A policy keeps the key's values off the disk, or it is not known yet whether its origin takes this one. */
-static bool stays_off(struct tier *t, const struct key *key) {
-    if (write_keeps_off(t->writes, key)) {
-        return true;
-    }
-    if (likely(t->guard == NULL || !atomic_load_explicit(&t->guard->off_disk, memory_order_relaxed))) {
-        return false;
-    }
-    struct rules *rules = guard_rules(t->guard);
-    const struct rule *rule = rules_match(rules, key->name);
-    bool off = rule != NULL && rule->opt.tier == TIER_L1;
-    rules_unref(rules);
-    return off;
+static bool stays_off(struct tier *t, const struct key *key, const struct rule *rule) {
+    return write_keeps_off(t->writes, key) || (rule != NULL && rule->opt.tier == TIER_L1);
 }
 
 void tier_commit_slow(struct tier *t, enum sink_change change, const struct key *key,
                       int64_t now_ms, struct sink_ack *ack, int *acks) {
-    bool off = stays_off(t, key);
+    bool off_disk = t->guard != NULL && atomic_load_explicit(&t->guard->off_disk, memory_order_relaxed);
+    struct rules *rules = unlikely(off_disk) ? guard_rules(t->guard) : NULL;
+    bool off = stays_off(t, key, rules_match(rules, key->name));
+    rules_unref(rules);
     if (l1_below(t->l1, key) == L1_BELOW_ABSENT && (!t->every_change || off)) {
         return; /* the usual rewrite of a hot key: nobody below has it */
     }
@@ -59,16 +52,30 @@ void tier_commit_slow(struct tier *t, enum sink_change change, const struct key 
     }
 }
 
+static bool has_rules(const struct tier *t) {
+    return t->guard != NULL && atomic_load_explicit(&t->guard->active, memory_order_relaxed);
+}
+
+bool tier_heeds(void *ctx) {
+    const struct tier *t = ctx;
+    return t->sink_count != 0 || has_rules(t);
+}
+
 void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read) {
     struct tier *t = ctx;
-    if (stays_off(t, key)) {
-        return;
-    }
-    for (unsigned i = 0; i < t->sink_count && below != L1_BELOW_SAME; i++) {
+    struct rules *rules = has_rules(t) ? guard_rules(t->guard) : NULL;
+    const struct rule *rule = rules_match(rules, key->name);
+    bool off = stays_off(t, key, rule), kept = !off && below == L1_BELOW_SAME;
+    for (unsigned i = 0; i < t->sink_count && !off && below != L1_BELOW_SAME; i++) {
         if (t->sinks[i]->evicted != NULL) {
-            t->sinks[i]->evicted(t->sinks[i], key, item, &(struct eviction){below == L1_BELOW_ABSENT, read});
+            kept |= t->sinks[i]->evicted(t->sinks[i], key, item, &(struct eviction){below == L1_BELOW_ABSENT, read});
         }
     }
+    if (rule != NULL) { /* counted on the lines of the key's shard: who evicts holds its lock, whichever loop that is */
+        rule_count(rule, l1_shard_of(t->l1, key->hash), RULE_evicted);
+        rule_add(rule, l1_shard_of(t->l1, key->hash), RULE_demoted, kept);
+    }
+    rules_unref(rules);
 }
 
 bool tier_spared(void *ctx, const struct item_view *item) {

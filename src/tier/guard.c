@@ -582,17 +582,28 @@ int64_t tier_item_deadline(void *ctx, const struct key *key, int64_t expire_ms, 
     return item_extra_get(extra, &e) ? tier_deadline(ctx, key, expire_ms, &e) : INT64_MIN;
 }
 
-void tier_item_ended(void *ctx, const struct key *key, const struct item_view *item) {
-    const struct tier *t = ctx;
-    if (t->guard == NULL || tier_last_purge(t) == 0 || tier_item_deadline(ctx, key, INT64_MAX, item->extra) != INT64_MIN) {
-        return;
-    }
+/* Of the key's policy, on the lines of its shard: who calls holds its lock, whichever loop that is. */
+static void count_at_shard(const struct tier *t, const struct key *key, enum rule_counter c) {
     struct rules *rules = guard_rules(t->guard);
     const struct rule *rule = rules_match(rules, key->name);
     if (rule != NULL) {
-        rule_count(rule, 0, RULE_purged);
+        rule_count(rule, l1_shard_of(t->l1, key->hash), c);
     }
     rules_unref(rules);
+}
+
+void tier_item_lapsed(void *ctx, const struct key *key) {
+    const struct tier *t = ctx;
+    if (unlikely(t->guard != NULL && atomic_load_explicit(&t->guard->active, memory_order_relaxed))) {
+        count_at_shard(t, key, RULE_expired);
+    }
+}
+
+void tier_item_ended(void *ctx, const struct key *key, const struct item_view *item) {
+    const struct tier *t = ctx;
+    if (t->guard != NULL && tier_last_purge(t) != 0 && tier_item_deadline(ctx, key, INT64_MAX, item->extra) == INT64_MIN) {
+        count_at_shard(t, key, RULE_purged);
+    }
 }
 
 size_t tier_newborn(void *ctx, const struct key *key, unsigned char *room) {

@@ -121,8 +121,10 @@ uint64_t tier_keys(struct tier *t, uint8_t physical);
 /* Before the process ends: what only memory has goes to the sinks as if it were evicted; pause is called when they may need
  * time. Every loop has stopped. */
 void tier_drain(struct tier *t, int64_t now_ms, void (*pause)(void *ctx), void *ctx);
-/* l1's hook: an item leaves memory; when no tier below has it, the sinks may keep it. ctx is the tier. */
+/* l1's hooks; ctx is the tier. An item leaves memory for want of room: its policy counts that, and when no tier below has it, the sinks
+ * may keep it; whether there are policies or sinks. */
 void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read);
+bool tier_heeds(void *ctx);
 /* l1's hook: there are sinks, but none would ever take such an item. */
 bool tier_spared(void *ctx, const struct item_view *item);
 /* l1's hook: tier_is_pressed. */
@@ -139,6 +141,8 @@ uint32_t tier_newborn_stamp(const struct tier *t, const struct key *key);
 /* l1's hooks for them; ctx is the tier. */
 int64_t tier_item_deadline(void *ctx, const struct key *key, int64_t expire_ms, struct slice extra);
 size_t tier_newborn(void *ctx, const struct key *key, unsigned char *room);
+/* An item's lifetime has ended: its policy counts that. */
+void tier_item_lapsed(void *ctx, const struct key *key);
 /* An item that somebody came for was past its end; of one that a purge has ended its policy counts that. */
 void tier_item_ended(void *ctx, const struct key *key, const struct item_view *item);
 

@@ -66,7 +66,7 @@ def a_quota_bounds_its_pattern_and_spares_the_others(s):
     until("the bound holds", lambda: counts(c, "tight:*")["quota_bytes"] <= limit)
     now = counts(c, "tight:*")
     assert now["quota_evicted"] > 1000 and now["quota_bytes"] > limit // 2, now
-    until("both count the same", lambda: int(info(c, "stats")["evicted_keys"]) - evicted == counts(c, "tight:*")["quota_evicted"])
+    until("both count the same", lambda: int(info(c, "stats")["evicted_keys"]) - evicted == counts(c, "tight:*")["quota_evicted"] == counts(c, "tight:*")["evicted"])
     now = counts(c, "tight:*")
     assert all(c.cmd("GET", "free:%d" % i) == b"x" * 100 for i in range(2000)), "of the other pattern nothing goes"
     line = next(x for x in c.cmd("INFO", "guards").decode().split("\r\n") if x.startswith("policy_tight:*:"))
@@ -168,8 +168,27 @@ def what_a_quota_evicts_stays_on_disk():
     in_force(c, "q:*")
     pipelined(c, [("SET", "q:%d" % i, "%d" % i * 100) for i in range(3000)])
     assert counts(c, "q:*")["quota_evicted"] > 1000
+    now = counts(c, "q:*")
+    assert now["demoted"] == now["evicted"] > 1000, now
     assert all(c.cmd("GET", "q:%d" % i) == b"%d" % i * 100 for i in range(3000))
     until("what comes back counts, too", lambda: 0 < counts(c, "q:*")["quota_bytes"] <= 204800)
+    wrong = s.stop()
+    assert wrong is None, wrong
+
+
+def what_leaves_memory_is_counted_by_policy():
+    s = server.strata("--maxmemory", "30mb", "--policy", "p:* ttl=1h", "--threads", "2")
+    c = s.conn()
+    for i in range(0, 60000, 5000):
+        pipelined(c, [("SET", "p:%d" % k, "x" * 1000) for k in range(i, i + 5000)])
+    until("there was no room", lambda: counts(c, "p:*")["evicted"] > 1000)
+    until("all were of the policy", lambda: counts(c, "p:*")["evicted"] == int(info(c, "stats")["evicted_keys"]))
+    assert counts(c, "p:*")["demoted"] == counts(c, "p:*")["expired"] == 0
+    c.cmd("FLUSHALL")
+    assert c.cmd("SET", "p:brief", "x", "PX", "1") == "OK" and c.cmd("SET", "other", "x", "PX", "1") == "OK"
+    until("it is over", lambda: counts(c, "p:*")["expired"] == 1)
+    until("both are", lambda: info(c, "stats")["expired_keys"] == "2")
+    assert counts(c, "p:*")["expired"] == 1
     wrong = s.stop()
     assert wrong is None, wrong
 
@@ -240,4 +259,4 @@ def compressed_values_outlive_a_restart():
 
 EVERY = (a_quota_bounds_its_pattern_and_spares_the_others, a_quota_counts_in_transactions_and_by_every_way_to_write, quotas_hold_while_many_write,
          too_many_quotas_are_refused)
-ALONE = (what_a_quota_evicts_stays_on_disk, values_are_compressed_on_disk_as_their_policy_says, compressed_values_outlive_a_restart)
+ALONE = (what_a_quota_evicts_stays_on_disk, what_leaves_memory_is_counted_by_policy, values_are_compressed_on_disk_as_their_policy_says, compressed_values_outlive_a_restart)

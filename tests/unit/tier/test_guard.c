@@ -52,9 +52,10 @@ static unsigned note_change(struct sink *s, enum sink_change change, const struc
     return SINK_DONE;
 }
 
-static void note_eviction(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e) {
+/* Keeps every other one. */
+static bool note_eviction(struct sink *s, const struct key *key, const struct item_view *item, const struct eviction *e) {
     (void)s, (void)key, (void)item, (void)e;
-    t->evictions++;
+    return t->evictions++ % 2 == 0;
 }
 
 static void stop_now(struct loop *loop, struct msg *msg) {
@@ -83,7 +84,8 @@ static void setup(const char *policies) {
     rng_seed(1);
     t = mem_zalloc(sizeof(*t));
     t->l1 = l1_create(&(struct l1_options){.shards = SHARDS, .policy = "allkeys-s3fifo",
-                                           .hooks = {.ctx = &t->tier, .deadline = tier_item_deadline, .newborn = tier_newborn}});
+                                           .hooks = {.ctx = &t->tier, .deadline = tier_item_deadline, .newborn = tier_newborn,
+                                                     .evicted = tier_evicted, .heeds = tier_heeds, .lapsed = tier_item_lapsed}});
     tier_init(&t->tier, t->l1);
     t->tier.ask = fake_load;
     t->guard = t->tier.guard = guard_create(t->l1, &t->tier, 1000, 100);
@@ -1122,6 +1124,50 @@ static void values_of_l1_only_stay_off_the_disk(void **state) {
     teardown();
 }
 
+static void policies_count_what_leaves_memory(void **state) {
+    (void)state;
+    setup("m* tier=l1\nd*\ng* grace=60s");
+    add_sink();
+    for (int i = 0; i < 20; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "%c%d", i % 2 == 0 ? 'm' : 'd', i);
+        set(name, "v", -1);
+    }
+    set("of no policy", "v", -1);
+    for (unsigned i = 0; i < SHARDS; i++) {
+        l1_lock(t->l1, i);
+        while (l1_evict(t->l1, i, 100, now()) > 0) {
+        }
+        l1_unlock(t->l1, i);
+    }
+    assert_int_equal(l1_db_keys(t->l1, t->l1->db_map[0]), 0);
+    assert_int_equal(counted("m*", RULE_evicted), 10);
+    assert_int_equal(counted("m*", RULE_demoted), 0);
+    assert_int_equal(counted("d*", RULE_evicted), 10);
+    assert_in_range(counted("d*", RULE_demoted), 5, 6); /* one of the eleven that were offered is of no policy */
+    assert_int_equal(t->evictions, 11);
+    assert_int_equal(counted("d*", RULE_expired), 0);
+
+    static const char *const names[] = {"m", "d", "d2", "g"};
+    for (int i = 0; i < 4; i++) {
+        set(names[i], "v", 1000);
+    }
+    pass(2000);
+    assert_string_equal(get("d").value, "");
+    assert_int_equal(counted("d*", RULE_expired), 1);
+    while (l1_tick(t->l1, now(), 1000000)) {
+    }
+    assert_int_equal(counted("d*", RULE_expired), 2);
+    assert_int_equal(counted("m*", RULE_expired), 1);
+    assert_int_equal(counted("g*", RULE_expired), 1);
+    pass(61000);
+    while (l1_tick(t->l1, now(), 1000000)) {
+    }
+    assert_int_equal(counted("g*", RULE_expired), 1); /* not once more at the end of its grace */
+    assert_int_equal(t->evictions, 11);
+    teardown();
+}
+
 /* ---- flushes ---- */
 
 static void a_flush_ends_leases_forgets_marks_and_overtakes_loads(void **state) {
@@ -1190,6 +1236,7 @@ int main(void) {
         cmocka_unit_test(a_value_without_a_lifetime_gets_the_rules),
         cmocka_unit_test(a_deadline_is_jittered_but_never_invented_or_lengthened),
         cmocka_unit_test(values_of_l1_only_stay_off_the_disk),
+        cmocka_unit_test(policies_count_what_leaves_memory),
         cmocka_unit_test(a_flush_ends_leases_forgets_marks_and_overtakes_loads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,6 +59,15 @@ static inline void lock_acquire(struct lock *l) {
     lock_debug_acquire(l);
 }
 
+/* A hint: the line is about to be written, and may still be another core's. */
+static inline void prefetch_write(const void *p) {
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p)); /* __builtin_prefetch means to read where the processor may be any */
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 /* lock_acquire; true when another thread held it. */
 static inline bool lock_acquire_late(struct lock *l) {
     uint32_t zero = 0;

@@ -139,7 +139,8 @@ unsigned l1_shards_of(const struct l1 *l1, const struct key *keys, size_t n, uin
 /* ---- prefetch: no lock, any thread; wrong or stale input costs only the prefetch ---- */
 /* Stage 1: the bucket's line. Returns the bucket, which stays mapped, for stage 2: the item's first lines. */
 const struct bucket *l1_prefetch_bucket(const struct l1 *l1, uint64_t hash);
-void l1_prefetch_item(const struct l1 *l1, uint64_t hash, const struct bucket *bucket);
+/* write: it is going to be changed, so that its lines are taken from whichever core has them. */
+void l1_prefetch_item(const struct l1 *l1, uint64_t hash, const struct bucket *bucket, bool write);
 
 /* ---- read ---- */
 /* False when absent or expired (an expired item is removed now, and counted). */

@@ -62,8 +62,9 @@ __attribute__((no_sanitize("thread"))) const struct bucket *l1_prefetch_bucket(c
     return b;
 }
 
-__attribute__((no_sanitize("thread"))) void l1_prefetch_item(const struct l1 *l1, uint64_t hash, const struct bucket *b) {
+__attribute__((no_sanitize("thread"))) void l1_prefetch_item(const struct l1 *l1, uint64_t hash, const struct bucket *b, bool write) {
     const struct shard *s = &l1->shards[l1_shard_of(l1, hash)];
+    prefetch_write(&s->lock);
     unsigned bits = b != NULL ? bucket_match(b, hash_tag(hash)) : 0;
     if (bits == 0) {
         return;
@@ -72,8 +73,12 @@ __attribute__((no_sanitize("thread"))) void l1_prefetch_item(const struct l1 *l1
     char *const *bases = __atomic_load_n(&s->slab.bases, __ATOMIC_ACQUIRE);
     if (chunk < s->slab.chunk_count && bases[chunk] != NULL) {
         const char *p = bases[chunk] + (size_t)(handle % HANDLES_PER_CHUNK) * 8;
-        __builtin_prefetch(p);
-        __builtin_prefetch(p + 64);
-        __builtin_prefetch(p + 128);
+        for (int line = 0; line < 3; line++) {
+            if (write) {
+                prefetch_write(p + line * 64);
+            } else {
+                __builtin_prefetch(p + line * 64);
+            }
+        }
     }
 }

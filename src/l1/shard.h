@@ -61,23 +61,31 @@ struct place {
 struct policy;
 
 struct shard {
+    /* A line of its own: what a call writes, or looks at once it has the lock. Whoever looks without it does not miss because of them. */
     struct lock lock;
+    uint32_t stamp;           /* item_stamp of the call that has the lock, as of its last look-up */
+    uint8_t hit_mask, hit_value; /* a hit writes nothing when (meta & mask) == value */
+    uint8_t epoch;
+    uint32_t epoch_touches;
+    uint32_t items;
+    const struct policy *policy;
+    void *policy_state;
+    uint64_t policy_bytes;    /* what policy_state holds that grows with the items */
+    uint64_t heap_bytes;
+
+    /* table: linear hashing over segments; read without the lock, seldom written */
+    struct l1 *l1 __attribute__((aligned(64)));
     unsigned id;
     unsigned shift;           /* low bits of a hash that chose the shard: the bucket's begin behind them */
-    struct l1 *l1;
-
-    /* table: linear hashing over segments */
     struct bucket **segments; /* replaced when it grows; the old one is kept in retired_segments */
-    struct bucket ***retired_segments;
-    uint32_t retired_count, segment_cap;
+    uint32_t segment_cap;
     uint32_t buckets;         /* in use; 2^level <= buckets < 2^(level+1) */
     uint32_t level;
     uint32_t overflow_buckets;
-    uint32_t items;
-    uint32_t stamp;           /* item_stamp of the call that has the lock, as of its last look-up */
+    struct bucket ***retired_segments;
+    uint32_t retired_count;
 
     struct slab slab;
-    uint64_t heap_bytes;
 
     /* expiry: two levels of slots, each a chain of table blocks holding bucket numbers */
     uint64_t wheel_tick;      /* everything before it has been done */
@@ -85,12 +93,6 @@ struct shard {
     uint32_t ttl_items;
 
     /* eviction */
-    const struct policy *policy;
-    void *policy_state;
-    uint64_t policy_bytes;    /* what policy_state holds that grows with the items */
-    uint8_t hit_mask, hit_value; /* a hit writes nothing when (meta & mask) == value */
-    uint8_t epoch;
-    uint32_t epoch_touches;
     uint32_t hand;            /* bucket a sweeping policy looks at next */
 
     struct flight_table flights;

@@ -141,7 +141,7 @@ static void run_window(struct worker *w, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         const struct slot *slot = &w->window[i];
         if (slot->call.nkeys > 0) {
-            l1_prefetch_item(slot->call.l1, slot->call.keys[0].hash, slot->bucket);
+            l1_prefetch_item(slot->call.l1, slot->call.keys[0].hash, slot->bucket, slot->call.cmd->flags & CMD_WRITE);
         }
     }
     w->lap = clock_ticks();

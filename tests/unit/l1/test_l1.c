@@ -331,7 +331,7 @@ static void *hammer(void *arg) {
     for (int i = 0; i < 30000; i++) {
         struct key key = key_make(slice_make(name, (size_t)snprintf(name, sizeof(name), "%d", (int)rng_below(5000))), 0);
         unsigned shard = l1_shard_of(l1, key.hash);
-        l1_prefetch_item(l1, key.hash, l1_prefetch_bucket(l1, key.hash));
+        l1_prefetch_item(l1, key.hash, l1_prefetch_bucket(l1, key.hash), i % 2 == 0);
         struct item_view v;
         l1_lock(l1, shard);
         if (rng_below(2)) {

@@ -276,11 +276,12 @@ int64_t purge_log_bytes(const struct purge_log *log) {
 /* Behind those that are in the file before it; PURGES held. */
 static uint64_t await_making(struct purge_log *log, struct pending *p) {
     lock_acquire(&log->pending_lock);
-    p->number = atomic_load_explicit(&log->noted, memory_order_relaxed) + 1;
+    uint64_t number = atomic_load_explicit(&log->noted, memory_order_relaxed) + 1;
+    p->number = number;
     list_push_back(&log->pending, &p->link);
-    atomic_store_explicit(&log->noted, p->number, memory_order_release);
-    lock_release(&log->pending_lock);
-    return p->number;
+    atomic_store_explicit(&log->noted, number, memory_order_release);
+    lock_release(&log->pending_lock); /* from here on it may be made, and freed, by another */
+    return number;
 }
 
 static struct pending *pending_create(const struct purge_record *r) {

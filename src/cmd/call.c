@@ -198,7 +198,7 @@ bool call_value_changed(struct call *c, int i) {
 /* A deletion of what is not there is no change, but its word counts: whoever was let go to load the key does so in vain. */
 static void revoke(struct call *c, int i) {
     struct guard *g = c->host->tier->guard;
-    if (unlikely(g != NULL && atomic_load_explicit(&g->active, memory_order_relaxed))) {
+    if (unlikely(guard_is_active(g))) {
         guard_changed(g, NULL, &c->keys[i], SINK_DEL, (unsigned)c->client->loop_id, c->now_ms);
     }
 }

@@ -278,7 +278,7 @@ static NEVER_INLINE void commit(struct call *c, struct worker *w) {
         atomic_fetch_add_explicit(&c->host->dirty, c->changed, memory_order_relaxed);
     }
     c->step = STEP_COMMIT;
-    bool guarded = tier->guard != NULL && atomic_load_explicit(&tier->guard->active, memory_order_relaxed);
+    bool guarded = guard_is_active(tier->guard);
     bool told = tier->sink_count != 0 || tier->changed != NULL;
     if ((!told && !guarded) || c->changes == NULL) {
         return;

@@ -52,18 +52,14 @@ void tier_commit_slow(struct tier *t, enum sink_change change, const struct key 
     }
 }
 
-static bool has_rules(const struct tier *t) {
-    return t->guard != NULL && atomic_load_explicit(&t->guard->active, memory_order_relaxed);
-}
-
 bool tier_heeds(void *ctx) {
     const struct tier *t = ctx;
-    return t->sink_count != 0 || has_rules(t);
+    return t->sink_count != 0 || guard_is_active(t->guard);
 }
 
 void tier_evicted(void *ctx, const struct key *key, const struct item_view *item, enum l1_below below, bool read) {
     struct tier *t = ctx;
-    struct rules *rules = has_rules(t) ? guard_rules(t->guard) : NULL;
+    struct rules *rules = guard_is_active(t->guard) ? guard_rules(t->guard) : NULL;
     const struct rule *rule = rules_match(rules, key->name);
     bool off = stays_off(t, key, rule), kept = !off && below == L1_BELOW_SAME;
     for (unsigned i = 0; i < t->sink_count && !off && below != L1_BELOW_SAME; i++) {

@@ -594,7 +594,7 @@ static void count_at_shard(const struct tier *t, const struct key *key, enum rul
 
 void tier_item_lapsed(void *ctx, const struct key *key) {
     const struct tier *t = ctx;
-    if (unlikely(t->guard != NULL && atomic_load_explicit(&t->guard->active, memory_order_relaxed))) {
+    if (unlikely(guard_is_active(t->guard))) {
         count_at_shard(t, key, RULE_expired);
     }
 }

@@ -56,6 +56,10 @@ void guard_destroy(struct guard **g);
 void guard_set_rules(struct guard *g, struct rules *rules);
 /* A reference to the present set, or NULL. Any thread. */
 struct rules *guard_rules(struct guard *g);
+/* There are rules, or were leases; g may be NULL. Any thread. */
+static inline bool guard_is_active(const struct guard *g) {
+    return g != NULL && atomic_load_explicit(&g->active, memory_order_relaxed);
+}
 
 /* What a read may see. */
 enum guard_see {

@@ -167,8 +167,8 @@ def what_a_quota_evicts_stays_on_disk():
     c = s.conn()
     in_force(c, "q:*")
     pipelined(c, [("SET", "q:%d" % i, "%d" % i * 100) for i in range(3000)])
-    assert counts(c, "q:*")["quota_evicted"] > 1000
     now = counts(c, "q:*")
+    assert now["quota_evicted"] > 1000, now
     assert now["demoted"] == now["evicted"] > 1000, now
     assert all(c.cmd("GET", "q:%d" % i) == b"%d" % i * 100 for i in range(3000))
     until("what comes back counts, too", lambda: 0 < counts(c, "q:*")["quota_bytes"] <= 204800)
